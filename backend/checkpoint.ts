@@ -1,0 +1,228 @@
+/**
+ * @file Checkpoints on disk: one reader for safetensors (file or folder), GGUF and llama2.c; a writer for safetensors.
+ * The bytes are the native library's business: tensors arrive as f32, or go straight into a device's memory.
+ */
+import { UserError } from "../dsl/errors.ts";
+import type { NativeDevice } from "./device.ts";
+import { check, type Functions, openLibrary, readBytes } from "./ffi.ts";
+
+/** Functions of checkpoint files. */
+const checkpointSymbols = {
+  xft_checkpoint_open: { parameters: ["buffer", "usize", "buffer"], result: "i32" },
+  xft_checkpoint_close: { parameters: ["u64"], result: "i32" },
+  xft_checkpoint_describe: { parameters: ["u64", "buffer", "usize"], result: "i64" },
+  xft_checkpoint_read: { parameters: ["u64", "buffer", "usize", "buffer", "usize"], result: "i32" },
+  xft_checkpoint_upload: { parameters: ["u64", "buffer", "usize", "u64", "u64"], result: "i32" },
+  xft_writer_create: { parameters: ["buffer", "usize", "buffer", "usize", "buffer"], result: "i32" },
+  xft_writer_add: { parameters: ["u64", "buffer", "usize"], result: "i32" },
+  xft_writer_finish: { parameters: ["u64"], result: "i32" },
+  xft_writer_close: { parameters: ["u64"], result: "i32" },
+} as const;
+
+let functions: Functions<typeof checkpointSymbols> | undefined;
+
+/** Opened at the first use, so that importing this module needs no permission. */
+function library(): Functions<typeof checkpointSymbols> {
+  return functions ??= openLibrary(checkpointSymbols);
+}
+
+const encoder = new TextEncoder();
+
+/** What a file says about a tensor. */
+export interface TensorInfo {
+  /** Its name in the file. */
+  readonly name: string;
+  /** Sizes, outermost first. */
+  readonly shape: readonly number[];
+  /** How elements are stored: F32, F16, BF16, Q4_1 … */
+  readonly dtype: string;
+  /** Bytes in the file. */
+  readonly bytes: number;
+}
+
+/** An opened checkpoint. Its file is mapped, not loaded. */
+export interface Checkpoint extends Disposable {
+  /** File or folder, as it was opened. */
+  readonly path: string;
+  /** What kind of file it is. */
+  readonly format: "safetensors" | "gguf" | "llama2c";
+  /** What the file says about itself: GGUF's keys, llama2.c's header, safetensors' `__metadata__`. */
+  readonly metadata: Readonly<Record<string, unknown>>;
+  /** Its tensors, in the file's order. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /**
+   * A tensor's elements as f32, row-major.
+   *
+   * @throws {UserError} if there is no such tensor, or it holds integers that f32 cannot
+   */
+  read(name: string): Float32Array<ArrayBuffer>;
+  /**
+   * Writes a tensor as f32 to the start of a device's buffer, without passing through JavaScript.
+   *
+   * @throws {UserError} if there is no such tensor
+   */
+  upload(name: string, device: NativeDevice, buffer: number): void;
+}
+
+/** What the library says about a checkpoint. */
+interface Description {
+  readonly format: Checkpoint["format"];
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly tensors: readonly TensorInfo[];
+}
+
+class LibraryCheckpoint implements Checkpoint {
+  readonly format: Checkpoint["format"];
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  #handle: bigint;
+
+  constructor(readonly path: string) {
+    const bytes = encoder.encode(path);
+    const handle = new BigUint64Array(1);
+    check(library().xft_checkpoint_open(bytes, BigInt(bytes.length), handle), (message) => new UserError(message));
+    this.#handle = handle[0];
+    const json = readBytes((out, capacity) => library().xft_checkpoint_describe(this.#handle, out, capacity));
+    const description: Description = JSON.parse(new TextDecoder().decode(json));
+    this.format = description.format;
+    this.metadata = description.metadata;
+    this.tensors = new Map(description.tensors.map((tensor) => [tensor.name, tensor]));
+  }
+
+  #tensor(name: string): TensorInfo {
+    const tensor = this.tensors.get(name);
+    if (!tensor) throw new UserError(`${this.path}: there is no tensor "${name}".`);
+    return tensor;
+  }
+
+  read(name: string): Float32Array<ArrayBuffer> {
+    const elements = this.#tensor(name).shape.reduce((product, size) => product * size, 1);
+    const out = new Float32Array(elements);
+    const bytes = encoder.encode(name);
+    const code = library().xft_checkpoint_read(this.#handle, bytes, BigInt(bytes.length), out, BigInt(elements));
+    check(code, (message) => new UserError(message));
+    return out;
+  }
+
+  upload(name: string, device: NativeDevice, buffer: number): void {
+    this.#tensor(name);
+    const bytes = encoder.encode(name);
+    const length = BigInt(bytes.length);
+    check(
+      library().xft_checkpoint_upload(this.#handle, bytes, length, device.handle, BigInt(buffer)),
+      (message) => new UserError(message),
+    );
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#handle === 0n) return;
+    const handle = this.#handle;
+    this.#handle = 0n;
+    check(library().xft_checkpoint_close(handle));
+  }
+}
+
+/**
+ * Opens a checkpoint, whatever its format is: a safetensors file, a folder of them (with or without an index), GGUF,
+ * or llama2.c's version 0.
+ *
+ * @throws {UserError} if it is missing, cut short, malformed or of another format
+ * @example
+ * ```ts no-run
+ * import { openCheckpoint } from "./checkpoint.ts";
+ * using checkpoint = openCheckpoint("models/smollm2");
+ * for (const { name, shape, dtype } of checkpoint.tensors.values()) console.log(name, shape.join("×"), dtype);
+ * ```
+ */
+export function openCheckpoint(path: string): Checkpoint {
+  return new LibraryCheckpoint(path);
+}
+
+/** How weights can be stored by the writer. */
+export type StoredDtype = "F32" | "BF16" | "F16";
+
+/** A tensor to be written. */
+export interface TensorOut {
+  /** Its name in the file. */
+  readonly name: string;
+  /** Sizes, outermost first. */
+  readonly shape: readonly number[];
+  /** Its elements, row-major; a function is called when its turn comes, so that one tensor is in memory at a time. */
+  readonly data: Float32Array | (() => Float32Array);
+}
+
+/** How a safetensors file is written. */
+export interface WriteOptions {
+  /** Storage of all tensors (default F32; others round to nearest). */
+  readonly dtype?: StoredDtype;
+  /** The header's `__metadata__` (default `{ format: "pt" }`, which transformers asks for). */
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+/** A safetensors file being written. Disposed before it is finished, it leaves nothing behind. */
+export interface SafetensorsWriter extends Disposable {
+  /** Writes the next tensor. @throws {UserError} if the disk is full */
+  add(values: Float32Array): void;
+  /** Makes the file durable and gives it its name. @throws {UserError} if the disk is full */
+  finish(): void;
+}
+
+/**
+ * Begins a safetensors file: tensors are then added in the order given here. The bytes go to a temporary file beside
+ * `path`, which takes its name (replacing an old file) when all is on the disk.
+ *
+ * @param path where the file will be
+ * @param tensors name and shape of every tensor
+ * @throws {UserError} if the file cannot be made
+ */
+export function createSafetensors(
+  path: string,
+  tensors: Iterable<Pick<TensorOut, "name" | "shape">>,
+  options: WriteOptions = {},
+): SafetensorsWriter {
+  const asUserError = (message: string): Error => new UserError(message);
+  const outline = encoder.encode(JSON.stringify({
+    dtype: options.dtype ?? "F32",
+    metadata: options.metadata ?? { format: "pt" },
+    tensors: Array.from(tensors, ({ name, shape }) => [name, shape]),
+  }));
+  const bytes = encoder.encode(path);
+  const result = new BigUint64Array(1);
+  check(
+    library().xft_writer_create(bytes, BigInt(bytes.length), outline, BigInt(outline.length), result),
+    asUserError,
+  );
+  let handle = result[0];
+  return {
+    add(values) {
+      const floats = values as Float32Array<ArrayBuffer>;
+      check(library().xft_writer_add(handle, floats, BigInt(values.length)), asUserError);
+    },
+    finish() {
+      check(library().xft_writer_finish(handle), asUserError);
+    },
+    [Symbol.dispose]() {
+      if (handle === 0n) return;
+      const closing = handle;
+      handle = 0n;
+      check(library().xft_writer_close(closing));
+    },
+  };
+}
+
+/**
+ * Writes a safetensors file at once: temporary file, fsync, rename. After a failure `path` is as it was before.
+ *
+ * @throws {UserError} if the file cannot be made or the disk is full
+ * @example
+ * ```ts no-run
+ * import { writeSafetensors } from "./checkpoint.ts";
+ * writeSafetensors("adapter.safetensors", [{ name: "alpha", shape: [2, 7], data: new Float32Array(14) }]);
+ * ```
+ */
+export function writeSafetensors(path: string, tensors: Iterable<TensorOut>, options: WriteOptions = {}): void {
+  const list = [...tensors];
+  using writer = createSafetensors(path, list, options);
+  for (const { data } of list) writer.add(typeof data === "function" ? data() : data);
+  writer.finish();
+}

@@ -1,0 +1,141 @@
+/** @file compile: a function of trees of tensors becomes a program of a device, traced once per set of shapes. */
+import { expand, node } from "../dsl/build.ts";
+import { isNode, mistake, type Node } from "../dsl/node.ts";
+import { type AnyTensor, type Kind, nodeOf, type Tensor } from "../dsl/tensor.ts";
+import { entriesOf, leavesOf, mapLeaves, refill } from "../dsl/tree.ts";
+import { axesOf, showShape } from "../dsl/shape.ts";
+import type { Device, DeviceArray, Executable } from "./runtime.ts";
+
+/** How a function is compiled. */
+export interface CompileOptions {
+  /** Arguments (by position) whose memory the results may take; they must not be used afterwards. */
+  readonly donate?: readonly number[];
+  /** `off` runs one kernel per primitive (default `on`). */
+  readonly fuse?: "on" | "off";
+  /** Fill intermediate memory with NaN before each run (tests). */
+  readonly poison?: boolean;
+}
+
+/** A compiled function: called like the original, it returns tensors on the device. */
+export interface Compiled<P extends readonly unknown[], R> {
+  (...args: P): Promise<R>;
+  /** What it compiles to for arguments of these shapes: kernels, fusions, bytes, FLOPs. */
+  explain(...args: P): string;
+  /** The program for arguments of these shapes. */
+  executable(...args: P): Executable;
+}
+
+interface Entry {
+  readonly executable: Executable;
+  readonly result: unknown;
+}
+
+const isHosted = (leaf: Node): boolean => leaf.op !== "buffer";
+
+const signature = (entries: readonly (readonly [string, Node])[]): string =>
+  entries.map(([path, leaf]) => `${path}:${leaf.dtype}${showShape(leaf.shape)}${isHosted(leaf) ? "h" : "d"}`).join("|");
+
+/**
+ * Compiles a pure function of trees of tensors for a device. It is traced and compiled once for each set of shapes.
+ *
+ * @throws TypeError where the function itself is wrong (axes, kinds), on the first call with such shapes
+ * @example
+ * ```ts
+ * import { add, scalar } from "../dsl/mod.ts";
+ * import { compile, number } from "./compile.ts";
+ * import { openInterpreter } from "./interpreter.ts";
+ * const device = openInterpreter();
+ * const next = compile((x: ReturnType<typeof scalar>) => add(x, 1), device);
+ * console.assert(number(await next(scalar(2)), device) === 3);
+ * ```
+ */
+export function compile<P extends readonly unknown[], R>(
+  f: (...args: P) => R,
+  device: Device,
+  options: CompileOptions = {},
+): Compiled<P, R> {
+  const known = new Map<string, Entry>();
+  const donate = options.donate ?? [];
+  const enter = (args: P): Entry => {
+    const perArgument = args.map((arg) => entriesOf(arg));
+    // Anything in the arguments that is no tensor is part of the program.
+    const plain = JSON.stringify(args, (_, value) => isNode(value) ? 0 : value);
+    const name = `${perArgument.map(signature).join("‖")}‖${plain}`;
+    const old = known.get(name);
+    if (old) return old;
+    const parameters: Node[] = [], donated: boolean[] = [], hosted: boolean[] = [];
+    const traced = args.map((arg, position) =>
+      mapLeaves((leaf) => {
+        const parameter = node("variable", [], { shape: leaf.shape, dtype: leaf.dtype, name: `argument ${position}` });
+        parameters.push(parameter);
+        donated.push(donate.includes(position));
+        hosted.push(isHosted(leaf));
+        return parameter;
+      }, arg)
+    ) as unknown as P;
+    for (const position of donate) leavesOf(args[position], "donate");
+    const result = f(...traced);
+    const results = leavesOf(result, undefined);
+    const executable = device.build({ parameters, results }, {
+      donated,
+      hosted,
+      fuse: options.fuse ?? "on",
+      poison: options.poison ?? false,
+    });
+    const made = { executable, result };
+    known.set(name, made);
+    return made;
+  };
+  const call = async (...args: P): Promise<R> => {
+    const { executable, result } = enter(args);
+    return refill(result as R, await executable.run(leavesOf(args, undefined)));
+  };
+  return Object.assign(call, {
+    explain: (...args: P): string => enter(args).executable.explain(),
+    executable: (...args: P): Executable => enter(args).executable,
+  });
+}
+
+/** The same tree in the device's memory. @throws TypeError when one tensor stands in it twice */
+export function put<P>(tree: P, device: Device): P {
+  leavesOf(tree, "put");
+  return mapLeaves((leaf) => device.put(leaf), tree) as P;
+}
+
+/** Gives back the memory of every leaf of a tree. */
+export function free(tree: unknown, device: Device): void {
+  for (const leaf of leavesOf(tree, undefined)) device.free(leaf);
+}
+
+/** Values of a device's tensor, row-major in the order of axes named (as stored if none is). */
+export function values<A extends string>(x: Tensor<A, Kind>, device: Device, ...order: A[]): DeviceArray {
+  const stored = nodeOf(x), data = device.read(stored);
+  if (order.length === 0 || order.every((axis, i) => axis === axesOf(stored.shape)[i])) return data;
+  if (order.length !== axesOf(stored.shape).length) {
+    mistake("values", `${order.join(" ")} are not all axes of ${showShape(stored.shape)}`);
+  }
+  const shape = Object.fromEntries(order.map((axis) => [axis, (stored.shape as Record<string, number>)[axis]]));
+  const host = node("data", [], { shape: stored.shape, dtype: stored.dtype, values: data });
+  const permuted = expand(host, shape);
+  return reorder(permuted, data);
+}
+
+/** The permutation that `expand` stands for, of host values. */
+function reorder(permuted: Node, data: DeviceArray): DeviceArray {
+  const from = permuted.inputs[0].shape, names = axesOf(permuted.shape), strides: Record<string, number> = {};
+  axesOf(from).reduceRight((stride, axis) => (strides[axis] = stride, stride * from[axis]), 1);
+  const out = data.slice(), index = names.map(() => 0);
+  for (let i = 0, at = 0; i < out.length; i++) {
+    out[i] = data[at];
+    for (let axis = names.length - 1; axis >= 0; axis--) {
+      at += strides[names[axis]];
+      if (++index[axis] < permuted.shape[names[axis]]) break;
+      at -= strides[names[axis]] * index[axis];
+      index[axis] = 0;
+    }
+  }
+  return out;
+}
+
+/** The value of a device's tensor without axes. */
+export const number = (x: AnyTensor, device: Device): number => device.read(nodeOf(x))[0];

@@ -1,0 +1,333 @@
+/**
+ * @file Decides which nodes share a kernel.
+ * In: a lowered program. Out: groups in which every node is computed once; a template (product, top-k, …) is a group
+ * of its own, elementwise work and reductions over the same space are one group. No cycle between groups.
+ */
+import { isOp, type Node, topological } from "../../dsl/node.ts";
+import { axesOf, type Shape, sizeOf, without } from "../../dsl/shape.ts";
+import { type IndexMap, identity, isAffineView, isAligned, isView, throughView } from "./views.ts";
+
+/** Elementwise nodes and reductions that run as one kernel over `space`; `reduced` are its inner axes. */
+export interface LoopGroup {
+  readonly kind: "loop";
+  readonly id: number;
+  readonly nodes: Set<Node>;
+  readonly space: Shape;
+  readonly reduced: readonly string[];
+  /** Why nodes came together, for `explain`. */
+  readonly reasons: string[];
+}
+
+/** A node with a kernel template of its own. */
+export interface TemplateGroup {
+  readonly kind: "template";
+  readonly id: number;
+  readonly node: Node;
+}
+
+/** What becomes one kernel (a template may take two). */
+export type Group = LoopGroup | TemplateGroup;
+
+/** What grouping may count on. */
+export interface GroupLimits {
+  readonly maxBindings: number;
+  readonly fuse: "on" | "off";
+}
+
+/** A program cut into kernels. */
+export interface Grouping {
+  readonly roots: readonly Node[];
+  /** The group that computes a node. */
+  readonly groupOf: ReadonlyMap<Node, Group>;
+  /** Nodes that lie in memory: arguments, templates' results, whatever crosses from one kernel to another. */
+  readonly stored: ReadonlySet<Node>;
+  /** Groups that compute something stored, in the order of their first node. */
+  readonly groups: readonly Group[];
+  /** Why fusions were refused: reason and count. */
+  readonly refused: ReadonlyMap<string, number>;
+}
+
+const templates = new Set<Node["op"]>(["contract", "contractAt", "contractInto", "scatter", "topk", "order", "write"]);
+const reductions = new Set<Node["op"]>(["sum", "max", "logSumExp"]);
+const arguments_ = new Set<Node["op"]>(["variable", "data", "buffer"]);
+const transcendental = new Set<Node["op"]>(["exp", "log", "sin", "cos", "tanh", "erf"]);
+
+/** Given from outside: always in memory. */
+export const isArgument = (node: Node): boolean => arguments_.has(node.op);
+/** Has a kernel of its own. */
+export const isTemplate = (node: Node): boolean => templates.has(node.op);
+/** Combines elements. */
+export const isReduction = (node: Node): node is Node<"sum"> | Node<"max"> | Node<"logSumExp"> => reductions.has(node.op);
+
+/** Nodes that cost (next to) nothing to compute where they are needed: made of constants and counters alone. */
+function freeNodes(order: readonly Node[]): Set<Node> {
+  const free = new Set<Node>();
+  for (const node of order) {
+    if (node.op === "constant" || node.op === "iota") free.add(node);
+    else if (isArgument(node) || isTemplate(node) || isReduction(node) || node.op === "take" || node.op === "copy") continue;
+    else if (node.inputs.length > 0 && node.inputs.every((input) => free.has(input))) free.add(node);
+  }
+  return free;
+}
+
+/** How much it costs to compute a node again in another kernel; Infinity where it must not be. */
+function inlineCosts(order: readonly Node[], free: ReadonlySet<Node>): Map<Node, number> {
+  const costs = new Map<Node, number>();
+  for (const node of order) {
+    if (free.has(node)) costs.set(node, 0);
+    else if (isArgument(node) || isTemplate(node) || isReduction(node)) costs.set(node, 0);
+    else if (node.op === "copy" || node.op === "take") costs.set(node, Infinity);
+    else {
+      const below = node.inputs.reduce((total, input) => total + costs.get(input)!, 0);
+      costs.set(node, below + (isView(node) ? (node.op === "concat" ? node.inputs.length : 0) : transcendental.has(node.op) ? 8 : 1));
+    }
+  }
+  return costs;
+}
+
+/** What a kernel does with a node it meets while computing another. */
+export type Resolution = "compute" | "load";
+
+/** Answers how a group gets at a node: one rule for grouping, storage and emission. */
+export interface Resolver {
+  (group: Group | undefined, node: Node, map: IndexMap): Resolution;
+}
+
+const inlineLimit = 4;
+
+/** Cuts a program into kernels. */
+export function group(roots: readonly Node[], limits: GroupLimits): Grouping & { readonly resolve: Resolver } {
+  const order = topological(roots), free = freeNodes(order), costs = inlineCosts(order, free);
+  const users = new Map<Node, Node[]>();
+  for (const node of order) for (const input of node.inputs) (users.get(input) ?? users.set(input, []).get(input)!).push(node);
+  const groupOf = new Map<Node, Group>(), refused = new Map<string, number>();
+  let nextId = 0;
+  for (const node of order) {
+    if (isTemplate(node)) groupOf.set(node, { kind: "template", id: nextId++, node });
+    else if (!isArgument(node) && !isView(node) && !free.has(node)) {
+      const over = isReduction(node) ? node.attributes.over : [];
+      const space = isReduction(node) ? { ...node.shape, ...pick(node.inputs[0].shape, over) } : node.shape;
+      groupOf.set(node, { kind: "loop", id: nextId++, nodes: new Set([node]), space, reduced: over, reasons: [] });
+    } else if (free.has(node) && roots.includes(node)) {
+      groupOf.set(node, { kind: "loop", id: nextId++, nodes: new Set([node]), space: node.shape, reduced: [], reasons: [] });
+    }
+  }
+
+  const always = new Set<Node>(roots);
+  for (const node of order) {
+    if (isArgument(node) || isTemplate(node)) always.add(node);
+    if (isTemplate(node)) for (const input of node.inputs) always.add(storedBase(input));
+    if (node.op === "take") always.add(node.inputs[0]);
+  }
+
+  const stored = new Set<Node>(always);
+  const resolve: Resolver = (own, node, map) => {
+    const mine = own !== undefined && groupOf.get(node) === own;
+    if (mine && isAligned(node.shape, map)) return "compute";
+    if (isView(node) || (free.has(node) && !groupOf.has(node))) return "compute";
+    if ((stored.has(node) && !mine) || isReduction(node) || limits.fuse === "off") return "load";
+    return costs.get(node)! <= inlineLimit ? "compute" : "load";
+  };
+
+  // A merge may make room for another: bindings between two kernels vanish when they become one.
+  if (limits.fuse === "on") for (let round = 0; round < 3; round++) mergeAll();
+  settleStorage();
+  const groups = [...new Set(order.map((node) => groupOf.get(node)).filter((each) => each !== undefined))]
+    .filter((each) => each.kind === "template" || [...each.nodes].some((node) => stored.has(node)));
+  return { roots, groupOf, stored, groups, refused, resolve };
+
+  function mergeAll(): void {
+    for (const node of order) {
+      for (const { source, map } of sources(node)) {
+        const producer = groupOf.get(source), consumer = groupOf.get(node);
+        if (!producer || !consumer || producer === consumer || producer.kind !== "loop" || consumer.kind !== "loop") continue;
+        if (!isAligned(source.shape, map)) continue;
+        const merged = fit(producer, consumer);
+        if (!merged) refuse("different spaces");
+        else join(producer, consumer, merged, source);
+      }
+    }
+  }
+
+  function join(producer: LoopGroup, consumer: LoopGroup, shape: { space: Shape; reduced: readonly string[] }, via: Node): void {
+    if (producer.nodes.size + consumer.nodes.size > 160) return refuse("kernel too large");
+    if (serialises(producer, consumer, shape, via)) return refuse("would run a large map on few rows");
+    if (crosses(producer, consumer)) return refuse("another kernel lies between, or elements are needed out of order");
+    const together: LoopGroup = {
+      kind: "loop",
+      id: consumer.id,
+      ...shape,
+      nodes: new Set([...producer.nodes, ...consumer.nodes]),
+      reasons: [...producer.reasons, ...consumer.reasons, `${via.op} feeds the same ${axesOf(shape.space).join(" ")} loop`],
+    };
+    if (bindings(together) > limits.maxBindings) return refuse("too many buffers for one kernel");
+    for (const node of together.nodes) groupOf.set(node, together);
+  }
+
+  function refuse(reason: string): void {
+    refused.set(reason, (refused.get(reason) ?? 0) + 1);
+  }
+
+  /** Nodes that a node reads through views, and how. */
+  function sources(node: Node): { source: Node; map: IndexMap; guarded: boolean }[] {
+    const found: { source: Node; map: IndexMap; guarded: boolean }[] = [];
+    const walk = (x: Node, map: IndexMap, guarded: boolean): void => {
+      if (isAffineView(x)) walk(x.inputs[0], throughView(x, map), guarded);
+      else if (isView(x)) for (const input of x.inputs) walk(input, misaligned(input.shape), true);
+      else if (free.has(x) && !groupOf.has(x)) return;
+      else found.push({ source: x, map, guarded });
+    };
+    node.inputs.forEach((input, i) => {
+      if (node.op === "take" && i === 0) found.push({ source: input, map: misaligned(input.shape), guarded: true });
+      else walk(input, identity(input.shape), false);
+    });
+    return found;
+  }
+
+  /** Is there a path from producer to consumer through another kernel, or one that needs other elements? */
+  function crosses(producer: LoopGroup, consumer: LoopGroup): boolean {
+    const oldest = Math.min(...[...producer.nodes].map(({ id }) => id));
+    const seen = new Set<Node | Group>(), stack: { node: Node; outside: boolean }[] = [];
+    for (const member of consumer.nodes) {
+      for (const { source, map } of sources(member)) {
+        if (groupOf.get(source) === producer && !isAligned(source.shape, map) && resolve(consumer, source, map) === "load") return true;
+        stack.push({ node: source, outside: false });
+      }
+      for (const input of member.inputs) barriersOf(input).forEach((node) => stack.push({ node, outside: true }));
+    }
+    let steps = 0;
+    while (stack.length > 0) {
+      const { node, outside } = stack.pop()!;
+      const its = groupOf.get(node);
+      if (its === consumer) continue;
+      if (its === producer) {
+        if (outside) return true;
+        continue;
+      }
+      if (node.id < oldest && (!its || its.kind === "template" || youngest(its) < oldest)) continue;
+      const key = its ?? node;
+      if (seen.has(key)) continue;
+      seen.add(key);
+      // A search this long means that the two are far apart: not worth a long-lived kernel.
+      if (++steps > 400) return true;
+      const members = its?.kind === "loop" ? its.nodes : [node];
+      for (const member of members) for (const input of member.inputs) stack.push({ node: input, outside: true });
+    }
+    return false;
+  }
+
+  function youngest(each: LoopGroup): number {
+    return Math.max(...[...each.nodes].map(({ id }) => id));
+  }
+
+  /** Would merging run elementwise work that must be stored on too few rows to be parallel? */
+  function serialises(producer: LoopGroup, consumer: LoopGroup, { space, reduced }: { space: Shape; reduced: readonly string[] }, via: Node): boolean {
+    const rows = sizeOf(without(space, reduced)), map = producer.reduced.length === 0 ? producer : consumer;
+    if (reduced.length === 0 || rows >= 64 || sizeOf(space) <= 16384 || map.reduced.length > 0) return false;
+    if (sizeOf(map.space) <= 16384) return false;
+    const alone = (users.get(via) ?? []).every((user) => consumer.nodes.has(user)) && !always.has(via);
+    return !(map === producer && producer.nodes.size === 1 && alone);
+  }
+
+  /** Buffers a group would bind: what it loads and what it stores. */
+  function bindings(each: LoopGroup): number {
+    const bound = new Set<Node>();
+    for (const node of each.nodes) {
+      if (always.has(node) || (users.get(node) ?? []).some((user) => usedOutside(user, each))) bound.add(node);
+    }
+    visitLoads(each, [...each.nodes], (node) => bound.add(node));
+    return bound.size;
+  }
+
+  function usedOutside(user: Node, own: LoopGroup): boolean {
+    if (isView(user) || (free.has(user) && !groupOf.has(user))) return (users.get(user) ?? []).some((next) => usedOutside(next, own));
+    return groupOf.get(user) !== own;
+  }
+
+  /** Calls `load` for every node that computing `starts` reads from memory. */
+  function visitLoads(own: LoopGroup, starts: readonly Node[], load: (node: Node) => void): void {
+    const seen = new Set<string>();
+    const walk = (node: Node, map: IndexMap): void => {
+      const key = `${node.id}:${isAligned(node.shape, map) ? "" : JSON.stringify(map)}`;
+      if (seen.has(key)) return;
+      seen.add(key);
+      if (resolve(own, node, map) === "load") load(node);
+      else inputsOf(node, map).forEach(([input, inner]) => walk(input, inner));
+    };
+    for (const start of starts) inputsOf(start, identity(start.shape)).forEach(([input, inner]) => walk(input, inner));
+    for (const start of starts) if (start.op === "take") load(start.inputs[0]);
+  }
+
+  /** Everything that some kernel reads and does not compute itself must be stored. */
+  function settleStorage(): void {
+    const done = new Set<Node>(), work = [...stored];
+    while (work.length > 0) {
+      const node = work.pop()!, own = groupOf.get(node);
+      if (done.has(node) || !own) continue;
+      done.add(node);
+      if (own.kind === "template") continue;
+      visitLoads(own, [node], (needed) => {
+        if (!stored.has(needed)) stored.add(needed);
+        work.push(needed);
+      });
+    }
+  }
+}
+
+/** Inputs of a node that is computed at `map`, with their own indices. The first input of `take` is memory. */
+export function inputsOf(node: Node, map: IndexMap): [Node, IndexMap][] {
+  if (isAffineView(node)) return [[node.inputs[0], throughView(node, map)]];
+  if (isOp(node, "take")) return [[node.inputs[1], map]];
+  if (isOp(node, "pad")) {
+    const { axis, before } = node.attributes, index = map[axis];
+    return [[node.inputs[0], { ...map, [axis]: { ...index, offset: index.offset - before } }]];
+  }
+  if (isOp(node, "concat")) {
+    const { axis } = node.attributes;
+    let start = 0;
+    return node.inputs.map((input) => {
+      const moved = { ...map, [axis]: { ...map[axis], offset: map[axis].offset - start } };
+      start += input.shape[axis];
+      return [input, moved];
+    });
+  }
+  if (isOp(node, "flatten")) return [[node.inputs[0], misaligned(node.inputs[0].shape)]];
+  if (isReduction(node)) return [[node.inputs[0], { ...identity(node.inputs[0].shape) }]];
+  return node.inputs.map((input) => [input, map]);
+}
+
+/** An index that is surely not the loop's own. */
+export const misaligned = (shape: Shape): IndexMap =>
+  Object.fromEntries(axesOf(shape).map((axis) => [axis, { offset: 1, terms: {} }]));
+
+/** The one space two groups can share, if there is one. */
+function fit(producer: LoopGroup, consumer: LoopGroup): { space: Shape; reduced: readonly string[] } | undefined {
+  const same = (a: Shape, b: Shape): boolean => sizeOf(a) === sizeOf(b) && axesOf(a).length === axesOf(b).length && axesOf(a).every((axis) => a[axis] === b[axis]);
+  const [p, c] = [producer, consumer];
+  if (same(p.space, c.space)) {
+    if (p.reduced.length === 0) return { space: c.space, reduced: c.reduced };
+    if (c.reduced.length === 0) return { space: p.space, reduced: p.reduced };
+    const equal = p.reduced.length === c.reduced.length && p.reduced.every((axis) => c.reduced.includes(axis));
+    return equal ? { space: p.space, reduced: p.reduced } : undefined;
+  }
+  if (p.reduced.length === 0 && c.reduced.length > 0 && same(p.space, without(c.space, c.reduced))) return { space: c.space, reduced: c.reduced };
+  if (c.reduced.length === 0 && p.reduced.length > 0 && same(c.space, without(p.space, p.reduced))) return { space: p.space, reduced: p.reduced };
+  return undefined;
+}
+
+/** The node in memory behind a template's operand. */
+function storedBase(node: Node): Node {
+  let at = node;
+  while (isView(at)) at = at.inputs[0];
+  return at;
+}
+
+/** What barriers in front of a node wait for. */
+export function barriersOf(node: Node): Node[] {
+  const found: Node[] = [];
+  for (let at = node; isAffineView(at); at = at.inputs[0]) if (at.op === "barrier") found.push(...at.inputs.slice(1));
+  return found;
+}
+
+const pick = (shape: Shape, axes: readonly string[]): Shape => Object.fromEntries(axes.map((axis) => [axis, shape[axis]]));
+

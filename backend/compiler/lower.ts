@@ -1,0 +1,118 @@
+/**
+ * @file Rewrites what has no kernel of its own in terms of what has one.
+ * In: any program. Out: the same values, with
+ * - functions (`call`) inlined,
+ * - products without rows or without columns as multiply and sum,
+ * - grouped contractions over index axes as contraction, then sum, and with their sorted index as last input,
+ * - every operand of a template readable as strided memory, every result a node of its own.
+ */
+import { contract as product, expand, mul, node as make, ordered, sum } from "../../dsl/build.ts";
+import { isOp, type Node, topological, unite } from "../../dsl/node.ts";
+import { axesOf, missing, type Shape, without } from "../../dsl/shape.ts";
+import { substitute } from "../../dsl/substitute.ts";
+import { simplify } from "../../dsl/simplify.ts";
+import { isView, operandOf } from "./views.ts";
+
+/** x in memory of its own. */
+const copy = (x: Node): Node => make("copy", [x], {});
+
+/** x, or a copy of it where no strided memory holds it. */
+const stored = (x: Node): Node => operandOf(x) ? x : copy(x);
+
+/** x as a node of its own memory, in the order of its shape. */
+const contiguous = (x: Node): Node => isView(x) || x.op === "constant" || x.op === "iota" ? copy(x) : x;
+
+/** Replaces every call by the function's body. */
+function inline(roots: readonly Node[]): Node[] {
+  for (;;) {
+    const calls = topological(roots).filter((node) => isOp(node, "call")) as unknown as Node<"call">[];
+    if (calls.length === 0) return [...roots];
+    // The first call only has inputs without calls.
+    const [call] = calls, { func } = call.attributes;
+    const [body] = substitute([func.result], new Map(func.parameters.map((p, i) => [p, call.inputs[i]])));
+    roots = substitute(roots, new Map([[call as unknown as Node, body]]));
+  }
+}
+
+
+function lowerContract(node: Node<"contract">): Node {
+  const { over } = node.attributes, [x, y] = node.inputs;
+  const kept = axesOf(node.shape);
+  const rows = kept.some((axis) => axis in x.shape && !(axis in y.shape));
+  const columns = kept.some((axis) => axis in y.shape && !(axis in x.shape));
+  if (over.length === 0 || over.every((axis) => x.shape[axis] === 0) || !rows || !columns || x.dtype !== "f32") {
+    const wide = { ...node.shape, ...ordered(x.shape, over) };
+    return sum(mul(expand(x, wide), expand(y, wide)), over, kept);
+  }
+  return product(stored(x), stored(y), over, kept);
+}
+
+/** One axis (or adjacent ones) of a weight as a single stride, else a copy where they are. */
+function lowerContractAt(node: Node<"contractAt">): Node {
+  const { axis, over } = node.attributes, [x, w, index] = node.inputs;
+  const depth = over.filter((name) => name in x.shape && name in w.shape);
+  const late = over.filter((name) => !depth.includes(name));
+  const lone = late.filter((name) => name in w.shape);
+  const weights = lone.length > 0 ? sum(w, lone) : w;
+  const soon = late.filter((name) => !(name in w.shape) && !(name in index.shape));
+  const rows = soon.length > 0 ? sum(x, soon) : x;
+  // Rows that the index does not tell apart get an index each.
+  const more = missing(index.shape, without(rows.shape, depth));
+  const wide: Shape = { ...index.shape, ...ordered(rows.shape, more) };
+  const chosen = contiguous(expand(index, wide));
+  const order = make("order", [chosen], { groups: w.shape[axis] });
+  const result = make("contractAt", [stored(rows), stored(weights), chosen, order], { axis, over: depth });
+  const after = late.filter((name) => name in result.shape);
+  return sum(result, after, axesOf(node.shape));
+}
+
+function lowerContractInto(node: Node<"contractInto">): Node {
+  const [x, y, index] = node.inputs;
+  const more = node.attributes.over.filter((name) => !(name in index.shape));
+  const space = unite("contractInto", index.shape, x.shape, y.shape);
+  const chosen = contiguous(expand(index, { ...index.shape, ...ordered(space, more) }));
+  const order = make("order", [chosen], { groups: node.attributes.size });
+  return make("contractInto", [stored(x), stored(y), chosen, order], node.attributes);
+}
+
+function lowerOne(node: Node): Node {
+  if (isOp(node, "contract")) return lowerContract(node);
+  if (isOp(node, "contractAt") && node.inputs.length === 3) return lowerContractAt(node);
+  if (isOp(node, "contractInto") && node.inputs.length === 3) return lowerContractInto(node);
+  if (isOp(node, "flatten")) {
+    const [x] = node.inputs, { axes, axis } = node.attributes;
+    const inOrder = contiguous(expand(x, { ...without(x.shape, axes), ...ordered(x.shape, axes) }));
+    return make("flatten", [inOrder], { axes, axis });
+  }
+  if (isOp(node, "take")) return make("take", [contiguous(node.inputs[0]), node.inputs[1]], node.attributes);
+  if (isOp(node, "scatter")) {
+    const [x, index] = node.inputs;
+    return make("scatter", [stored(x), contiguous(index)], node.attributes);
+  }
+  if (isOp(node, "topk")) return make("topk", [stored(node.inputs[0])], node.attributes);
+  if (isOp(node, "write")) {
+    const [x, start, value] = node.inputs;
+    return make("write", [contiguous(x), contiguous(start), stored(value)], node.attributes);
+  }
+  return node;
+}
+
+/** The same results, ready for grouping. */
+export function lower(roots: readonly Node[]): Node[] {
+  const plain = simplify(inline(roots)), lowered = new Map<Node, Node>();
+  for (const node of topological(plain)) {
+    const inputs = node.inputs.map((input) => lowered.get(input)!);
+    const same = inputs.every((input, i) => input === node.inputs[i]);
+    lowered.set(node, lowerOne(same ? node : make(node.op, inputs, node.attributes)));
+  }
+  const seen = new Set<Node>();
+  return plain.map((root) => {
+    let result = lowered.get(root)!;
+    const given = result.op === "variable" || result.op === "data" || result.op === "buffer";
+    if (given || isView(result) || result.op === "constant" || result.op === "iota") result = copy(result);
+    while (seen.has(result)) result = copy(result);
+    seen.add(result);
+    return result;
+  });
+}
+

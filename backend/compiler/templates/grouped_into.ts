@@ -1,0 +1,63 @@
+/**
+ * @file groupedInto: c[g, m, n] = Σ_{p: index[p] = g} a[p, m] · b[p, n], the positions of a group in their order.
+ * One workgroup per tile of each group's matrix; its depth runs over the group's stretch of `order`.
+ */
+import type { Capabilities } from "../../device.ts";
+import type { GroupedIntoKernel } from "../kernel.ts";
+import { times } from "./grouped.ts";
+import { chooseTile, product as matrixProduct, tileColumns } from "./product.ts";
+import { type Dispatch, joinAxes, product, split, sum } from "./shader.ts";
+
+/** Emits the product as one dispatch; none if c is empty. */
+export function groupedInto(kernel: GroupedIntoKernel, capabilities: Capabilities): Dispatch[] {
+  const { groups, group, m, n, offsets } = kernel;
+  if (groups * m.size * n.size === 0) return [];
+  const positions = product(kernel.positions.map(({ size }) => size));
+  const tile = chooseTile(m.size, n.size, groups, capabilities);
+  const down = Math.ceil(m.size / tile.rows);
+  const right = Math.ceil(n.size / tileColumns(tile));
+  const axes = joinAxes(kernel.positions, ["a", "b"]);
+  const depth = (name: "a" | "b") => (k: string, id: string) => {
+    const names = axes.map((_, axis) => `p${axis}_${id}`);
+    return {
+      lines: [
+        `let p_${id} = u32(order[stretch.x + ${k}]);`,
+        ...split(`p_${id}`, axes.map(({ size }) => size), names),
+      ],
+      at: sum(offsets[name], axes.map((axis, at) => [axis[name], names[at]] as const)),
+    };
+  };
+  const stretch = `vec2<i32>(order[${positions} + g], order[${positions} + g + 1])`;
+  return [matrixProduct({
+    tile,
+    bindings: [
+      { slot: 0, name: "a", type: "f32" },
+      { slot: 1, name: "b", type: "f32" },
+      { slot: 2, name: "order", type: "i32" },
+      { slot: 3, name: "c", type: "f32" },
+    ],
+    declarations: tile.depth === 0 ? [] : ["var<workgroup> shared_stretch: vec2<i32>;"],
+    setup: [
+      `let firstColumn = i32(group % ${right}u) * ${tileColumns(tile)};`,
+      `let firstRow = i32((group / ${right}u) % ${down}u) * ${tile.rows};`,
+      `let g = i32(group / ${right * down}u);`,
+      ...(tile.depth === 0 ? [`let stretch = ${stretch};`] : [
+        `if (lane == 0u) { shared_stretch = ${stretch}; }`,
+        "let stretch = workgroupUniformLoad(&shared_stretch);",
+      ]),
+      "let count = stretch.y - stretch.x;",
+      `let base_c = ${sum(offsets.c, [[group, "g"]])};`,
+    ],
+    groups: down * right * groups,
+    rows: m.size,
+    columns: n.size,
+    depth: "count",
+    rowA: (row) => ({ lines: [], at: times(row, m.a) }),
+    columnB: (column) => times(column, n.b),
+    depthA: depth("a"),
+    depthB: depth("b"),
+    rowC: (row) => ({ lines: [], at: `base_c + ${times(row, m.c)}` }),
+    columnC: (column) => times(column, n.c),
+    alongDepth: { a: false, b: false },
+  })];
+}

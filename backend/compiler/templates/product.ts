@@ -1,0 +1,263 @@
+/**
+ * @file The matrix product inside `contract`, `grouped` and `groupedInto`: one tile of c per workgroup.
+ *
+ * Two engines. *Tiles*, for GPUs: a and b pass through workgroup memory in tiles, each invocation keeps 4×4 or 8×8
+ * sums in registers. *Broadcast*, for software adapters: neighbouring lanes take neighbouring columns, all share the
+ * rows, so that a's elements are scalar loads; workgroup memory and barriers, which cost much there, are not used.
+ *
+ * Rows and columns beyond the matrix repeat its last one and are not stored; depth beyond the end counts as 0.
+ */
+import type { Capabilities } from "../../device.ts";
+import { type Binding, type Dispatch, indent, shader } from "./shader.ts";
+
+/** An address expression (i32) and the statements it needs. */
+export interface Address {
+  readonly lines: readonly string[];
+  readonly at: string;
+}
+
+/** Sizes of a workgroup's tile. */
+export interface TileShape {
+  readonly rows: number;
+  readonly columns: number;
+  /** Depth of the tiles in workgroup memory; 0: the broadcast engine. */
+  readonly depth: number;
+  /** Rows and columns per invocation. */
+  readonly own: readonly [rows: number, columns: number];
+}
+
+/** What a template says about its product. Names given to the callbacks are i32 expressions. */
+export interface Product {
+  readonly tile: TileShape;
+  readonly bindings: readonly Binding[];
+  readonly declarations?: readonly string[];
+  /** Defines `firstRow` and `firstColumn` (i32), the tile's place, and what the expressions below use. */
+  readonly setup: readonly string[];
+  /** Workgroups, one per tile. */
+  readonly groups: number;
+  /** i32 expressions, the same for the whole workgroup; numbers where known. */
+  readonly rows: string | number;
+  readonly columns: number;
+  readonly depth: string | number;
+  /** Addresses are sums of a part for the row or column and one for the depth. `id` makes names unique. */
+  readonly rowA: (row: string, id: string) => Address;
+  readonly columnB: (column: string) => string;
+  readonly depthA: (k: string, id: string) => Address;
+  readonly depthB: (k: string, id: string) => Address;
+  readonly rowC: (row: string, id: string) => Address;
+  readonly columnC: (column: string) => string;
+  /** What is stored, given the sum; the sum itself if left out. */
+  readonly value?: (sum: string) => string;
+  /** Is depth the direction in which an operand's elements lie closest? */
+  readonly alongDepth: { readonly a: boolean; readonly b: boolean };
+}
+
+/** Chooses tile sizes for c of `rows` × `columns`; `copies` such products run side by side. */
+export function chooseTile(rows: number, columns: number, copies: number, capabilities: Capabilities): TileShape {
+  if (capabilities.software) {
+    return { rows: Math.min(rows, 16), columns: 64, depth: 0, own: [Math.min(rows, 16), columns > 64 ? 2 : 1] };
+  }
+  const groups = Math.ceil(rows / 128) * Math.ceil(columns / 128) * copies;
+  if (rows >= 96 && columns >= 96 && groups >= 96 && capabilities.maxWorkgroupSize >= 256) {
+    return { rows: 128, columns: 128, depth: 8, own: [8, 8] };
+  }
+  const side = (size: number) => size <= 16 ? 16 : size <= 32 || capabilities.maxWorkgroupSize < 256 ? 32 : 64;
+  return { rows: side(rows), columns: side(columns), depth: 16, own: [4, 4] };
+}
+
+/** Columns of a workgroup's tile. */
+export function tileColumns(tile: TileShape): number {
+  return tile.depth === 0 ? tile.columns * tile.own[1] : tile.columns;
+}
+
+/** Assembles the shader of a product. */
+export function product(parts: Product): Dispatch {
+  return parts.tile.depth === 0 ? broadcast(parts) : tiles(parts);
+}
+
+/** `index`, or the last one below `bound`. Nothing to do where tiles divide the size. */
+function clamped(index: string, bound: string | number, step: number): string {
+  return typeof bound === "number" && bound % step === 0 ? index : `min(${index}, ${last(bound)})`;
+}
+
+function last(bound: string | number): string {
+  return typeof bound === "number" ? `${bound - 1}` : `${bound} - 1`;
+}
+
+/** The condition `index < bound`, or nothing where tiles divide the size. */
+function below(index: string, bound: string | number, step: number): string[] {
+  return typeof bound === "number" && bound % step === 0 ? [] : [`${index} < ${bound}`];
+}
+
+function storeIf(conditions: readonly string[], statement: string): string {
+  return conditions.length > 0 ? `if (${conditions.join(" && ")}) { ${statement} }` : statement;
+}
+
+function broadcast(parts: Product): Dispatch {
+  const { tile, rows, columns, depth, value = (sum) => sum } = parts;
+  const [ownRows, ownColumns] = tile.own;
+  const width = tileColumns(tile);
+  const lines: string[] = [...parts.setup];
+  const each = (count: number, line: (at: number) => readonly string[]) => {
+    for (let at = 0; at < count; at++) lines.push(...line(at));
+  };
+  each(ownRows, (i) => {
+    const { lines: before, at } = parts.rowA(clamped(`firstRow + ${i}`, rows, tile.rows), `a${i}`);
+    return [...before, `let rowA${i} = ${at};`];
+  });
+  each(ownColumns, (j) => [
+    `let column${j} = firstColumn + i32(lane) + ${j * tile.columns};`,
+    `let columnB${j} = ${parts.columnB(clamped(`column${j}`, columns, width))};`,
+  ]);
+  each(ownRows, (i) => Array.from({ length: ownColumns }, (_, j) => `var sum${i}_${j} = 0f;`));
+  const a = parts.depthA("k", "ka");
+  const b = parts.depthB("k", "kb");
+  const step = [...a.lines, `let depthA = ${a.at};`, ...b.lines, `let depthB = ${b.at};`];
+  for (let j = 0; j < ownColumns; j++) step.push(`let b${j} = b[columnB${j} + depthB];`);
+  for (let i = 0; i < ownRows; i++) {
+    step.push(`let a${i} = a[rowA${i} + depthA];`);
+    for (let j = 0; j < ownColumns; j++) step.push(`sum${i}_${j} += a${i} * b${j};`);
+  }
+  lines.push(`for (var k = 0; k < ${depth}; k++) {`, ...indent(step), "}");
+  each(ownRows, (i) => {
+    const { lines: before, at } = parts.rowC(`firstRow + ${i}`, `c${i}`);
+    const stores = Array.from({ length: ownColumns }, (_, j) =>
+      storeIf(
+        below(`column${j}`, columns, width),
+        `c[${at} + ${parts.columnC(`column${j}`)}] = ${value(`sum${i}_${j}`)};`,
+      ));
+    const inside = below(`firstRow + ${i}`, rows, tile.rows);
+    return inside.length > 0
+      ? [`if (${inside[0]}) {`, ...indent([...before, ...stores]), "}"]
+      : ["{", ...indent([...before, ...stores]), "}"];
+  });
+  return shader({
+    bindings: parts.bindings,
+    declarations: parts.declarations,
+    workgroupSize: tile.columns,
+    groups: parts.groups,
+    body: lines,
+  });
+}
+
+const components = ["x", "y", "z", "w"] as const;
+
+function tiles(parts: Product): Dispatch {
+  const { tile, rows, columns, depth, value = (sum) => sum } = parts;
+  const [ownRows, ownColumns] = tile.own;
+  const across = tile.columns / ownColumns;
+  const lanes = (tile.rows / ownRows) * across;
+  // Workgroup memory: vectors of 4 rows (4 columns) for each k, one vector of padding against bank conflicts.
+  const strideA = tile.rows / 4 + 1;
+  const strideB = tile.columns / 4 + 1;
+  const ragged = !(typeof depth === "number" && depth % tile.depth === 0);
+  const lines: string[] = [...parts.setup, "let own = i32(lane);"];
+  const fetch: string[] = [];
+
+  /** Which vectors of an operand's tile this lane fetches: their places before the loop, the loads inside it. */
+  const operand = (name: "a" | "b", vectors: number, along: boolean) => {
+    const count = Math.ceil(vectors * tile.depth / lanes);
+    const partial = vectors * tile.depth < lanes * count;
+    for (let unit = 0; unit < count; unit++) {
+      const id = `${name}${unit}`;
+      const number = unit === 0 ? "own" : `(own + ${unit * lanes})`;
+      const [vector, deep] = along
+        ? [`${number} / ${tile.depth}`, `${number} % ${tile.depth}`]
+        : [`${number} % ${vectors}`, `${number} / ${vectors}`];
+      lines.push(`let vector_${id} = ${vector};`, `let deep_${id} = ${deep};`);
+      for (let part = 0; part < 4; part++) {
+        if (name === "a") {
+          const index = clamped(`firstRow + vector_${id} * 4 + ${part}`, rows, tile.rows);
+          const { lines: before, at } = parts.rowA(index, `${id}_${part}`);
+          lines.push(...before, `let from_${id}_${part} = ${at};`);
+        } else {
+          const index = clamped(`firstColumn + vector_${id} * 4 + ${part}`, columns, tile.columns);
+          lines.push(`let from_${id}_${part} = ${parts.columnB(index)};`);
+        }
+      }
+      const k = ragged ? `min(k + deep_${id}, ${last(depth)})` : `k + deep_${id}`;
+      const { lines: before, at } = (name === "a" ? parts.depthA : parts.depthB)(`k_${id}`, id);
+      const loads = [0, 1, 2, 3].map((part) => `${name}[from_${id}_${part} + depth_${id}]`).join(", ");
+      const vectorText = `vec4<f32>(${loads})`;
+      const place = `tile_${name}[deep_${id} * ${name === "a" ? strideA : strideB} + vector_${id}]`;
+      const load = [
+        `let k_${id} = ${k};`,
+        ...before,
+        `let depth_${id} = ${at};`,
+        ragged
+          ? `${place} = select(vec4<f32>(), ${vectorText}, k + deep_${id} < ${depth});`
+          : `${place} = ${vectorText};`,
+      ];
+      fetch.push(
+        ...(partial && unit === count - 1
+          ? [`if (own < ${vectors * tile.depth - unit * lanes}) {`, ...indent(load), "}"]
+          : load),
+      );
+    }
+  };
+  operand("a", tile.rows / 4, parts.alongDepth.a);
+  operand("b", tile.columns / 4, parts.alongDepth.b);
+
+  // Each invocation owns vectors of 4 rows and 4 columns; a second one lies half a tile further.
+  lines.push(`let down = own / ${across};`, `let right = own % ${across};`);
+  const halves = (own: number) => Array.from({ length: own / 4 }, (_, at) => at);
+  const row = (half: number, part: number) => `firstRow + down * 4 + ${half * (tile.rows / (ownRows / 4)) + part}`;
+  const column = (half: number, part: number) =>
+    `firstColumn + right * 4 + ${half * (tile.columns / (ownColumns / 4)) + part}`;
+  for (let i = 0; i < ownRows; i++) for (const j of halves(ownColumns)) lines.push(`var sum${i}_${j} = vec4<f32>();`);
+  const multiply: string[] = [];
+  for (const h of halves(ownRows)) {
+    multiply.push(`let a${h} = tile_a[deep * ${strideA} + down + ${h * tile.rows / ownRows}];`);
+  }
+  for (const j of halves(ownColumns)) {
+    multiply.push(`let b${j} = tile_b[deep * ${strideB} + right + ${j * tile.columns / ownColumns}];`);
+  }
+  for (let i = 0; i < ownRows; i++) {
+    const scalar = `a${Math.floor(i / 4)}.${components[i % 4]}`;
+    for (const j of halves(ownColumns)) {
+      multiply.push(`sum${i}_${j} = fma(vec4<f32>(${scalar}), b${j}, sum${i}_${j});`);
+    }
+  }
+  lines.push(
+    `for (var k = 0; k < ${depth}; k += ${tile.depth}) {`,
+    ...indent([
+      ...fetch,
+      "workgroupBarrier();",
+      `for (var deep = 0; deep < ${tile.depth}; deep++) {`,
+      ...indent(multiply),
+      "}",
+      "workgroupBarrier();",
+    ]),
+    "}",
+  );
+  for (let i = 0; i < ownRows; i++) {
+    const at = row(Math.floor(i / 4), i % 4);
+    const inside = below(`row${i}`, rows, tile.rows);
+    const { lines: before, at: to } = parts.rowC(`row${i}`, `c${i}`);
+    const stores: string[] = [...before];
+    for (const j of halves(ownColumns)) {
+      for (let part = 0; part < 4; part++) {
+        const sum = value(`sum${i}_${j}.${components[part]}`);
+        const store = `c[${to} + ${parts.columnC(column(j, part))}] = ${sum};`;
+        stores.push(storeIf(below(column(j, part), columns, tile.columns), store));
+      }
+    }
+    lines.push(
+      `let row${i} = ${at};`,
+      inside.length > 0 ? `if (${inside[0]}) {` : "{",
+      ...indent(stores),
+      "}",
+    );
+  }
+  return shader({
+    bindings: parts.bindings,
+    declarations: [
+      ...(parts.declarations ?? []),
+      `var<workgroup> tile_a: array<vec4<f32>, ${strideA * tile.depth}>;`,
+      `var<workgroup> tile_b: array<vec4<f32>, ${strideB * tile.depth}>;`,
+    ],
+    workgroupSize: lanes,
+    groups: parts.groups,
+    body: lines,
+  });
+}

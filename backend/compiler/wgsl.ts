@@ -1,0 +1,102 @@
+/**
+ * @file Prints kernels as WGSL compute shaders.
+ * In: one kernel and what the adapter can do. Out: one or more dispatches and the scratch memory they share.
+ * Equal kernels give equal text, so that layers of a model share pipelines. The text depends on no clock and no chance.
+ */
+import type { Capabilities } from "../device.ts";
+import type { Kernel, StorageType } from "./kernel.ts";
+import { UserError } from "../../dsl/errors.ts";
+import { contract } from "./templates/contract.ts";
+import { copy } from "./templates/copy.ts";
+import { grouped } from "./templates/grouped.ts";
+import { groupedInto } from "./templates/grouped_into.ts";
+import { loop } from "./templates/loop.ts";
+import { order } from "./templates/order.ts";
+import { scatter } from "./templates/scatter.ts";
+import { topk } from "./templates/topk.ts";
+import type { Dispatch, Emitted } from "./templates/shader.ts";
+
+export type { Dispatch, Emitted } from "./templates/shader.ts";
+
+/**
+ * The dispatches that do a kernel's work, in order; none if its output is empty.
+ * An index out of range sets the top bit of the status word, bound last where `status` says so.
+ *
+ * @throws {UserError} if the kernel writes 16-bit storage
+ * @example
+ * ```ts
+ * import { wgsl } from "./wgsl.ts";
+ * const capabilities = {
+ *   kind: "wgpu", name: "any", maxBindings: 8, maxBindingBytes: 2 ** 27, maxBufferBytes: 2 ** 28, memoryBytes: 2 ** 30,
+ *   software: false, maxWorkgroupSize: 256, workgroupMemoryBytes: 16384,
+ * } as const;
+ * const { dispatches } = wgsl({ kind: "copy", words: 1000 }, capabilities);
+ * console.assert(dispatches[0].kernel.workgroups[0] === 4);
+ * ```
+ */
+export function wgsl(kernel: Kernel, capabilities: Capabilities): Emitted {
+  const emitted = emit(kernel, capabilities);
+  for (const { kernel: { status }, slots } of emitted.dispatches) {
+    const bindings = slots.length + (status ? 1 : 0);
+    if (bindings > capabilities.maxBindings) {
+      throw new Error(
+        `a ${kernel.kind} kernel binds ${bindings} buffers, the adapter allows ${capabilities.maxBindings}`,
+      );
+    }
+  }
+  return emitted;
+}
+
+/** How many slots a kernel itself has: numbers from there on mean scratch. */
+export function slotCount(kernel: Kernel): number {
+  switch (kernel.kind) {
+    case "loop": {
+      const slots = kernel.body.map((step) => step.op === "load" || step.op === "store" ? step.access.slot : -1);
+      return 1 + slots.reduce((most, slot) => Math.max(most, slot), -1);
+    }
+    case "contract":
+    case "scatter":
+      return 3;
+    case "grouped":
+    case "groupedInto":
+      return 4;
+    case "order":
+    case "topk":
+    case "copy":
+      return 2;
+  }
+}
+
+/** Storage types that shaders can write. The rest is refused by name rather than computed wrongly. */
+export function writable(dtype: StorageType): boolean {
+  return dtype !== "f16" && dtype !== "bf16";
+}
+
+function emit(kernel: Kernel, capabilities: Capabilities): Emitted {
+  const alone = (dispatches: readonly Dispatch[]): Emitted => ({ dispatches, scratch: [] });
+  switch (kernel.kind) {
+    case "loop":
+      for (const instruction of kernel.body) {
+        if (instruction.op === "store" && !writable(instruction.access.dtype)) {
+          throw new UserError(
+            `wgpu cannot store ${instruction.access.dtype} yet: keep the tensor as f32, or compute on the CPU.`,
+          );
+        }
+      }
+      return alone(loop(kernel, capabilities));
+    case "contract":
+      return alone(contract(kernel, capabilities));
+    case "grouped":
+      return alone(grouped(kernel, capabilities));
+    case "groupedInto":
+      return alone(groupedInto(kernel, capabilities));
+    case "order":
+      return order(kernel, capabilities);
+    case "scatter":
+      return scatter(kernel, capabilities);
+    case "topk":
+      return alone(topk(kernel, capabilities));
+    case "copy":
+      return alone(copy(kernel, capabilities));
+  }
+}

@@ -1,0 +1,194 @@
+/**
+ * @file Devices of the native library: memory, plans, runs. What a handle means and what is in a plan is the
+ * business of `compile.ts`; here are bytes and small integers.
+ */
+import { UserError } from "../dsl/errors.ts";
+import type { Plan } from "./compiler/kernel.ts";
+import { check, deviceSymbols, type Functions, openLibrary, readBytes } from "./ffi.ts";
+
+/** What a device can do. On the CPU every limit is a large number. */
+export interface Capabilities {
+  readonly kind: "cpu" | "wgpu";
+  /** Name of the processor or adapter. */
+  readonly name: string;
+  /** Storage buffers that one kernel may bind, the status word included. */
+  readonly maxBindings: number;
+  /** Bytes of one binding. */
+  readonly maxBindingBytes: number;
+  readonly maxBufferBytes: number;
+  /** Memory of the device, in bytes. */
+  readonly memoryBytes: number;
+  /** Does a driver on the CPU stand in for hardware? */
+  readonly software: boolean;
+  /** Invocations of a workgroup. */
+  readonly maxWorkgroupSize: number;
+  readonly workgroupMemoryBytes: number;
+}
+
+/** How much memory a device holds. */
+export interface MemoryUse {
+  /** Bytes in buffers and arena now. */
+  readonly usedBytes: number;
+  /** The most there ever were. */
+  readonly peakBytes: number;
+}
+
+/** A device of the native library. Handles are positive integers; a wrong one is an error, not a crash. */
+export interface NativeDevice extends Disposable {
+  /** As it was opened: "cpu", "wgpu" or "wgpu:NAME". */
+  readonly name: string;
+  readonly capabilities: Capabilities;
+  /** The library's handle of the device, for its other functions (reading checkpoints). */
+  readonly handle: bigint;
+  /** Makes a buffer of zeros. */
+  allocate(bytes: number): number;
+  /** Gives a buffer's memory back. */
+  free(buffer: number): void;
+  /** Copies `data` to the buffer, from byte `offset` on. */
+  write(buffer: number, data: Uint8Array, offset?: number): void;
+  /** Fills `into` from the buffer, from byte `offset` on, when everything submitted before has run. */
+  read(buffer: number, into: Uint8Array, offset?: number): void;
+  /** Validates a plan and prepares it to run. */
+  load(plan: Plan): number;
+  /** Forgets a plan. */
+  unload(plan: number): void;
+  /**
+   * Runs a whole step in one call on another thread.
+   *
+   * @param handles the plan's arguments; a 0 of an "out" argument becomes the handle of a new buffer
+   * @param upload the bytes that come with the call
+   */
+  run(plan: number, handles: BigUint64Array<ArrayBuffer>, upload: Uint8Array<ArrayBuffer>): Promise<void>;
+  /** Reads and clears the status word: 0, or 1 + the number of a step that met an index out of range. */
+  status(): number;
+  /** Bytes held now, and at most. */
+  memory(): MemoryUse;
+  /** Gives everything back. Closing twice does nothing. */
+  close(): void;
+}
+
+let functions: Functions<typeof deviceSymbols> | undefined;
+
+/** Opened at the first use, so that importing this module needs no permission. */
+function library(): Functions<typeof deviceSymbols> {
+  return functions ??= openLibrary(deviceSymbols);
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+class LibraryDevice implements NativeDevice {
+  readonly name: string;
+  readonly handle: bigint;
+  readonly capabilities: Capabilities;
+  readonly #library: Functions<typeof deviceSymbols>;
+  readonly #result = new BigUint64Array(1);
+  readonly #word = new Uint32Array(1);
+  #open = true;
+
+  constructor(name: string) {
+    this.name = name;
+    this.#library = library();
+    const bytes = encoder.encode(name);
+    const code = this.#library.xft_device_open(bytes, BigInt(bytes.length), this.#result);
+    check(code, (message) => new UserError(message));
+    this.handle = this.#result[0];
+    const { usedBytes: _used, peakBytes: _peak, ...capabilities } = this.#info();
+    this.capabilities = capabilities;
+  }
+
+  #info(): Capabilities & MemoryUse {
+    const json = readBytes((out, capacity) => this.#library.xft_device_info(this.handle, out, capacity));
+    return JSON.parse(decoder.decode(json));
+  }
+
+  allocate(bytes: number): number {
+    check(this.#library.xft_buffer_allocate(this.handle, BigInt(bytes), this.#result));
+    return Number(this.#result[0]);
+  }
+
+  free(buffer: number): void {
+    check(this.#library.xft_buffer_free(this.handle, BigInt(buffer)));
+  }
+
+  write(buffer: number, data: Uint8Array, offset = 0): void {
+    const bytes = data as Uint8Array<ArrayBuffer>;
+    const { handle } = this;
+    check(this.#library.xft_buffer_write(handle, BigInt(buffer), BigInt(offset), bytes, BigInt(data.byteLength)));
+  }
+
+  read(buffer: number, into: Uint8Array, offset = 0): void {
+    const bytes = into as Uint8Array<ArrayBuffer>;
+    const { handle } = this;
+    check(this.#library.xft_buffer_read(handle, BigInt(buffer), BigInt(offset), bytes, BigInt(into.byteLength)));
+  }
+
+  load(plan: Plan): number {
+    const json = encoder.encode(JSON.stringify(plan));
+    check(this.#library.xft_plan_load(this.handle, json, BigInt(json.length), this.#result));
+    return Number(this.#result[0]);
+  }
+
+  unload(plan: number): void {
+    check(this.#library.xft_plan_unload(this.handle, BigInt(plan)));
+  }
+
+  async run(plan: number, handles: BigUint64Array<ArrayBuffer>, upload: Uint8Array<ArrayBuffer>): Promise<void> {
+    const { handle } = this;
+    const [count, bytes] = [BigInt(handles.length), BigInt(upload.byteLength)];
+    check(await this.#library.xft_plan_run(handle, BigInt(plan), handles, count, upload, bytes));
+  }
+
+  status(): number {
+    check(this.#library.xft_device_status(this.handle, this.#word));
+    return this.#word[0];
+  }
+
+  memory(): MemoryUse {
+    const { usedBytes, peakBytes } = this.#info();
+    return { usedBytes, peakBytes };
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    check(this.#library.xft_device_close(this.handle));
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/**
+ * Opens a device of the native library.
+ *
+ * @param name "cpu", "wgpu" (the best hardware adapter) or "wgpu:NAME" (an adapter whose name contains NAME)
+ * @throws {UserError} if there is no library or no such device
+ *
+ * @example
+ * ```ts ignore
+ * using device = openNative("cpu");
+ * const buffer = device.allocate(16);
+ * device.write(buffer, new Uint8Array(new Float32Array([1, 2, 3, 4]).buffer));
+ * ```
+ */
+export function openNative(name: "cpu" | "wgpu" | `wgpu:${string}` = "cpu"): NativeDevice {
+  return new LibraryDevice(name);
+}
+
+/** An adapter that wgpu lists. */
+export interface Adapter {
+  readonly name: string;
+  readonly software: boolean;
+  readonly [detail: string]: unknown;
+}
+
+/**
+ * Lists the adapters that `openNative("wgpu:NAME")` could open.
+ *
+ * @throws {UserError} if there is no library
+ */
+export function listAdapters(): Adapter[] {
+  return JSON.parse(decoder.decode(readBytes((out, capacity) => library().xft_adapters(out, capacity))));
+}

@@ -1,0 +1,44 @@
+/** @file The f64 interpreter as a device: needs nothing, runs everything, slowly. The oracle of all tests. */
+import { expand, node } from "../dsl/build.ts";
+import { evaluate } from "../dsl/interpret.ts";
+import type { HostArray, Node } from "../dsl/node.ts";
+import type { Values } from "../dsl/primitive.ts";
+import { sizeOf } from "../dsl/shape.ts";
+import type { Device, DeviceArray } from "./runtime.ts";
+import "../dsl/primitives/mod.ts";
+
+const hostValues = (x: Node): HostArray => {
+  if (x.op !== "data") return evaluate([x])[0].data;
+  return (x as Node<"data">).attributes.values;
+};
+
+const dataNode = ({ shape, dtype }: Node, values: HostArray): Node => node("data", [], { shape, dtype, values });
+
+/** Opens the interpreter. */
+export function openInterpreter(): Device {
+  return {
+    name: "interpreter",
+    put: (x) => dataNode(x, hostValues(x)),
+    allocate: (shape, dtype) => node("data", [], { shape, dtype, values: new Float64Array(sizeOf(shape)) }),
+    write: (x, values, start = 0) => hostValues(x).set(values, start),
+    read: (x): DeviceArray => {
+      const values = hostValues(x);
+      return x.dtype === "f32" || x.dtype === "f16" || x.dtype === "bf16" ? Float32Array.from(values) : Int32Array.from(values);
+    },
+    free: () => {},
+    memory: () => ({ used: 0, peak: 0 }),
+    build: ({ parameters, results }) => ({
+      run: (args) => {
+        const given = new Map<Node, Values>(parameters.map((parameter, i) => [
+          parameter,
+          { shape: parameter.shape, data: Float64Array.from(hostValues(expand(args[i], parameter.shape))) },
+        ]));
+        return Promise.resolve(evaluate(results, given).map((value, i) => dataNode(results[i], value.data)));
+      },
+      explain: () => "the interpreter runs one primitive at a time, in f64",
+      arenaBytes: 0,
+      kernels: 0,
+    }),
+    [Symbol.dispose]: () => {},
+  };
+}

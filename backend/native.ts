@@ -1,0 +1,165 @@
+/** @file The native library's devices behind the common interface: memory by reference, plans by program. */
+import { node } from "../dsl/build.ts";
+import { evaluate } from "../dsl/interpret.ts";
+import type { Node } from "../dsl/node.ts";
+import { sizeOf } from "../dsl/shape.ts";
+import { explain } from "./compiler/explain.ts";
+import { type CompiledProgram, pipeline } from "./compiler/pipeline.ts";
+import { bytesOf } from "./compiler/schedule.ts";
+import { type NativeDevice, openNative } from "./device.ts";
+import type { BuildOptions, Device, DeviceArray, Executable, Program } from "./runtime.ts";
+import "../dsl/primitives/mod.ts";
+
+/** Memory behind a tensor; handle 0 once it was given back or donated. */
+interface Memory {
+  handle: number;
+  readonly device: object;
+}
+
+/** Opens a device of the native library as the rest of the project sees it. @throws UserError when there is none */
+export function openNativeDevice(name: string): Device {
+  const native = openNative(name === "auto" ? undefined : name as "cpu");
+  return new LibraryBackedDevice(native);
+}
+
+const words = (x: Node, values: ArrayLike<number>): DeviceArray => {
+  if (x.dtype === "f32") return Float32Array.from(values);
+  return x.dtype === "u32" ? Uint32Array.from(values) : Int32Array.from(values);
+};
+
+const bytes = (values: DeviceArray): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+
+class LibraryBackedDevice implements Device {
+  readonly name: string;
+  readonly #native: NativeDevice;
+  // Tensors that nothing refers to any more give their memory back; `free` does it at once.
+  readonly #lost = new FinalizationRegistry<{ handle: number }>((memory) => this.#release(memory));
+  readonly #handles = new WeakMap<Memory, { handle: number }>();
+  #closed = false;
+
+  constructor(native: NativeDevice) {
+    this.#native = native;
+    this.name = native.capabilities.kind === "cpu" ? "cpu" : `wgpu:${native.capabilities.name}`;
+  }
+
+  /** The library's own device: for readers of checkpoints that write straight into its memory. */
+  get native(): NativeDevice {
+    return this.#native;
+  }
+
+  #adopt(handle: number, { shape, dtype }: Pick<Node, "shape" | "dtype">): Node {
+    const memory: Memory = { handle, device: this };
+    const record = { handle };
+    this.#handles.set(memory, record);
+    this.#lost.register(memory, record, memory);
+    return node("buffer", [], { shape, dtype, memory });
+  }
+
+  #release(record: { handle: number }): void {
+    if (record.handle !== 0 && !this.#closed) this.#native.free(record.handle);
+    record.handle = 0;
+  }
+
+  #memory(x: Node): Memory {
+    if (x.op !== "buffer") throw new TypeError(`a tensor made by "${x.op}" is not in device memory: put it there first`);
+    const memory = (x as Node<"buffer">).attributes.memory as Memory;
+    if (memory.device !== this) throw new TypeError(`a tensor lies on another device than ${this.name}`);
+    if (memory.handle === 0) throw new TypeError("a tensor was used after it was donated or freed");
+    return memory;
+  }
+
+  allocate(shape: Readonly<Record<string, number>>, dtype: "f32" | "i32"): Node {
+    return this.#adopt(this.#native.allocate(sizeOf(shape) * 4), { shape, dtype });
+  }
+
+  put(x: Node): Node {
+    if (x.op === "buffer") return (this.#memory(x), x);
+    const made = this.#adopt(this.#native.allocate(bytesOf(x)), x);
+    this.write(made, words(x, x.op === "data" ? (x as Node<"data">).attributes.values : evaluate([x])[0].data));
+    return made;
+  }
+
+  write(x: Node, values: DeviceArray, start = 0): void {
+    this.#native.write(this.#memory(x).handle, bytes(values), start * 4);
+  }
+
+  read(x: Node): DeviceArray {
+    const count = sizeOf(x.shape);
+    const values = x.dtype === "f32" ? new Float32Array(count) : x.dtype === "u32" ? new Uint32Array(count) : new Int32Array(count);
+    this.#native.read(this.#memory(x).handle, bytes(values));
+    const status = this.#native.status();
+    if (status !== 0) {
+      throw new Error("an index was outside of its axis: a token id beyond the embedding's rows, or a label beyond the vocabulary");
+    }
+    return values;
+  }
+
+  free(x: Node): void {
+    if (x.op !== "buffer") return;
+    this.#forget((x as Node<"buffer">).attributes.memory as Memory, true);
+  }
+
+  /** The tensor may not be used any more; `release` its memory unless something else owns it now. */
+  #forget(memory: Memory, release: boolean): void {
+    const record = this.#handles.get(memory);
+    if (!record) return;
+    this.#lost.unregister(memory);
+    if (release) this.#release(record);
+    record.handle = 0;
+    memory.handle = 0;
+  }
+
+  build(program: Program, options: BuildOptions): Executable {
+    const compiled = pipeline(program, { ...options, capabilities: this.#native.capabilities });
+    const plan = this.#native.load(compiled.plan);
+    const captured = new Map<Node, Node>();
+    for (const source of compiled.arguments) {
+      if (source.kind === "captured") captured.set(source.leaf, this.put(source.leaf));
+    }
+    return {
+      run: (args) => this.#run(program, compiled, plan, captured, args, options),
+      explain: () => explain(compiled),
+      arenaBytes: compiled.plan.arena.reduce((a, b) => a + b, 0),
+      kernels: compiled.plan.steps.length,
+    };
+  }
+
+  async #run(
+    program: Program,
+    compiled: CompiledProgram,
+    plan: number,
+    captured: ReadonlyMap<Node, Node>,
+    args: readonly Node[],
+    options: BuildOptions,
+  ): Promise<Node[]> {
+    const upload = new Uint8Array(compiled.plan.upload);
+    for (const [position, offset] of compiled.uploads) {
+      upload.set(bytes(words(args[position], (args[position] as Node<"data">).attributes.values)), offset);
+    }
+    const handles = new BigUint64Array(compiled.arguments.length);
+    compiled.arguments.forEach((source, i) => {
+      if (source.kind === "result") return;
+      const tensor = source.kind === "parameter" ? args[source.position] : captured.get(source.leaf)!;
+      handles[i] = BigInt(this.#memory(tensor).handle);
+    });
+    await this.#native.run(plan, handles, upload);
+    // Donated memory now belongs to the results that took it; the rest of it is given back.
+    const taken = new Set(compiled.results);
+    const parameterArgument = new Map(compiled.arguments.flatMap((source, i) => source.kind === "parameter" ? [[source.position, i]] : []));
+    args.forEach((arg, position) => {
+      if (!options.donated[position] || arg.op !== "buffer") return;
+      this.#forget((arg as Node<"buffer">).attributes.memory as Memory, !taken.has(parameterArgument.get(position) ?? -1));
+    });
+    return compiled.results.map((argument, i) => this.#adopt(Number(handles[argument]), program.results[i]));
+  }
+
+  memory(): { used: number; peak: number } {
+    const { usedBytes, peakBytes } = this.#native.memory();
+    return { used: usedBytes, peak: peakBytes };
+  }
+
+  [Symbol.dispose](): void {
+    this.#closed = true;
+    this.#native.close();
+  }
+}

@@ -1,0 +1,129 @@
+//! C functions for checkpoint files.
+#![allow(clippy::missing_safety_doc, reason = "the contract is the parent module's, the same for all")]
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use super::device::device;
+use super::{Table, bytes, bytes_mut, copy_out, guard, guard_length, lock, put, text};
+use crate::io::Checkpoint;
+use crate::io::writer::{Outline, Writer};
+use crate::{ensure, fail};
+
+static CHECKPOINTS: Table<Checkpoint> = Table::new("checkpoint");
+
+/// A writer that is finished is gone: the place stays empty until the handle is closed.
+static WRITERS: Table<Mutex<Option<Writer>>> = Table::new("safetensors writer");
+
+/// Opens a checkpoint: safetensors (file or folder), GGUF, llama2.c.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xft_checkpoint_open(path: *const u8, length: usize, out: *mut u64) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let path = unsafe { text(path, length) }?;
+        let handle = CHECKPOINTS.insert(Arc::new(Checkpoint::open(Path::new(path))?));
+        // SAFETY: the caller's contract.
+        unsafe { put(out, handle) }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn xft_checkpoint_close(handle: u64) -> i32 {
+    guard(|| CHECKPOINTS.remove(handle).map(drop))
+}
+
+/// Format, metadata and tensors, a JSON object.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xft_checkpoint_describe(handle: u64, out: *mut u8, capacity: usize) -> i64 {
+    guard_length(|| {
+        let json = serde_json::to_vec(&CHECKPOINTS.get(handle)?.describe())?;
+        // SAFETY: the caller's contract.
+        unsafe { copy_out(&json, out, capacity) }
+    })
+}
+
+/// Reads a tensor as f32; `out` has exactly the tensor's elements.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xft_checkpoint_read(
+    handle: u64,
+    name: *const u8,
+    length: usize,
+    out: *mut f32,
+    elements: usize,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let name = unsafe { text(name, length) }?;
+        ensure!(out.is_aligned(), "the place for tensor \"{name}\" is not aligned");
+        // SAFETY: the caller's contract: `elements` floats.
+        let out = unsafe { bytes_mut(out.cast(), elements.saturating_mul(4)) }?;
+        CHECKPOINTS.get(handle)?.read(name, bytemuck::cast_slice_mut(out))
+    })
+}
+
+/// Writes a tensor as f32 to the start of a device's buffer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xft_checkpoint_upload(
+    handle: u64,
+    name: *const u8,
+    length: usize,
+    device_handle: u64,
+    buffer: u64,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let name = unsafe { text(name, length) }?;
+        let device = device(device_handle)?;
+        CHECKPOINTS.get(handle)?.stream(name, |offset, bytes| device.write(buffer, offset, bytes))
+    })
+}
+
+/// Begins a safetensors file at `path`; `outline` is JSON ([`Outline`]).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xft_writer_create(
+    path: *const u8,
+    path_length: usize,
+    outline: *const u8,
+    outline_length: usize,
+    out: *mut u64,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let (path, outline) = unsafe { (text(path, path_length)?, bytes(outline, outline_length)?) };
+        let outline: Outline = serde_json::from_slice(outline)?;
+        let writer = Writer::create(Path::new(path), outline)?;
+        let handle = WRITERS.insert(Arc::new(Mutex::new(Some(writer))));
+        // SAFETY: the caller's contract.
+        unsafe { put(out, handle) }
+    })
+}
+
+/// Writes the next tensor of the outline.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xft_writer_add(handle: u64, values: *const f32, elements: usize) -> i32 {
+    guard(|| {
+        ensure!(values.is_aligned(), "the values are not aligned");
+        // SAFETY: the caller's contract: `elements` floats.
+        let values = unsafe { bytes(values.cast(), elements.saturating_mul(4)) }?;
+        let writer = WRITERS.get(handle)?;
+        match lock(&writer).as_mut() {
+            Some(writer) => writer.add(bytemuck::cast_slice(values)),
+            None => fail!("this safetensors file is already complete"),
+        }
+    })
+}
+
+/// Makes the file durable and gives it its name.
+#[unsafe(no_mangle)]
+pub extern "C" fn xft_writer_finish(handle: u64) -> i32 {
+    guard(|| match lock(&*WRITERS.get(handle)?).take() {
+        Some(writer) => writer.finish(),
+        None => fail!("this safetensors file is already complete"),
+    })
+}
+
+/// Closes the writer. A file that was not finished is removed.
+#[unsafe(no_mangle)]
+pub extern "C" fn xft_writer_close(handle: u64) -> i32 {
+    guard(|| WRITERS.remove(handle).map(drop))
+}

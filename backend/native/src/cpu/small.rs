@@ -1,0 +1,244 @@
+//! Products with few rows (decoding: 1–16 tokens times a weight matrix). The weights are read once, as they lie.
+
+use super::simd::{self, Vector};
+
+/// Rows at most; beyond, packing pays.
+pub const MAX_ROWS: usize = 16;
+
+/// Columns of `c` that a task works on at a time where the weights' columns run fastest: the block of `c` stays in the
+/// first-level cache while the weights stream by.
+const BLOCK: usize = 512;
+
+/// c[m, n] = Σ a[m, k] · b[k, n] (added to c if `add`), with a's rows contiguous.
+#[derive(Clone, Copy)]
+pub struct Small {
+    pub rows: usize,
+    pub depth: usize,
+    /// Row i at `a + i · row_stride`, each contiguous.
+    pub a: *const f32,
+    pub row_stride: usize,
+    pub b: *const f32,
+    pub b_depth: isize,
+    pub b_column: isize,
+    pub c: *mut f32,
+    pub c_row: isize,
+    pub c_column: isize,
+    pub add: bool,
+}
+
+// SAFETY: tasks share the operands for reading, and write different columns of c.
+unsafe impl Sync for Small {}
+// SAFETY: as above.
+unsafe impl Send for Small {}
+
+type Columns = unsafe fn(&Small, usize, usize);
+
+impl Small {
+    /// Is one of the weights' axes contiguous? Otherwise this is no better than packing.
+    pub fn fits(rows: usize, b_depth: isize, b_column: isize) -> bool {
+        rows <= MAX_ROWS && (b_depth == 1 || b_column == 1)
+    }
+
+    /// The function that computes columns `from .. to`.
+    ///
+    /// # Safety of the result
+    /// All operands are readable and writable over their extents, c overlaps neither a nor b, and no two threads
+    /// work on the same columns. [`Self::fits`].
+    pub fn columns(&self) -> Columns {
+        let deep = self.b_depth == 1;
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                return if deep { dots_avx512 } else { rows_avx512 };
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return if deep { dots_avx2 } else { rows_avx2 };
+            }
+        }
+        if deep { dots_plain } else { rows_plain }
+    }
+
+    /// # Safety
+    /// `row`, `column` are inside c.
+    #[inline(always)]
+    unsafe fn finish(&self, row: usize, column: usize, value: f32) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let to = self.c.offset(row as isize * self.c_row + column as isize * self.c_column);
+            *to = if self.add { *to + value } else { value };
+        }
+    }
+}
+
+macro_rules! variants {
+    ($feature:literal, $vector:ty, $dots:ident, $rows:ident) => {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = $feature)]
+        unsafe fn $dots(product: &Small, from: usize, to: usize) {
+            // SAFETY: the caller's contract; this processor has the instructions.
+            unsafe { dots::<$vector>(product, from, to) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = $feature)]
+        unsafe fn $rows(product: &Small, from: usize, to: usize) {
+            // SAFETY: the caller's contract; this processor has the instructions.
+            unsafe { stream::<$vector>(product, from, to) }
+        }
+    };
+}
+
+variants!("avx2,fma", simd::Avx2, dots_avx2, rows_avx2);
+variants!("avx512f,avx2,fma", simd::Avx512, dots_avx512, rows_avx512);
+
+unsafe fn dots_plain(product: &Small, from: usize, to: usize) {
+    // SAFETY: the caller's contract.
+    unsafe { dots::<simd::Plain>(product, from, to) }
+}
+
+unsafe fn rows_plain(product: &Small, from: usize, to: usize) {
+    // SAFETY: the caller's contract.
+    unsafe { stream::<simd::Plain>(product, from, to) }
+}
+
+/// M rows times N columns, the weights' depth being contiguous. Every dot product is summed in the same order,
+/// whatever M and N: columns may be cut anywhere.
+///
+/// # Safety
+/// As [`Small::columns`].
+#[inline(always)]
+unsafe fn tile<V: Vector, const M: usize, const N: usize>(product: &Small, row: usize, column: usize) {
+    let depth = product.depth;
+    // SAFETY: rows and columns are inside the operands, each `depth` floats long.
+    unsafe {
+        let a: [*const f32; M] = std::array::from_fn(|i| product.a.add((row + i) * product.row_stride));
+        let b: [*const f32; N] =
+            std::array::from_fn(|j| product.b.offset((column + j) as isize * product.b_column));
+        let mut sums = [[V::splat(0.0); N]; M];
+        let whole = depth - depth % V::WIDTH;
+        let mut k = 0;
+        while k < whole {
+            let weights: [V; N] = std::array::from_fn(|j| V::load(b[j].add(k)));
+            for (sums, a) in sums.iter_mut().zip(a) {
+                let value = V::load(a.add(k));
+                for (sum, &weight) in sums.iter_mut().zip(&weights) {
+                    *sum = value.multiply_add(weight, *sum);
+                }
+            }
+            k += V::WIDTH;
+        }
+        for (i, sums) in sums.iter().enumerate() {
+            for (j, sum) in sums.iter().enumerate() {
+                let mut total = sum.sum();
+                for k in whole..depth {
+                    total = V::multiply_add_one(*a[i].add(k), *b[j].add(k), total);
+                }
+                product.finish(row + i, column + j, total);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Small::columns`].
+#[inline(always)]
+unsafe fn dots<V: Vector>(product: &Small, from: usize, to: usize) {
+    let mut column = from;
+    // SAFETY (all tiles): inside `from .. to` and the rows.
+    while column < to {
+        let columns = if to - column >= 4 { 4 } else { 1 };
+        let mut row = 0;
+        while row < product.rows {
+            let rest = product.rows - row;
+            unsafe {
+                if columns == 4 {
+                    match rest {
+                        1 => tile::<V, 1, 4>(product, row, column),
+                        2 => tile::<V, 2, 4>(product, row, column),
+                        _ => tile::<V, 3, 4>(product, row, column),
+                    }
+                } else {
+                    match rest {
+                        1 => tile::<V, 1, 1>(product, row, column),
+                        2 => tile::<V, 2, 1>(product, row, column),
+                        _ => tile::<V, 3, 1>(product, row, column),
+                    }
+                }
+            }
+            row += rest.min(3);
+        }
+        column += columns;
+    }
+}
+
+/// Adds M rows of a times four (or fewer) rows of the weights to a block of sums.
+///
+/// # Safety
+/// As [`Small::columns`]; the sums are `rows` rows of `BLOCK` floats.
+#[inline(always)]
+unsafe fn accumulate<V: Vector, const K: usize>(
+    product: &Small,
+    sums: &mut [f32],
+    k: usize,
+    from: usize,
+    count: usize,
+) {
+    // SAFETY: columns `from .. from + count` of rows `k .. k + K` are inside b, and row k … of a.
+    unsafe {
+        let b: [*const f32; K] =
+            std::array::from_fn(|i| product.b.offset((k + i) as isize * product.b_depth).add(from));
+        for row in 0..product.rows {
+            let a = product.a.add(row * product.row_stride + k);
+            let factors: [f32; K] = std::array::from_fn(|i| *a.add(i));
+            let vectors: [V; K] = std::array::from_fn(|i| V::splat(factors[i]));
+            let sums = &mut sums[row * BLOCK..row * BLOCK + count];
+            let to = sums.as_mut_ptr();
+            let whole = count - count % V::WIDTH;
+            let mut column = 0;
+            while column < whole {
+                let mut sum = V::load(to.add(column));
+                for i in 0..K {
+                    sum = vectors[i].multiply_add(V::load(b[i].add(column)), sum);
+                }
+                sum.store(to.add(column));
+                column += V::WIDTH;
+            }
+            for column in whole..count {
+                let mut sum = *to.add(column);
+                for i in 0..K {
+                    sum = V::multiply_add_one(factors[i], *b[i].add(column), sum);
+                }
+                *to.add(column) = sum;
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Small::columns`].
+#[inline(always)]
+unsafe fn stream<V: Vector>(product: &Small, from: usize, to: usize) {
+    let mut sums = [0.0; MAX_ROWS * BLOCK];
+    let mut column = from;
+    while column < to {
+        let count = BLOCK.min(to - column);
+        sums[..product.rows * BLOCK].fill(0.0);
+        let mut k = 0;
+        // SAFETY: the caller's contract.
+        unsafe {
+            while k + 4 <= product.depth {
+                accumulate::<V, 4>(product, &mut sums, k, column, count);
+                k += 4;
+            }
+            while k < product.depth {
+                accumulate::<V, 1>(product, &mut sums, k, column, count);
+                k += 1;
+            }
+            for row in 0..product.rows {
+                for i in 0..count {
+                    product.finish(row, column + i, sums[row * BLOCK + i]);
+                }
+            }
+        }
+        column += count;
+    }
+}

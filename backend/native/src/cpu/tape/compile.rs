@@ -1,0 +1,332 @@
+//! From a loop kernel to a tape: types resolved, axes joined, registers placed in few scratch blocks.
+
+use std::ops::Range;
+
+use super::walk::{Line, Walk, collapse};
+use super::{Accumulator, Code, LANES, Op, Tape, TapeAccess, TapeGather, TapeStage};
+use crate::plan::{
+    Access, Affine, Binary, Instruction, Lanes, Level, LoopKernel, Reduction, RegisterType, Stage, Unary,
+};
+
+fn unary(op: Unary, kind: RegisterType) -> Code {
+    let float = kind == RegisterType::F32;
+    match op {
+        Unary::Neg => if float { Code::NegF } else { Code::NegI },
+        Unary::Abs => match kind {
+            RegisterType::F32 => Code::AbsF,
+            RegisterType::I32 => Code::AbsI,
+            _ => Code::Copy,
+        },
+        Unary::Exp => Code::Exp,
+        Unary::Log => Code::Log,
+        Unary::Recip => Code::Recip,
+        Unary::Sqrt => Code::Sqrt,
+        Unary::Sin => Code::Sin,
+        Unary::Cos => Code::Cos,
+        Unary::Tanh => Code::Tanh,
+        Unary::Erf => Code::Erf,
+        Unary::Floor => Code::Floor,
+        Unary::Not => if kind == RegisterType::Bool { Code::NotBool } else { Code::NotI },
+    }
+}
+
+/// `kind`: the operands' type.
+fn binary(op: Binary, kind: RegisterType) -> Code {
+    let pick = |float, int, unsigned| match kind {
+        RegisterType::F32 => float,
+        RegisterType::I32 => int,
+        RegisterType::U32 | RegisterType::Bool => unsigned,
+    };
+    match op {
+        Binary::Add => pick(Code::AddF, Code::AddI, Code::AddI),
+        Binary::Sub => pick(Code::SubF, Code::SubI, Code::SubI),
+        Binary::Mul => pick(Code::MulF, Code::MulI, Code::MulI),
+        Binary::Max => pick(Code::MaxF, Code::MaxI, Code::MaxU),
+        Binary::Min => pick(Code::MinF, Code::MinI, Code::MinU),
+        Binary::Less => pick(Code::LessF, Code::LessI, Code::LessU),
+        Binary::Equal => pick(Code::EqualF, Code::EqualI, Code::EqualI),
+        Binary::And => Code::And,
+        Binary::Or => Code::Or,
+        Binary::Xor => Code::Xor,
+        Binary::Shl => Code::Shl,
+        Binary::Shr => Code::Shr,
+    }
+}
+
+fn cast(from: RegisterType, to: RegisterType) -> Code {
+    use RegisterType::{Bool, F32, I32, U32};
+    match (from, to) {
+        (F32, I32) => Code::FloatToInt,
+        (F32, U32) => Code::FloatToUnsigned,
+        (F32, Bool) => Code::FloatToBool,
+        (I32, F32) => Code::IntToFloat,
+        (U32 | Bool, F32) => Code::UnsignedToFloat,
+        (I32 | U32, Bool) => Code::IntToBool,
+        _ => Code::Copy,
+    }
+}
+
+fn reduction(by: Reduction, kind: RegisterType) -> Code {
+    match (by, kind) {
+        (Reduction::Sum, RegisterType::F32) => Code::SumF,
+        (Reduction::Sum, _) => Code::SumI,
+        (Reduction::Max, RegisterType::F32) => Code::HighF,
+        (Reduction::Max, RegisterType::I32) => Code::HighI,
+        (Reduction::Max, _) => Code::HighU,
+        (Reduction::Min, RegisterType::F32) => Code::LowF,
+        (Reduction::Min, RegisterType::I32) => Code::LowI,
+        (Reduction::Min, _) => Code::LowU,
+    }
+}
+
+/// Which registers are the same for all lanes that differ in the lanes' last axis only.
+fn uniform(kernel: &LoopKernel, lanes: &Range<usize>, inner: bool) -> Vec<bool> {
+    let last = lanes.clone().rev().find(|&axis| kernel.sizes[axis] != 1);
+    let even = |affine: &Affine| last.is_none_or(|axis| affine.strides[axis] == 0);
+    let mut outer = vec![false; kernel.body.len()];
+    for stage in kernel.stages.iter().filter(|stage| stage.level == Level::Outer) {
+        for &register in &stage.registers {
+            outer[register] = true;
+        }
+    }
+    let mut uniform: Vec<bool> = Vec::with_capacity(kernel.body.len());
+    for (number, instruction) in kernel.body.iter().enumerate() {
+        let reduced = matches!(instruction, Instruction::Reduce { .. });
+        let own = match instruction {
+            Instruction::Index { index } => even(index),
+            Instruction::Load { access, .. } => {
+                even(&access.affine) && access.guards.iter().all(|guard| even(&guard.affine))
+            }
+            _ => true,
+        };
+        let operands = instruction.operands().all(|operand| uniform[operand]);
+        uniform.push(inner && (outer[number] || reduced) || own && operands);
+    }
+    uniform
+}
+
+/// Places registers in blocks.
+struct Blocks {
+    /// Block of each register that has one now.
+    of: Vec<Option<u16>>,
+    free: Vec<u16>,
+    count: usize,
+}
+
+impl Blocks {
+    fn fresh(&mut self) -> u16 {
+        self.count += 1;
+        // At most one block per instruction, and `plan` allows 2¹⁴ of them.
+        (self.count - 1) as u16
+    }
+
+    fn take(&mut self) -> u16 {
+        self.free.pop().unwrap_or_else(|| self.fresh())
+    }
+}
+
+struct Compiler<'a> {
+    kernel: &'a LoopKernel,
+    sizes: Vec<usize>,
+    lanes: Range<usize>,
+    uniform: Vec<bool>,
+    tape: Tape,
+    blocks: Blocks,
+}
+
+impl Compiler<'_> {
+    fn walk(&mut self, affines: &[&Affine], keep_last: bool) -> Walk {
+        let walk = Walk::new(affines, &self.sizes, &self.lanes, self.tape.lines, keep_last);
+        self.tape.lines += walk.lines.len();
+        walk
+    }
+
+    fn access(&mut self, access: &Access) -> u16 {
+        let gather = access.gather.map(|gather| TapeGather {
+            block: self.block(gather.register),
+            stride: gather.stride,
+            size: gather.size,
+            uniform: self.uniform[gather.register],
+        });
+        let affines: Vec<&Affine> =
+            [&access.affine].into_iter().chain(access.guards.iter().map(|guard| &guard.affine)).collect();
+        let walk = self.walk(&affines, gather.is_some());
+        let sizes = access.guards.iter().map(|guard| guard.size).collect();
+        self.tape.accesses.push(TapeAccess { slot: access.slot, dtype: access.dtype, walk, sizes, gather });
+        (self.tape.accesses.len() - 1) as u16
+    }
+
+    /// The block of a register that exists; a constant gets its own at first use.
+    fn block(&mut self, register: usize) -> u16 {
+        if let Some(block) = self.blocks.of[register] {
+            return block;
+        }
+        let block = self.blocks.fresh();
+        self.blocks.of[register] = Some(block);
+        if let Instruction::Const { bits, .. } = self.kernel.body[register] {
+            self.tape.constants.push((block, bits));
+        }
+        block
+    }
+
+    fn op(&mut self, register: usize, to: u16) -> Op {
+        let none = Op { code: Code::Copy, to, a: 0, b: 0, c: 0, place: 0 };
+        match &self.kernel.body[register] {
+            Instruction::Load { access, .. } => Op { code: Code::Load, place: self.access(access), ..none },
+            Instruction::Store { access, a, .. } => {
+                Op { code: Code::Store, a: self.block(*a), place: self.access(access), ..none }
+            }
+            Instruction::Index { index } => {
+                let walk = self.walk(&[index], false);
+                self.tape.indices.push(walk);
+                Op { code: Code::Index, place: (self.tape.indices.len() - 1) as u16, ..none }
+            }
+            // Constants have no operation; they are filled in before.
+            Instruction::Const { .. } => none,
+            Instruction::Unary { op, kind, a } => Op { code: unary(*op, *kind), a: self.block(*a), ..none },
+            Instruction::Binary { op, a, b, .. } => {
+                let code = binary(*op, self.kernel.body[*a].kind());
+                Op { code, a: self.block(*a), b: self.block(*b), ..none }
+            }
+            Instruction::Select { c, a, b, .. } => {
+                Op { code: Code::Select, a: self.block(*a), b: self.block(*b), c: self.block(*c), ..none }
+            }
+            Instruction::Cast { kind, a } => {
+                Op { code: cast(self.kernel.body[*a].kind(), *kind), a: self.block(*a), ..none }
+            }
+            Instruction::Reduce { kind, by, a } => Op { code: reduction(*by, *kind), a: self.block(*a), ..none },
+        }
+    }
+
+    /// `kept`: registers that later stages use.
+    fn stage(&mut self, stage: &Stage, kept: &[bool]) {
+        let body = &self.kernel.body;
+        let registers: Vec<usize> = stage
+            .registers
+            .iter()
+            .copied()
+            .filter(|&register| !matches!(body[register], Instruction::Const { .. }))
+            .collect();
+        let mut last_use = vec![usize::MAX; body.len()];
+        for (place, &register) in registers.iter().enumerate() {
+            for operand in body[register].operands() {
+                last_use[operand] = place;
+            }
+        }
+        let start = self.tape.ops.len();
+        let (mut accumulators, mut kept_blocks, mut temporary) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, &register) in registers.iter().enumerate() {
+            let reduces = matches!(body[register], Instruction::Reduce { .. });
+            let stores = matches!(body[register], Instruction::Store { .. });
+            let keeps = reduces || stage.level == Level::Outer && kept[register];
+            // Before the operands' blocks are free again: destination and sources differ.
+            let to = if stores {
+                0
+            } else if keeps {
+                self.blocks.fresh()
+            } else {
+                self.blocks.take()
+            };
+            let op = self.op(register, to);
+            self.tape.ops.push(op);
+            if reduces {
+                accumulators.push(Accumulator { block: to, code: op.code });
+            }
+            if keeps {
+                kept_blocks.push(to);
+            }
+            if !stores {
+                self.blocks.of[register] = Some(to);
+                if !keeps {
+                    temporary.push(register);
+                    if last_use[register] == usize::MAX {
+                        last_use[register] = place;
+                    }
+                }
+            }
+            let blocks = &mut self.blocks;
+            temporary.retain(|&register| {
+                let ends = last_use[register] == place;
+                if ends {
+                    blocks.free.extend(blocks.of[register].take());
+                }
+                !ends
+            });
+        }
+        let ops = start..self.tape.ops.len();
+        self.tape.stages.push(TapeStage { level: stage.level, ops, accumulators, kept: kept_blocks });
+    }
+
+    /// Joins the scalar axes as far as all lines run on evenly over them.
+    fn join_scalar_axes(&mut self) {
+        let walks = self.tape.accesses.iter_mut().map(|access| &mut access.walk).chain(self.tape.indices.iter_mut());
+        let mut lines: Vec<(usize, &mut Line)> =
+            walks.flat_map(|walk| (walk.first..).zip(walk.lines.iter_mut())).collect();
+        let mut joined: Vec<Line> =
+            lines.iter().map(|(_, line)| Line { offset: 0, scalar: vec![], strides: line.scalar.clone() }).collect();
+        self.tape.scalar_sizes = collapse(&self.tape.scalar_sizes, &mut joined, false);
+        let mut numbered: Vec<(usize, Vec<i64>)> = Vec::new();
+        for (line, joined) in lines.iter_mut().zip(joined) {
+            line.1.scalar = joined.strides;
+            let row = [line.1.offset].into_iter().chain(line.1.scalar.iter().copied()).collect();
+            numbered.push((line.0, row));
+        }
+        numbered.sort_unstable();
+        self.tape.scalar_lines = numbered.into_iter().flat_map(|(_, row)| row).collect();
+    }
+}
+
+/// Lanes of a block. Depends on the shape only: results must not depend on the number of threads.
+fn width(inner: bool, lanes: usize, scalars: usize) -> usize {
+    if inner || scalars < 16 || lanes >= 8 * LANES {
+        return lanes.clamp(1, LANES);
+    }
+    // Few rows with much work each: narrower blocks, so that there is one for every thread.
+    lanes.div_ceil(8).next_multiple_of(16).clamp(32, LANES).min(lanes.max(1))
+}
+
+/// Translates a validated kernel.
+pub fn compile(kernel: &LoopKernel) -> Tape {
+    // An empty axis counts as one index where addresses are made: the other axes must still be found.
+    let extents: Vec<usize> = kernel.sizes.iter().map(|&size| size as usize).collect();
+    let sizes: Vec<usize> = extents.iter().map(|&size| size.max(1)).collect();
+    let inner = kernel.lanes == Lanes::Inner && kernel.outer < sizes.len();
+    let (lanes, scalar) =
+        if inner { (kernel.outer..sizes.len(), 0..kernel.outer) } else { (0..kernel.outer, kernel.outer..sizes.len()) };
+    let extent: usize = extents[lanes.clone()].iter().product();
+    let scalars: usize = extents[scalar.clone()].iter().product();
+    let scalar_sizes = sizes[scalar].to_vec();
+    let tape = Tape {
+        inner,
+        lanes: extent,
+        width: width(inner, extent, scalars),
+        scalars,
+        scalar_sizes,
+        scalar_lines: vec![],
+        ops: vec![],
+        accesses: vec![],
+        indices: vec![],
+        stages: vec![],
+        constants: vec![],
+        blocks: 0,
+        lines: 0,
+    };
+    // A register of one stage that another one uses.
+    let mut kept = vec![false; kernel.body.len()];
+    for stage in &kernel.stages {
+        for &register in &stage.registers {
+            for operand in kernel.body[register].operands() {
+                kept[operand] |= !stage.registers.contains(&operand);
+            }
+        }
+    }
+    let uniform = uniform(kernel, &lanes, inner);
+    let blocks = Blocks { of: vec![None; kernel.body.len()], free: vec![], count: 0 };
+    let mut compiler = Compiler { kernel, sizes, lanes, uniform, tape, blocks };
+    for stage in &kernel.stages {
+        compiler.stage(stage, &kept);
+    }
+    compiler.join_scalar_axes();
+    compiler.tape.blocks = compiler.blocks.count.max(1);
+    compiler.tape
+}

@@ -1,0 +1,167 @@
+//! Walking over a block's lanes: addresses and guards as runs along the innermost axis.
+
+use crate::plan::Affine;
+
+/// Axes of a walk, at most (`plan` allows no more).
+const MAX_AXES: usize = 16;
+
+/// One affine expression.
+#[derive(Debug, Clone)]
+pub struct Line {
+    pub offset: i64,
+    /// One stride per scalar axis.
+    pub scalar: Vec<i64>,
+    /// One stride per axis of the walk.
+    pub strides: Vec<i64>,
+}
+
+/// Affine expressions over the lanes' axes, as few axes as serve all of them.
+#[derive(Debug, Clone)]
+pub struct Walk {
+    /// At least one axis; the last is innermost.
+    pub sizes: Vec<usize>,
+    pub lines: Vec<Line>,
+    /// Number of its first line among the tape's.
+    pub first: usize,
+}
+
+/// A piece of a block in which every line has one stride.
+pub struct Run<'a> {
+    /// First lane of the block.
+    pub lane: usize,
+    pub length: usize,
+    /// The lines' values at its start.
+    pub values: &'a [i64],
+}
+
+/// Joins neighbouring axes over which every line runs on evenly. `keep_last`: never join the last axis.
+pub fn collapse(sizes: &[usize], lines: &mut [Line], keep_last: bool) -> Vec<usize> {
+    let mut kept: Vec<usize> = (0..sizes.len()).filter(|&axis| sizes[axis] != 1).collect();
+    let mut joined: Vec<usize> = kept.iter().map(|&axis| sizes[axis]).collect();
+    let mut axis = kept.len();
+    while axis > 1 {
+        axis -= 1;
+        if keep_last && axis == kept.len() - 1 {
+            continue;
+        }
+        let even = |line: &Line| line.strides[kept[axis - 1]] == line.strides[kept[axis]] * joined[axis] as i64;
+        if lines.iter().all(even) {
+            // The outer one goes; the inner one's stride serves both.
+            joined[axis] *= joined[axis - 1];
+            joined.remove(axis - 1);
+            kept.remove(axis - 1);
+        }
+    }
+    for line in lines {
+        line.strides = kept.iter().map(|&axis| line.strides[axis]).collect();
+        if line.strides.is_empty() {
+            line.strides.push(0);
+        }
+    }
+    if joined.is_empty() {
+        joined.push(1);
+    }
+    joined
+}
+
+impl Walk {
+    /// `lanes`: the axes along which lanes run; all others are scalar axes. `first`: number of its first line.
+    pub fn new(
+        affines: &[&Affine],
+        sizes: &[usize],
+        lanes: &std::ops::Range<usize>,
+        first: usize,
+        keep_last: bool,
+    ) -> Self {
+        let mut lines: Vec<Line> = affines
+            .iter()
+            .map(|affine| Line {
+                offset: affine.offset,
+                scalar: (0..sizes.len()).filter(|axis| !lanes.contains(axis)).map(|axis| affine.strides[axis]).collect(),
+                strides: affine.strides[lanes.clone()].to_vec(),
+            })
+            .collect();
+        let sizes = collapse(&sizes[lanes.clone()], &mut lines, keep_last);
+        Self { sizes, lines, first }
+    }
+
+    /// Calls `visit` for each run of the lanes `position .. position + count`. `bases`: the lines' values at lane 0
+    /// of the current scalar index.
+    #[inline(always)]
+    pub fn runs(&self, bases: &[i64], position: usize, count: usize, mut visit: impl FnMut(Run<'_>)) {
+        const LINES: usize = 9;
+        let lines = self.lines.len();
+        let bases = &bases[self.first..self.first + lines];
+        let mut values = [0_i64; LINES];
+        let axes = self.sizes.len();
+        if axes == 1 {
+            for (value, (line, base)) in values.iter_mut().zip(self.lines.iter().zip(bases)) {
+                *value = base + line.strides[0] * position as i64;
+            }
+            visit(Run { lane: 0, length: count, values: &values[..lines] });
+            return;
+        }
+        let mut index = [0_usize; MAX_AXES];
+        let mut rest = position;
+        for axis in (0..axes).rev() {
+            index[axis] = rest % self.sizes[axis];
+            rest /= self.sizes[axis];
+        }
+        for (value, (line, base)) in values.iter_mut().zip(self.lines.iter().zip(bases)) {
+            *value = *base + line.strides.iter().zip(&index).map(|(stride, &index)| stride * index as i64).sum::<i64>();
+        }
+        let last = axes - 1;
+        let mut lane = 0;
+        loop {
+            let length = (count - lane).min(self.sizes[last] - index[last]);
+            visit(Run { lane, length, values: &values[..lines] });
+            lane += length;
+            if lane == count {
+                return;
+            }
+            // The run ended at the end of the innermost axis: back to its start, and on along the next one.
+            for (value, line) in values.iter_mut().zip(&self.lines) {
+                *value -= line.strides[last] * index[last] as i64;
+            }
+            index[last] = 0;
+            let mut axis = last;
+            loop {
+                axis -= 1;
+                index[axis] += 1;
+                let wraps = index[axis] == self.sizes[axis];
+                for (value, line) in values.iter_mut().zip(&self.lines) {
+                    *value += line.strides[axis] * if wraps { 1 - index[axis] as i64 } else { 1 };
+                }
+                if !wraps || axis == 0 {
+                    break;
+                }
+                index[axis] = 0;
+            }
+        }
+    }
+
+    /// The lanes of a run in which every guard (lines from 1 on) lies in [0, its size).
+    #[inline(always)]
+    pub fn valid(&self, run: &Run<'_>, sizes: &[i64]) -> (usize, usize) {
+        let (mut low, mut high) = (0_i64, run.length as i64);
+        for ((line, &value), &size) in self.lines[1..].iter().zip(&run.values[1..]).zip(sizes) {
+            let stride = line.strides[self.sizes.len() - 1];
+            let inside = |value: i64| (0..size).contains(&value);
+            if inside(value) && inside(value + stride * (run.length as i64 - 1)) {
+                continue;
+            }
+            if stride == 0 {
+                return (0, 0);
+            }
+            // 0 ≤ value + stride · lane < size
+            let (from, to) = if stride > 0 {
+                (-(value.div_euclid(stride)), -((value - size).div_euclid(stride)))
+            } else {
+                ((value - size).div_euclid(-stride) + 1, value.div_euclid(-stride) + 1)
+            };
+            low = low.max(from);
+            high = high.min(to);
+        }
+        if low < high { (low as usize, high as usize) } else { (0, 0) }
+    }
+}

@@ -1,0 +1,290 @@
+//! Validation of a plan: what a device may rely on without looking again.
+
+use super::extent::{self, Range};
+use super::kernel::{
+    ContractKernel, GroupedIntoKernel, GroupedKernel, Kernel, OrderKernel, ScatterKernel, TopkKernel,
+};
+use super::{ALIGNMENT, Plan, PlanBuffer, VERSION, check_loop};
+use crate::ensure;
+use crate::error::{Error, Result};
+
+/// What a kernel does with one of its slots.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Binding {
+    /// Bytes that the buffer must have.
+    pub bytes: u64,
+    pub read: bool,
+    pub written: bool,
+}
+
+/// What validation found out.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// Per kernel, its slots. Empty for shaders.
+    pub bindings: Vec<Vec<Binding>>,
+    /// Per argument: is it written? (Shaders excepted: all that they bind counts as written.)
+    pub written: Vec<bool>,
+}
+
+/// Gathers a kernel's bindings.
+#[derive(Default)]
+pub struct Bindings(Vec<Binding>);
+
+impl Bindings {
+    /// Elements `range` of `slot`, of `size` bytes each.
+    pub fn touch(&mut self, slot: usize, size: u64, range: Range, written: bool) -> Result<()> {
+        ensure!(slot < 64, "slot {slot} is beyond 64");
+        if self.0.len() <= slot {
+            self.0.resize(slot + 1, Binding::default());
+        }
+        let binding = &mut self.0[slot];
+        binding.read |= !written;
+        binding.written |= written;
+        if let Some((low, high)) = range {
+            ensure!(low >= 0, "an access to slot {slot} reaches down to element {low}");
+            let bytes = (high + 1).saturating_mul(size.into());
+            let bytes = u64::try_from(bytes).map_err(|_| Error(format!("slot {slot} is too large")))?;
+            binding.bytes = binding.bytes.max(bytes);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, slot: usize, range: Range) -> Result<()> {
+        self.touch(slot, 4, range, false)
+    }
+
+    fn write(&mut self, slot: usize, range: Range) -> Result<()> {
+        self.touch(slot, 4, range, true)
+    }
+}
+
+fn check_sizes(sizes: impl IntoIterator<Item = i64>) -> Result<()> {
+    let mut product: i128 = 1;
+    for size in sizes {
+        ensure!(size >= 0, "a size is negative ({size})");
+        product = product.saturating_mul(i128::from(size).max(1));
+    }
+    ensure!(product < 1 << 50, "{product} iterations are too many");
+    Ok(())
+}
+
+fn check_index(what: &str, value: i64) -> Result<()> {
+    ensure!((0..i64::from(i32::MAX)).contains(&value), "{value} {what} do not fit an i32 index");
+    Ok(())
+}
+
+fn check_output(axes: impl IntoIterator<Item = (i64, i64)>) -> Result<()> {
+    ensure!(extent::is_injective(axes), "two indices write the same element");
+    Ok(())
+}
+
+fn contract(kernel: &ContractKernel, bindings: &mut Bindings) -> Result<()> {
+    let ContractKernel { batch, m, n, k, offsets } = kernel;
+    ensure!(!k.is_empty(), "k has no axis");
+    let sizes = batch.iter().map(|axis| axis.size).chain([m.size, n.size]).chain(k.iter().map(|axis| axis.size));
+    check_sizes(sizes)?;
+    let output = || batch.iter().map(|axis| (axis.size, axis.c)).chain([(m.size, m.c), (n.size, n.c)]);
+    check_output(output())?;
+    bindings.write(2, extent::of_axes(offsets.c, output()))?;
+    let a = batch.iter().map(|axis| (axis.size, axis.a)).chain([(m.size, m.a), (n.size, 0)]);
+    bindings.read(0, extent::of_axes(offsets.a, a.chain(k.iter().map(|axis| (axis.size, axis.a)))))?;
+    let b = batch.iter().map(|axis| (axis.size, axis.b)).chain([(m.size, 0), (n.size, n.b)]);
+    bindings.read(1, extent::of_axes(offsets.b, b.chain(k.iter().map(|axis| (axis.size, axis.b)))))
+}
+
+/// The range of an `order` buffer: positions, then groups + 1 offsets.
+fn order_range(positions: i64, groups: i64) -> Range {
+    Some((0, i128::from(positions) + i128::from(groups)))
+}
+
+fn order(kernel: &OrderKernel, bindings: &mut Bindings) -> Result<()> {
+    check_index("groups", kernel.groups)?;
+    check_index("positions", kernel.positions)?;
+    bindings.read(0, extent::of_axes(0, [(kernel.positions, 1)]))?;
+    bindings.write(1, order_range(kernel.positions, kernel.groups))
+}
+
+/// Number of positions; it and `groups` fit an i32.
+fn check_positions(groups: i64, sizes: impl Iterator<Item = i64> + Clone) -> Result<i64> {
+    check_sizes(sizes.clone())?;
+    let positions = sizes.product();
+    check_index("groups", groups)?;
+    check_index("positions", positions)?;
+    Ok(positions)
+}
+
+fn grouped(kernel: &GroupedKernel, bindings: &mut Bindings) -> Result<()> {
+    let GroupedKernel { groups, positions, k, n, group, offsets } = kernel;
+    let count = check_positions(*groups, positions.iter().map(|axis| axis.size))?;
+    check_sizes([count, k.size, n.size])?;
+    let output = || positions.iter().map(|axis| (axis.size, axis.c)).chain([(n.size, n.c)]);
+    check_output(output())?;
+    let a = positions.iter().map(|axis| (axis.size, axis.a)).chain([(n.size, 0), (k.size, k.a)]);
+    bindings.read(0, extent::of_axes(offsets.a, a))?;
+    bindings.read(1, extent::of_axes(offsets.b, [(count, 0), (*groups, *group), (k.size, k.b), (n.size, n.b)]))?;
+    bindings.read(2, order_range(count, *groups))?;
+    bindings.write(3, extent::of_axes(offsets.c, output()))
+}
+
+fn grouped_into(kernel: &GroupedIntoKernel, bindings: &mut Bindings) -> Result<()> {
+    let GroupedIntoKernel { groups, positions, m, n, group, offsets } = kernel;
+    let count = check_positions(*groups, positions.iter().map(|axis| axis.size))?;
+    check_sizes([count, m.size, n.size])?;
+    let output = [(*groups, *group), (m.size, m.c), (n.size, n.c)];
+    check_output(output)?;
+    let a = positions.iter().map(|axis| (axis.size, axis.a)).chain([(m.size, m.a), (n.size, 0)]);
+    bindings.read(0, extent::of_axes(offsets.a, a))?;
+    let b = positions.iter().map(|axis| (axis.size, axis.b)).chain([(m.size, 0), (n.size, n.b)]);
+    bindings.read(1, extent::of_axes(offsets.b, b))?;
+    bindings.read(2, order_range(count, *groups))?;
+    bindings.write(3, extent::of_axes(offsets.c, output))
+}
+
+fn scatter(kernel: &ScatterKernel, bindings: &mut Bindings) -> Result<()> {
+    let ScatterKernel { groups, positions, columns, group, offsets } = kernel;
+    let count = check_positions(*groups, positions.iter().map(|axis| axis.size))?;
+    check_sizes([count].into_iter().chain(columns.iter().map(|axis| axis.size)))?;
+    check_sizes([*groups].into_iter().chain(columns.iter().map(|axis| axis.size)))?;
+    let output = || [(*groups, *group)].into_iter().chain(columns.iter().map(|axis| (axis.size, axis.c)));
+    check_output(output())?;
+    let b = positions.iter().map(|axis| (axis.size, axis.b)).chain(columns.iter().map(|axis| (axis.size, axis.b)));
+    bindings.read(0, extent::of_axes(offsets.b, b))?;
+    bindings.read(1, extent::of_axes(0, [(count, 1)]))?;
+    bindings.write(2, extent::of_axes(offsets.c, output()))
+}
+
+fn topk(kernel: &TopkKernel, bindings: &mut Bindings) -> Result<()> {
+    let TopkKernel { rows, axis, slots, offsets } = kernel;
+    check_sizes(rows.iter().map(|row| row.size).chain([axis.size, slots.size]))?;
+    check_index("elements", axis.size)?;
+    ensure!(slots.size <= axis.size, "the {} largest of {} elements", slots.size, axis.size);
+    let output = || rows.iter().map(|row| (row.size, row.c)).chain([(slots.size, slots.c)]);
+    check_output(output())?;
+    bindings.read(0, extent::of_axes(offsets.a, rows.iter().map(|row| (row.size, row.a)).chain([(axis.size, axis.a)])))?;
+    bindings.write(1, extent::of_axes(offsets.c, output()))
+}
+
+impl Kernel {
+    /// What the kernel does with its slots. An error if it makes no sense.
+    pub fn bindings(&self) -> Result<Vec<Binding>> {
+        let mut bindings = Bindings::default();
+        match self {
+            Self::Loop(kernel) => check_loop::check(kernel, &mut bindings)?,
+            Self::Contract(kernel) => contract(kernel, &mut bindings)?,
+            Self::Order(kernel) => order(kernel, &mut bindings)?,
+            Self::Grouped(kernel) => grouped(kernel, &mut bindings)?,
+            Self::GroupedInto(kernel) => grouped_into(kernel, &mut bindings)?,
+            Self::Scatter(kernel) => scatter(kernel, &mut bindings)?,
+            Self::Topk(kernel) => topk(kernel, &mut bindings)?,
+            Self::Copy(kernel) => {
+                check_sizes([kernel.words])?;
+                bindings.read(0, extent::of_axes(0, [(kernel.words, 1)]))?;
+                bindings.write(1, extent::of_axes(0, [(kernel.words, 1)]))?;
+            }
+            Self::Wgsl(_) => {}
+        }
+        Ok(bindings.0)
+    }
+}
+
+impl PlanBuffer {
+    /// Which memory it is in, and where there.
+    fn place(&self) -> ((u8, usize), std::ops::Range<u64>) {
+        match *self {
+            Self::Argument { index, bytes } => ((0, index), 0..bytes),
+            Self::Arena { chunk, offset, bytes } => ((1, chunk), offset..offset + bytes),
+            Self::Upload { offset, bytes } => ((2, 0), offset..offset + bytes),
+        }
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        let ((memory, mine), (other_memory, theirs)) = (self.place(), other.place());
+        memory == other_memory && mine.start < theirs.end && theirs.start < mine.end
+    }
+}
+
+impl Plan {
+    fn check_buffer(&self, buffer: &PlanBuffer) -> Result<()> {
+        let within = |offset: u64, bytes: u64, total: u64| offset.checked_add(bytes).is_some_and(|end| end <= total);
+        match *buffer {
+            PlanBuffer::Argument { index, bytes } => {
+                let Some(argument) = self.arguments.get(index) else { crate::fail!("there is no argument {index}") };
+                ensure!(bytes <= argument.bytes, "{bytes} bytes of argument {index}, which has {}", argument.bytes);
+            }
+            PlanBuffer::Arena { chunk, offset, bytes } => {
+                let Some(&total) = self.arena.get(chunk) else { crate::fail!("there is no arena chunk {chunk}") };
+                ensure!(offset % ALIGNMENT == 0, "offset {offset} is not a multiple of {ALIGNMENT}");
+                ensure!(within(offset, bytes, total), "{bytes} bytes at {offset} of chunk {chunk}, which has {total}");
+            }
+            PlanBuffer::Upload { offset, bytes } => {
+                ensure!(offset % ALIGNMENT == 0, "offset {offset} is not a multiple of {ALIGNMENT}");
+                ensure!(within(offset, bytes, self.upload), "{bytes} bytes at {offset} of {} uploaded", self.upload);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_step(&self, step: usize, bindings: &[Vec<Binding>], written: &mut [bool]) -> Result<()> {
+        let step = &self.steps[step];
+        let Some(kernel) = self.kernels.get(step.kernel) else { crate::fail!("there is no kernel {}", step.kernel) };
+        let slots = &bindings[step.kernel];
+        ensure!(
+            slots.len() <= step.buffers.len(),
+            "kernel {} has {} slots, the step has {} buffers",
+            step.kernel,
+            slots.len(),
+            step.buffers.len()
+        );
+        for (slot, &number) in step.buffers.iter().enumerate() {
+            let Some(buffer) = self.buffers.get(number) else { crate::fail!("there is no buffer {number}") };
+            let any = Binding { bytes: 0, read: true, written: matches!(kernel, Kernel::Wgsl(_)) };
+            let binding = slots.get(slot).copied().unwrap_or(any);
+            ensure!(
+                binding.bytes <= buffer.bytes(),
+                "kernel {} reaches byte {} of slot {slot}, buffer {number} has {}",
+                step.kernel,
+                binding.bytes,
+                buffer.bytes()
+            );
+            match *buffer {
+                PlanBuffer::Upload { .. } if binding.written && !matches!(kernel, Kernel::Wgsl(_)) => {
+                    crate::fail!("slot {slot} writes to the upload");
+                }
+                PlanBuffer::Argument { index, .. } => written[index] |= binding.written,
+                _ => {}
+            }
+            if !binding.written || matches!(kernel, Kernel::Loop(_) | Kernel::Wgsl(_)) {
+                continue;
+            }
+            for (other, &neighbour) in step.buffers.iter().enumerate() {
+                ensure!(
+                    other == slot || !self.buffers[neighbour.min(self.buffers.len() - 1)].overlaps(buffer),
+                    "slot {slot} of kernel {} is written and overlaps slot {other}",
+                    step.kernel
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Proves that every kernel of every step stays inside its buffers, or says what does not.
+    pub fn validate(&self) -> Result<Checked> {
+        ensure!(self.version == VERSION, "plan: version {}, this library runs version {VERSION}", self.version);
+        let at = |what: &str, number: usize| {
+            let what = format!("plan: {what} {number}: ");
+            move |error: Error| Error(what + &error.0)
+        };
+        for (number, buffer) in self.buffers.iter().enumerate() {
+            self.check_buffer(buffer).map_err(at("buffer", number))?;
+        }
+        let mut bindings = Vec::with_capacity(self.kernels.len());
+        for (number, kernel) in self.kernels.iter().enumerate() {
+            bindings.push(kernel.bindings().map_err(at("kernel", number))?);
+        }
+        let mut written = vec![false; self.arguments.len()];
+        for number in 0..self.steps.len() {
+            self.check_step(number, &bindings, &mut written).map_err(at("step", number))?;
+        }
+        Ok(Checked { bindings, written })
+    }
+}

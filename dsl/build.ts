@@ -1,0 +1,76 @@
+/** @file Untyped builders of nodes, used by gradient rules and by the typed surface. */
+import type { DType } from "./tensor.ts";
+import { type Attributes, intern, mistake, type Node, type Op } from "./node.ts";
+import { axesOf, missing, sameOrder, type Shape, sizeOf, without } from "./shape.ts";
+import type { Primitive } from "./primitive.ts";
+
+// The table is filled by primitives/mod.ts: records use builders, builders use records.
+const table = new Map<Op, Primitive<Op>>();
+
+/** Makes the primitives known to the builders. */
+export function register(primitives: { readonly [O in Op]: Primitive<O> }): void {
+  for (const op in primitives) table.set(op as Op, primitives[op as Op] as unknown as Primitive<Op>);
+}
+
+/** The record of a primitive. */
+export const primitiveOf = (op: Op): Primitive<Op> => table.get(op)!;
+
+/** A primitive applied to inputs: the existing node if there is one. @throws TypeError on axes that do not fit. */
+export function node<O extends Op>(op: O, inputs: readonly Node[], attributes: Attributes[O]): Node<O> {
+  const primitive = table.get(op) as unknown as Primitive<O>;
+  return intern(op, attributes, inputs, () => primitive.type(attributes, inputs));
+}
+
+/** A number as a node without axes. */
+export const constant = (value: number, dtype: DType = "f32"): Node => node("constant", [], { value, dtype });
+/** To `shape` (also another order of the same axes); itself if it has that shape already. */
+export const expand = (x: Node, shape: Shape): Node => sameOrder(x.shape, shape) ? x : node("expand", [x], { shape });
+/** A value everywhere. */
+export const fill = (value: number, like: Node): Node => expand(constant(value, like.dtype), like.shape);
+/** x + y. */
+export const add = (x: Node, y: Node): Node => node("add", [x, y], {});
+/** x · y. */
+export const mul = (x: Node, y: Node): Node => node("mul", [x, y], {});
+/** −x. */
+export const neg = (x: Node): Node => node("neg", [x], {});
+/** 1 / x. */
+export const recip = (x: Node): Node => node("recip", [x], {});
+/** x · value. */
+export const scale = (x: Node, value: number): Node => mul(x, fill(value, x));
+/** x + value. */
+export const shift = (x: Node, value: number): Node => add(x, fill(value, x));
+/** condition ? x : y. */
+export const where = (condition: Node, x: Node, y: Node): Node => node("where", [condition, x, y], {});
+/** In another storage type. */
+export const cast = (x: Node, dtype: DType): Node => x.dtype === dtype ? x : node("cast", [x], { dtype });
+/** Sum over axes; the result's axes in `order` if given. */
+export const sum = (x: Node, over: readonly string[], order?: readonly string[]): Node =>
+  over.length === 0 ? (order ? expand(x, ordered(x.shape, order)) : x) : node("sum", [x], { over, ...(order && { order }) });
+/** Σ x·y over axes; the result's axes in `order` if given. */
+export const contract = (x: Node, y: Node, over: readonly string[], order?: readonly string[]): Node =>
+  node("contract", [x, y], { over, ...(order && { order }) });
+
+/** The same axes in another order. */
+export const ordered = (shape: Shape, order: readonly string[]): Shape =>
+  Object.fromEntries(order.map((axis) => [axis, shape[axis]]));
+
+/** A cotangent summed to `shape`: the adjoint of broadcasting into the cotangent's shape. */
+export const reduceTo = (cotangent: Node, shape: Shape): Node =>
+  sum(cotangent, missing(shape, cotangent.shape), axesOf(shape));
+
+/** A number becomes a constant; a smaller operand is broadcast into `like`. */
+export function into(op: string, like: Node, y: Node | number): Node {
+  if (typeof y === "number") return fill(y, like);
+  const extra = missing(like.shape, y.shape);
+  if (extra.length > 0) {
+    mistake(op, `the right operand has axis "${extra[0]}" that the left one lacks; swap them, or expand the left one`);
+  }
+  for (const axis of axesOf(y.shape)) {
+    if (y.shape[axis] !== like.shape[axis]) {
+      mistake(op, `axis "${axis}" is ${like.shape[axis]} in one operand and ${y.shape[axis]} in the other`);
+    }
+  }
+  return expand(y, like.shape);
+}
+
+export { axesOf, missing, sizeOf, without };

@@ -1,0 +1,18 @@
+/** @file The language: tensors whose axes have names, as a pure, differentiable expression graph. */
+import "./primitives/mod.ts";
+
+export * from "./errors.ts";
+export type { AnyTensor, DType, In, Kind, KindOf, Operand, Scalar, Sizes, Stacked, Tensor, Unstacked } from "./tensor.ts";
+export * from "./ops/making.ts";
+export * from "./ops/elementwise.ts";
+export * from "./ops/structure.ts";
+export * from "./ops/reduce.ts";
+export * from "./ops/products.ts";
+export * from "./ops/indexing.ts";
+export * from "./ops/reading.ts";
+export { atTree, entries, mapTree, mix, stack } from "./tree.ts";
+export { grad, valueAndGrad, valueAndGradWith } from "./grad.ts";
+export { checkpoint, customVjp } from "./checkpoint.ts";
+export { show } from "./show.ts";
+export * from "./nn/layers.ts";
+export * from "./nn/loss.ts";

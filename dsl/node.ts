@@ -1,0 +1,192 @@
+/**
+ * @file The expression graph: immutable nodes, each existing once (hash-consing), so that an expression written
+ * twice is computed once.
+ */
+import type { DType } from "./tensor.ts";
+import { type Shape, showShape } from "./shape.ts";
+
+/** What is written into a data leaf. */
+export type HostArray = Float64Array | Float32Array | Int32Array | Uint32Array;
+
+/** A function kept as one node: `checkpoint` and `customVjp`. */
+export interface Func {
+  readonly parameters: readonly Node[];
+  readonly result: Node;
+  readonly vjp: (cotangent: Node, call: Node) => readonly (Node | null)[];
+}
+
+/** Attributes of each primitive, by name: together with the inputs they say everything about a node. */
+export interface Attributes {
+  constant: { readonly value: number; readonly dtype: DType };
+  data: { readonly shape: Shape; readonly dtype: DType; readonly values: HostArray };
+  /** A parameter of a traced program. */
+  variable: { readonly shape: Shape; readonly dtype: DType; readonly name: string };
+  /** Memory of a device; `memory` belongs to the backend. */
+  buffer: { readonly shape: Shape; readonly dtype: DType; readonly memory: object };
+  iota: { readonly axis: string; readonly size: number };
+  neg: NoAttributes;
+  exp: NoAttributes;
+  log: NoAttributes;
+  recip: NoAttributes;
+  sqrt: NoAttributes;
+  sin: NoAttributes;
+  cos: NoAttributes;
+  tanh: NoAttributes;
+  erf: NoAttributes;
+  floor: NoAttributes;
+  not: NoAttributes;
+  cast: { readonly dtype: DType };
+  stop: NoAttributes;
+  barrier: NoAttributes;
+  /** x in memory of its own: made by the compiler. */
+  copy: NoAttributes;
+  add: NoAttributes;
+  mul: NoAttributes;
+  maximum: NoAttributes;
+  less: NoAttributes;
+  equal: NoAttributes;
+  and: NoAttributes;
+  or: NoAttributes;
+  where: NoAttributes;
+  /** To `shape`: new axes repeat the value, the order may change. */
+  expand: { readonly shape: Shape };
+  rename: { readonly names: Readonly<Record<string, string>> };
+  /** One axis into several, outermost first. */
+  unflatten: { readonly axis: string; readonly sizes: Shape };
+  /** Several axes into one, outermost first. */
+  flatten: { readonly axes: readonly string[]; readonly axis: string };
+  slice: { readonly axis: string; readonly start: number; readonly stop: number };
+  pad: { readonly axis: string; readonly before: number; readonly after: number };
+  concat: { readonly axis: string };
+  write: { readonly axis: string };
+  sum: { readonly over: readonly string[]; readonly order?: readonly string[] };
+  max: { readonly over: readonly string[] };
+  logSumExp: { readonly over: readonly string[] };
+  contract: { readonly over: readonly string[]; readonly order?: readonly string[] };
+  /** `axis` of the second input is chosen by the third. */
+  contractAt: { readonly axis: string; readonly over: readonly string[] };
+  contractInto: { readonly axis: string; readonly size: number; readonly over: readonly string[]; readonly order: readonly string[] };
+  take: { readonly axis: string };
+  scatter: { readonly axis: string; readonly size: number; readonly over: readonly string[]; readonly order: readonly string[] };
+  topk: { readonly axis: string; readonly slot: string; readonly count: number };
+  /** Positions sorted by group, then the groups' offsets: made by the compiler for grouped contractions. */
+  order: { readonly groups: number };
+  call: { readonly func: Func };
+}
+
+/** No attributes. */
+export type NoAttributes = Readonly<Record<never, never>>;
+
+/** Every primitive's name. */
+export type Op = keyof Attributes;
+
+/** One primitive applied to inputs. */
+export interface Node<O extends Op = Op> {
+  readonly id: number;
+  readonly op: O;
+  readonly attributes: Attributes[O];
+  readonly inputs: readonly Node[];
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+/** Is this node an application of `op`? Narrows its attributes. */
+export const isOp = <O extends Op>(node: Node, op: O): node is Node<O> => node.op === op;
+
+// Two loads of this module (the command's own and one imported by URL) must make compatible nodes.
+interface Shared {
+  nextId: number;
+  readonly table: Map<string, WeakRef<Node>>;
+  readonly registry: FinalizationRegistry<string>;
+}
+const home = globalThis as { [key: symbol]: Shared | undefined };
+const key = Symbol.for("xft/dsl@0");
+const shared: Shared = home[key] ??= (() => {
+  const table = new Map<string, WeakRef<Node>>();
+  const registry = new FinalizationRegistry<string>((name) => {
+    if (!table.get(name)?.deref()) table.delete(name);
+  });
+  return { nextId: 0, table, registry };
+})();
+
+/** JSON cannot tell −0, NaN and infinities apart, but programs can. */
+const plain = (_: string, value: unknown): unknown =>
+  typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0))
+    ? (Object.is(value, -0) ? "−0" : String(value))
+    : value;
+
+const identities = new Set<Op>(["data", "variable", "buffer", "call"]);
+
+/** The node with these parts: the existing one if there is one. `type` is computed by the caller's record. */
+export function intern<O extends Op>(
+  op: O,
+  attributes: Attributes[O],
+  inputs: readonly Node[],
+  type: () => { shape: Shape; dtype: DType },
+): Node<O> {
+  const name = identities.has(op)
+    ? ""
+    : `${op}|${JSON.stringify(attributes, plain)}|${inputs.map((input) => input.id).join()}`;
+  const known = name ? shared.table.get(name)?.deref() : undefined;
+  if (known) return known as Node<O>;
+  const made: Node<O> = { id: shared.nextId++, op, attributes, inputs, ...type() };
+  if (name) {
+    shared.table.set(name, new WeakRef<Node>(made));
+    shared.registry.register(made, name);
+  }
+  return made;
+}
+
+/** Is this value a node (or tensor)? Works across two loads of this module. */
+export const isNode = (x: unknown): x is Node =>
+  typeof x === "object" && x !== null && "op" in x && "inputs" in x && "attributes" in x;
+
+/** Every node that `roots` need, inputs before users, in the order they were made. Iterative: graphs are deep. */
+export function topological(roots: readonly Node[], stop?: (node: Node) => boolean): Node[] {
+  const seen = new Set<Node>(roots), stack = [...seen];
+  while (stack.length > 0) {
+    const node = stack.pop()!;
+    if (stop?.(node)) continue;
+    for (const input of node.inputs) {
+      if (seen.has(input)) continue;
+      seen.add(input);
+      stack.push(input);
+    }
+  }
+  // Inputs are always made before their users, so the order of making is topological, and it is the order in which
+  // the program was written: forward, then backward layer by layer.
+  return [...seen].sort((a, b) => a.id - b.id);
+}
+
+/** The first line of the user's own code on the stack: `recipes/mine.ts:14`. */
+export function userLine(): string | undefined {
+  const frames = (new Error().stack ?? "").split("\n").slice(1);
+  const frame = frames.find((line) => /:\d+:\d+\)?$/.test(line) && !/[/\\]dsl[/\\]/.test(line) && !line.includes("ext:"));
+  const place = frame?.match(/\(?((?:file|https?):\/\/[^()\s]+:\d+):\d+\)?$/)?.[1];
+  return place?.replace(/^file:\/\//, "");
+}
+
+/** A mistake in how primitives are put together: says where in the user's code. */
+export function mistake(op: string, why: string): never {
+  const line = userLine();
+  throw new TypeError(`${op}: ${why}${line ? `\n  at ${line}` : ""}`);
+}
+
+/** Sizes of axes that occur in several shapes must agree. */
+export function unite(op: string, ...shapes: readonly Shape[]): Shape {
+  const out: Record<string, number> = {};
+  for (const shape of shapes) {
+    for (const axis in shape) {
+      if (axis in out && out[axis] !== shape[axis]) {
+        mistake(
+          op,
+          `axis "${axis}" is ${out[axis]} in one operand and ${shape[axis]} in the other (${
+            shapes.map(showShape).join(" vs ")
+          })`,
+        );
+      }
+      out[axis] = shape[axis];
+    }
+  }
+  return out;
+}

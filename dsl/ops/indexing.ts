@@ -1,0 +1,52 @@
+/** @file Indexing: look-ups, one-hot vectors and the largest few. */
+import { cast as castTo, expand, fill, node, sum, where } from "../build.ts";
+import { axesOf } from "../shape.ts";
+import { type Kind, nodeOf, type Tensor, tensorOf } from "../tensor.ts";
+
+/**
+ * x[axis = index]. Axes shared with `index` are aligned, the others are kept: embedding look-up and label pick are
+ * one function. An index of −1 gives 0.
+ *
+ * @throws TypeError when x lacks the axis
+ */
+export function take<A extends string, K extends Kind, D extends A, B extends string>(
+  x: Tensor<A, K>,
+  axis: D,
+  index: Tensor<B, "int">,
+): Tensor<Exclude<A, D> | B, K> {
+  const source = nodeOf(x), at = nodeOf(index);
+  if (!axesOf(at.shape).some((name) => name !== axis && name in source.shape)) {
+    return tensorOf(node("take", [source, at], { axis }));
+  }
+  // The index shares axes with x: Σ over the axis of where(iota = index, x, 0), which fuses with what made x.
+  const space = { ...at.shape, ...source.shape };
+  const hit = node("equal", [expand(at, space), expand(node("iota", [], { axis, size: source.shape[axis] }), space)], {});
+  const wide = expand(source, space);
+  return tensorOf(sum(where(hit, wide, fill(0, wide)), [axis]));
+}
+
+/** 1 where the new axis equals the index, else 0. */
+export function oneHot<A extends string, const S extends { readonly [N in string]: number }>(
+  index: Tensor<A, "int">,
+  axis: S,
+): Tensor<A | (keyof S & string)> {
+  const [[name, size]] = Object.entries(axis), at = nodeOf(index), space = { ...at.shape, [name]: size };
+  const hit = node("equal", [expand(at, space), expand(node("iota", [], { axis: name, size }), space)], {});
+  return tensorOf(castTo(hit, "f32"));
+}
+
+/** Indices of the largest few along an axis, largest first; ties: lowest index; NaN last. */
+export function topk<A extends string, D extends A, const S extends { readonly [N in string]: number }>(
+  x: Tensor<A>,
+  axis: D,
+  slots: S,
+): Tensor<Exclude<A, D> | (keyof S & string), "int"> {
+  const [[slot, count]] = Object.entries(slots);
+  return tensorOf(node("topk", [nodeOf(x)], { axis, slot, count }));
+}
+
+/** Index of the largest element; ties: the lowest. */
+export function argmax<A extends string, D extends A>(x: Tensor<A>, axis: D): Tensor<Exclude<A, D>, "int"> {
+  const first = node("topk", [nodeOf(x)], { axis, slot: `${axis}'`, count: 1 });
+  return tensorOf(sum(first, [`${axis}'`]));
+}

@@ -1,0 +1,24 @@
+/** @file Values by the interpreter: for tests and small sums, on the host. */
+import { expand } from "../build.ts";
+import { evaluate } from "../interpret.ts";
+import { mistake } from "../node.ts";
+import { axesOf, showShape } from "../shape.ts";
+import { type AnyTensor, type Kind, nodeOf, type Tensor } from "../tensor.ts";
+
+/**
+ * Values by the f64 interpreter, row-major in the order of axes named (as stored if none is).
+ *
+ * @throws TypeError when the axes named are not all axes of x
+ */
+export function read<A extends string>(x: Tensor<A, Kind>, ...order: A[]): Float64Array {
+  const { shape } = nodeOf(x), names = order.length > 0 ? order : axesOf(shape);
+  if (names.length !== axesOf(shape).length) mistake("read", `${names.join(" ")} are not all axes of ${showShape(shape)}`);
+  const asked = Object.fromEntries(names.map((axis) => [axis, shape[axis as A]]));
+  return evaluate([expand(nodeOf(x), asked)])[0].data;
+}
+
+/** The value of a tensor without axes. */
+export const item = (x: Tensor<never, Kind>): number => read(x)[0];
+
+/** Values of several tensors at once, as they are stored: shared parts are computed once. */
+export const readAll = (xs: readonly AnyTensor[]): Float64Array[] => evaluate(xs.map(nodeOf)).map(({ data }) => data);

@@ -1,0 +1,70 @@
+/** @file Structure: the same elements under other axes. */
+import { node } from "../build.ts";
+import { nodeOf, type Kind, type Sizes, type Tensor, tensorOf } from "../tensor.ts";
+
+/** Axes after a renaming. */
+export type Renamed<A extends string, M> = Exclude<A, keyof M> | (M[keyof M] & string);
+
+/** More axes, in front; the value repeats along them. @throws TypeError when an axis exists with another size */
+export const expand = <A extends string, K extends Kind, const S extends Sizes>(
+  x: Tensor<A, K>,
+  sizes: S,
+): Tensor<A | (keyof S & string), K> =>
+  tensorOf(node("expand", [nodeOf(x)], { shape: { ...sizes, ...nodeOf(x).shape } }));
+
+/** Other names for axes. @throws TypeError when two axes would be alike */
+export const rename = <A extends string, K extends Kind, const M extends { readonly [N in A]?: string }>(
+  x: Tensor<A, K>,
+  names: M,
+): Tensor<Renamed<A, M>, K> => tensorOf(node("rename", [nodeOf(x)], { names: names as Record<string, string> }));
+
+/** One axis as several, outermost first. @throws TypeError when the sizes do not multiply to the axis */
+export const unflatten = <A extends string, K extends Kind, D extends A, const S extends Sizes>(
+  x: Tensor<A, K>,
+  axis: D,
+  sizes: S,
+): Tensor<Exclude<A, D> | (keyof S & string), K> => tensorOf(node("unflatten", [nodeOf(x)], { axis, sizes }));
+
+/** Several axes as one, outermost first. */
+export const flatten = <A extends string, K extends Kind, D extends A, N extends string>(
+  x: Tensor<A, K>,
+  name: N,
+  ...axes: [D, ...D[]]
+): Tensor<Exclude<A, D> | N, K> => tensorOf(node("flatten", [nodeOf(x)], { axes, axis: name }));
+
+/** Elements start … stop − 1 of an axis. @throws TypeError when they are not all there */
+export const slice = <A extends string, K extends Kind>(
+  x: Tensor<A, K>,
+  axis: NoInfer<A>,
+  start: number,
+  stop?: number,
+): Tensor<A, K> =>
+  tensorOf(node("slice", [nodeOf(x)], { axis, start, stop: stop ?? nodeOf(x).shape[axis] }));
+
+/** One element of an axis. @throws TypeError when it is not there */
+export const at = <A extends string, K extends Kind, D extends A>(
+  x: Tensor<A, K>,
+  axis: D,
+  index: number,
+): Tensor<Exclude<A, D>, K> =>
+  tensorOf(node("sum", [node("slice", [nodeOf(x)], { axis, start: index, stop: index + 1 })], { over: [axis] }));
+
+/** One after the other along an axis. */
+export const concat = <A extends string, K extends Kind>(xs: readonly Tensor<A, K>[], axis: NoInfer<A>): Tensor<A, K> =>
+  tensorOf(xs.length === 1 ? nodeOf(xs[0]) : node("concat", xs.map(nodeOf), { axis }));
+
+/** Zeros around an axis. */
+export const pad = <A extends string>(x: Tensor<A>, axis: NoInfer<A>, before: number, after: number): Tensor<A> =>
+  tensorOf(node("pad", [nodeOf(x)], { axis, before, after }));
+
+/**
+ * x with `value` written along `axis` from a run-time start on (KV caches). In place where x is donated.
+ *
+ * @throws TypeError when the other axes differ or the value is longer than the axis
+ */
+export const write = <A extends string, K extends Kind>(
+  x: Tensor<A, K>,
+  axis: NoInfer<A>,
+  start: Tensor<never, "int">,
+  value: Tensor<NoInfer<A>, NoInfer<K>>,
+): Tensor<A, K> => tensorOf(node("write", [nodeOf(x), nodeOf(start), nodeOf(value)], { axis }));

@@ -1,0 +1,13 @@
+/** @file call: a function kept as one node (`checkpoint`, `customVjp`); inlined before grouping. */
+import { evaluate } from "../interpret.ts";
+import type { Primitive } from "../primitive.ts";
+
+/** The function's result on the inputs. */
+export const call: Primitive<"call"> = {
+  op: "call",
+  type: ({ func }) => ({ shape: func.result.shape, dtype: func.result.dtype }),
+  vjp: (cotangent, self) => self.attributes.func.vjp(cotangent, self),
+  interpret: ({ attributes: { func } }, inputs) =>
+    evaluate([func.result], new Map(func.parameters.map((parameter, i) => [parameter, inputs[i]])))[0].data,
+  samples: [],
+};

@@ -1,0 +1,124 @@
+/** @file Products: contractions, and contractions whose weights are chosen per row by an index. */
+import { axesOf, contract as product, missing, node, ordered, sum, without } from "../build.ts";
+import { mistake, type Node, unite } from "../node.ts";
+import type { Primitive } from "../primitive.ts";
+import { type Shape, showShape, stridesOf } from "../shape.ts";
+import { along, fresh, loop } from "./loop.ts";
+
+/** Σ over axes of x·y; every other axis of either is kept. */
+export const contract: Primitive<"contract"> = {
+  op: "contract",
+  type: ({ over, order }, [x, y]) => {
+    for (const axis of over) {
+      if (!(axis in x.shape && axis in y.shape)) {
+        mistake("contract", `axis "${axis}" must be in both operands, got ${showShape(x.shape)} and ${showShape(y.shape)}`);
+      }
+    }
+    if (x.dtype !== y.dtype) mistake("contract", `one operand is ${x.dtype}, the other ${y.dtype}; cast one of them`);
+    const shape = without(unite("contract", x.shape, y.shape), over);
+    return { shape: order ? ordered(shape, order) : shape, dtype: x.dtype };
+  },
+  vjp: (g, { inputs: [x, y] }) => [
+    product(g, y, missing(x.shape, unite("contract", g.shape, y.shape)), axesOf(x.shape)),
+    product(g, x, missing(y.shape, unite("contract", g.shape, x.shape)), axesOf(y.shape)),
+  ],
+  interpret: (self, [x, y]) => {
+    const space = unite("contract", x.shape, y.shape), out = fresh(self.shape);
+    loop(space, [self.shape, x.shape, y.shape].map((shape) => along(space, shape)), ([o, a, b]) => {
+      out[o] += x.data[a] * y.data[b];
+    });
+    return out;
+  },
+  samples: [
+    { inputs: [{ shape: { a: 3, b: 5 } }, { shape: { b: 5, c: 4 } }], attributes: { over: ["b"] } },
+    { inputs: [{ shape: { a: 3, b: 5 } }, { shape: { c: 4, b: 5 } }], attributes: { over: ["b"], order: ["c", "a"] } },
+    { inputs: [{ shape: { a: 3, b: 5 } }, { shape: { c: 2 } }], attributes: { over: [] } },
+    { inputs: [{ shape: { a: 3, b: 5 } }, { shape: { a: 3, b: 5 } }], attributes: { over: ["b"] } },
+    {
+      inputs: [{ shape: { a: 2, s: 3, h: 2, d: 4 } }, { shape: { a: 2, k: 5, h: 2, d: 4 } }],
+      attributes: { over: ["d"] },
+    },
+    { inputs: [{ shape: { a: 2, h: 3, d: 4 } }, { shape: { e: 5, h: 3, d: 4 } }], attributes: { over: ["h", "d"] } },
+    { inputs: [{ shape: { a: 3, b: 0 } }, { shape: { b: 0, c: 4 } }], attributes: { over: ["b"] }, valuesOnly: true },
+  ],
+};
+
+/** Strides of the axis that an index chooses; an index outside gives nothing. */
+const chosen = (shape: Shape, axis: string): { stride: number; size: number } => ({ stride: stridesOf(shape)[axis], size: shape[axis] });
+const within = (index: number, size: number): boolean => index >= 0 && index < size;
+
+/** Σ over axes of x · w[axis = index]: a product whose weights the index chooses. Inputs: x, w, index. */
+export const contractAt: Primitive<"contractAt"> = {
+  op: "contractAt",
+  type: ({ axis, over }, [x, w, index]) => {
+    if (!(axis in w.shape)) mistake("contractAt", `no axis "${axis}" in the weights ${showShape(w.shape)}`);
+    if (axis in x.shape || axis in index.shape) mistake("contractAt", `axis "${axis}" is chosen by the index and can be in the weights only`);
+    if (index.dtype !== "i32") mistake("contractAt", `the index is ${index.dtype}, not i32`);
+    // Rows (index axes) first: a row of the result is then a row in memory.
+    const shape = without(unite("contractAt", index.shape, x.shape, without(w.shape, [axis])), over);
+    return { shape, dtype: w.dtype };
+  },
+  vjp: (g, { attributes: { axis }, inputs: [x, w, index] }) => {
+    const weight = without(w.shape, [axis]);
+    const space = unite("contractAt", g.shape, weight, index.shape);
+    const toX = node("contractAt", [g, w, index], { axis, over: missing(x.shape, space) });
+    const into = unite("contractAt", x.shape, g.shape, index.shape);
+    return [
+      sum(toX, [], axesOf(x.shape)),
+      node("contractInto", [x, g, index], { axis, size: w.shape[axis], over: missing(weight, into), order: axesOf(w.shape) }),
+      null,
+    ];
+  },
+  interpret: (self, [x, w, index]) => {
+    const { axis } = self.attributes, { stride, size } = chosen(w.shape, axis), out = fresh(self.shape);
+    const space = unite("contractAt", x.shape, without(w.shape, [axis]), index.shape);
+    loop(space, [self.shape, x.shape, w.shape, index.shape].map((shape) => along(space, shape)), ([o, a, b, i]) => {
+      if (within(index.data[i], size)) out[o] += x.data[a] * w.data[b + stride * index.data[i]];
+    });
+    return out;
+  },
+  samples: [
+    {
+      inputs: [{ shape: { t: 7, e: 4 } }, { shape: { x: 3, e: 4, h: 5 } }, { shape: { t: 7, s: 2 }, dtype: "i32", range: [0, 2] }],
+      attributes: { axis: "x", over: ["e"] },
+    },
+    {
+      inputs: [{ shape: { t: 7, s: 2, e: 4 } }, { shape: { x: 3, h: 5, e: 4 } }, { shape: { t: 7, s: 2 }, dtype: "i32", range: [-1, 2] }],
+      attributes: { axis: "x", over: ["e", "s"] },
+    },
+  ],
+};
+
+/** out[axis = index] += Σ over axes of x·y: the adjoint of `contractAt` in its weights. Inputs: x, y, index. */
+export const contractInto: Primitive<"contractInto"> = {
+  op: "contractInto",
+  type: ({ axis, size, over, order }, [x, y, index]) => {
+    const rest = without(unite("contractInto", x.shape, y.shape, index.shape), over);
+    if (index.dtype !== "i32") mistake("contractInto", `the index is ${index.dtype}, not i32`);
+    return { shape: ordered({ [axis]: size, ...rest }, order), dtype: x.dtype };
+  },
+  vjp: (g, { attributes: { axis }, inputs: [x, y, index] }) => {
+    const rest = without(g.shape, [axis]);
+    const back = (other: Node, to: Node): Node =>
+      sum(
+        node("contractAt", [other, g, index], { axis, over: missing(to.shape, unite("", other.shape, rest, index.shape)) }),
+        [],
+        axesOf(to.shape),
+      );
+    return [back(y, x), back(x, y), null];
+  },
+  interpret: (self, [x, y, index]) => {
+    const { axis } = self.attributes, { stride, size } = chosen(self.shape, axis), out = fresh(self.shape);
+    const space = unite("contractInto", x.shape, y.shape, index.shape);
+    loop(space, [self.shape, x.shape, y.shape, index.shape].map((shape) => along(space, shape)), ([o, a, b, i]) => {
+      if (within(index.data[i], size)) out[o + stride * index.data[i]] += x.data[a] * y.data[b];
+    });
+    return out;
+  },
+  samples: [
+    {
+      inputs: [{ shape: { t: 7, e: 4 } }, { shape: { t: 7, s: 2, h: 5 } }, { shape: { t: 7, s: 2 }, dtype: "i32", range: [-1, 2] }],
+      attributes: { axis: "x", size: 4, over: ["t", "s"], order: ["x", "h", "e"] },
+    },
+  ],
+};

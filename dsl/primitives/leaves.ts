@@ -1,0 +1,54 @@
+/** @file Leaves: what a program starts from. */
+import type { Primitive } from "../primitive.ts";
+import { fresh } from "./loop.ts";
+
+/** A number without axes. */
+export const constant: Primitive<"constant"> = {
+  op: "constant",
+  type: ({ dtype }) => ({ shape: {}, dtype }),
+  vjp: () => [],
+  interpret: ({ attributes }) => Float64Array.of(attributes.value),
+  lower: (build, _, { attributes: { value, dtype } }) =>
+    build.constant(value, dtype === "i32" || dtype === "u32" || dtype === "bool" ? dtype : "f32"),
+  samples: [{ inputs: [], attributes: { value: 1.5, dtype: "f32" } }],
+};
+
+/** Values from the host. */
+export const data: Primitive<"data"> = {
+  op: "data",
+  type: ({ shape, dtype }) => ({ shape, dtype }),
+  vjp: () => [],
+  interpret: ({ attributes }) => Float64Array.from(attributes.values),
+  samples: [],
+};
+
+/** A parameter of a traced program. */
+export const variable: Primitive<"variable"> = {
+  op: "variable",
+  type: ({ shape, dtype }) => ({ shape, dtype }),
+  vjp: () => [],
+  interpret: ({ attributes }) => {
+    throw new Error(`variable ${attributes.name} has no value: it belongs to a trace that is over`);
+  },
+  samples: [],
+};
+
+/** Memory of a device. */
+export const buffer: Primitive<"buffer"> = {
+  op: "buffer",
+  type: ({ shape, dtype }) => ({ shape, dtype }),
+  vjp: () => [],
+  interpret: () => {
+    throw new TypeError("this tensor lies on a device: read it there, or pass it to a compiled function");
+  },
+  samples: [],
+};
+
+/** 0, 1, 2, … along one axis. */
+export const iota: Primitive<"iota"> = {
+  op: "iota",
+  type: ({ axis, size }) => ({ shape: { [axis]: size }, dtype: "i32" }),
+  vjp: () => [],
+  interpret: (self) => fresh(self.shape).map((_, i) => i),
+  samples: [{ inputs: [], attributes: { axis: "a", size: 7 } }],
+};

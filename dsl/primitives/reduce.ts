@@ -1,0 +1,88 @@
+/** @file Reductions: one value for all elements along some axes. */
+import { add, axesOf, cast, expand, mul, neg, node, ordered, recip, sum as total, without } from "../build.ts";
+import { mistake, type Node } from "../node.ts";
+import type { Primitive } from "../primitive.ts";
+import { type Shape, showShape } from "../shape.ts";
+import { along, fresh, loop } from "./loop.ts";
+
+const reduced = (op: string, x: Node, over: readonly string[], empty: boolean): Shape => {
+  for (const axis of over) {
+    if (!(axis in x.shape)) mistake(op, `no axis "${axis}" in ${showShape(x.shape)}`);
+    if (!empty && x.shape[axis] === 0) mistake(op, `axis "${axis}" is empty: nothing has no maximum`);
+  }
+  return without(x.shape, over);
+};
+
+const fold = (shape: Shape, x: { shape: Shape; data: Float64Array }, start: number, f: (a: number, b: number) => number): Float64Array => {
+  const out = fresh(shape, start);
+  loop(x.shape, [along(x.shape, shape), along(x.shape, x.shape)], ([o, a]) => out[o] = f(out[o], x.data[a]));
+  return out;
+};
+
+/** Sum over axes; integers wrap around. */
+export const sum: Primitive<"sum"> = {
+  op: "sum",
+  type: ({ over, order }, [x]) => {
+    const shape = reduced("sum", x, over, true);
+    return { shape: order ? ordered(shape, order) : shape, dtype: x.dtype };
+  },
+  vjp: (g, { inputs: [x] }) => [expand(g, x.shape)],
+  interpret: (self, [x]) =>
+    fold(self.shape, x, 0, self.dtype === "i32" ? (a, b) => (a + b) | 0 : (a, b) => a + b),
+  lower: (build, [x]) => build.reduce("sum", x),
+  samples: [
+    { inputs: [{ shape: { a: 3, b: 5 } }], attributes: { over: ["b"] } },
+    { inputs: [{ shape: { a: 3, b: 5 } }], attributes: { over: ["a"] } },
+    { inputs: [{ shape: { a: 3, b: 40, c: 2 } }], attributes: { over: ["a", "b", "c"] } },
+    { inputs: [{ shape: { a: 3, b: 4, c: 2 } }], attributes: { over: ["b"], order: ["c", "a"] } },
+    { inputs: [{ shape: { a: 3, b: 4 }, dtype: "i32", range: [-9, 9] }], attributes: { over: ["b"] }, valuesOnly: true },
+    { inputs: [{ shape: { a: 3, b: 0 } }], attributes: { over: ["b"] }, valuesOnly: true },
+  ],
+};
+
+/** Largest element; equal largest ones share the cotangent. */
+export const max: Primitive<"max"> = {
+  op: "max",
+  type: ({ over }, [x]) => ({ shape: reduced("max", x, over, false), dtype: x.dtype }),
+  vjp: (g, self) => {
+    const { inputs: [x], attributes: { over } } = self;
+    const hit = cast(node("equal", [x, expand(self as unknown as Node, x.shape)], {}), "f32");
+    return [mul(hit, expand(mul(g, recip(total(hit, over, axesOf(g.shape)))), x.shape))];
+  },
+  interpret: (self, [x]) => fold(self.shape, x, -Infinity, Math.max),
+  lower: (build, [x]) => build.reduce("max", x),
+  samples: [
+    { inputs: [{ shape: { a: 3, b: 5 } }], attributes: { over: ["b"] } },
+    { inputs: [{ shape: { a: 33, b: 5 } }], attributes: { over: ["a"] } },
+  ],
+};
+
+/** log Σ exp(x): what softmax and cross-entropy share. All −∞ gives −∞, whose cotangent is zero. */
+export const logSumExp: Primitive<"logSumExp"> = {
+  op: "logSumExp",
+  type: ({ over }, [x]) => ({ shape: reduced("logSumExp", x, over, false), dtype: x.dtype }),
+  vjp: (g, self) => {
+    const { inputs: [x] } = self;
+    const share = node("exp", [add(x, neg(expand(self as unknown as Node, x.shape)))], {});
+    return [mul(share, expand(g, x.shape))];
+  },
+  interpret: (self, [x]) => {
+    const top = fold(self.shape, x, -Infinity, Math.max), out = fresh(self.shape);
+    loop(x.shape, [along(x.shape, self.shape), along(x.shape, x.shape)], ([o, a]) => {
+      out[o] += top[o] === -Infinity ? 0 : Math.exp(x.data[a] - top[o]);
+    });
+    return out.map((value, i) => Math.log(value) + (top[i] === -Infinity ? 0 : top[i]));
+  },
+  lower: (build, [x]) => {
+    const top = build.reduce("max", x);
+    // x − (−∞) would be NaN: an all-masked row must stay −∞.
+    const safe = build.select(build.binary("equal", top, build.constant(-Infinity, "f32")), build.constant(0, "f32"), top);
+    const total = build.reduce("sum", build.unary("exp", build.binary("sub", x, safe)));
+    return build.binary("add", build.unary("log", total), safe);
+  },
+  samples: [
+    { inputs: [{ shape: { a: 3, b: 5 }, range: [-3, 3] }], attributes: { over: ["b"] } },
+    { inputs: [{ shape: { a: 70, b: 5 }, range: [-30, 90] }], attributes: { over: ["a"] } },
+  ],
+};
+

@@ -1,0 +1,162 @@
+/** @file Elementwise primitives of one operand. */
+import { add, cast as castTo, fill, mul, neg as negate, node, recip as reciprocal, scale } from "../build.ts";
+import type { Attributes, Node, Op } from "../node.ts";
+import { isReal, type Primitive, registerType, type Sample, type UnaryOp } from "../primitive.ts";
+
+/** The primitives that `unary` makes. */
+type Unary = Extract<Op, "neg" | "exp" | "log" | "recip" | "sqrt" | "sin" | "cos" | "tanh" | "erf" | "floor">;
+
+interface Definition<O extends Unary> {
+  readonly op: O;
+  readonly interpret: (x: number) => number;
+  /** Cotangent of x, from x, the result and the result's cotangent; absent: none flows. */
+  readonly vjp?: (cotangent: Node, x: Node, out: Node) => Node;
+  readonly instruction?: UnaryOp;
+  readonly range: readonly [number, number];
+  readonly samples?: readonly Sample<O>[];
+}
+
+function unary<O extends Unary>({ op, interpret, vjp, instruction, range, samples = [] }: Definition<O>): Primitive<O> {
+  const none = {} as Attributes[O];
+  return {
+    op,
+    type: (_, [x]) => ({ shape: x.shape, dtype: x.dtype }),
+    vjp: (cotangent, self) => [vjp ? vjp(cotangent, self.inputs[0], self as unknown as Node) : null],
+    interpret: (_, [x]) => x.data.map(interpret),
+    lower: (build, [x]) => build.unary(instruction ?? op, x),
+    samples: [
+      { inputs: [{ shape: { a: 3, b: 5 }, range }], attributes: none, valuesOnly: !vjp },
+      { inputs: [{ shape: {}, range }], attributes: none, valuesOnly: !vjp },
+      ...samples,
+    ],
+  };
+}
+
+/** −x. */
+export const neg = unary({ op: "neg", interpret: (x) => -x, vjp: (g) => negate(g), range: [-2, 2] });
+/** e to the power of x. */
+export const exp = unary({ op: "exp", interpret: Math.exp, vjp: (g, _, out) => mul(g, out), range: [-9, 9] });
+/** Natural logarithm. */
+export const log = unary({ op: "log", interpret: Math.log, vjp: (g, x) => mul(g, reciprocal(x)), range: [0.01, 50] });
+/** 1 / x. */
+export const recip = unary({
+  op: "recip",
+  interpret: (x) => 1 / x,
+  vjp: (g, _, out) => negate(mul(g, mul(out, out))),
+  range: [0.1, 9],
+});
+/** Square root. */
+export const sqrt = unary({
+  op: "sqrt",
+  interpret: Math.sqrt,
+  vjp: (g, _, out) => mul(g, reciprocal(scale(out, 2))),
+  range: [0.1, 9],
+});
+/** Sine of an angle in radians. */
+export const sin = unary({
+  op: "sin",
+  interpret: Math.sin,
+  vjp: (g, x) => mul(g, node("cos", [x], {})),
+  range: [-9, 9],
+});
+/** Cosine of an angle in radians. */
+export const cos = unary({
+  op: "cos",
+  interpret: Math.cos,
+  vjp: (g, x) => negate(mul(g, node("sin", [x], {}))),
+  range: [-9, 9],
+});
+/** Hyperbolic tangent. */
+export const tanh = unary({
+  op: "tanh",
+  interpret: Math.tanh,
+  vjp: (g, _, out) => mul(g, add(fill(1, out), negate(mul(out, out)))),
+  range: [-3, 3],
+});
+/** Error function. */
+export const erf = unary({
+  op: "erf",
+  interpret: errorFunction,
+  vjp: (g, x) => mul(g, scale(node("exp", [negate(mul(x, x))], {}), 2 / Math.sqrt(Math.PI))),
+  range: [-3, 3],
+});
+/** Largest whole number that is not larger. Its gradient is zero. */
+export const floor = unary({ op: "floor", interpret: Math.floor, range: [-5, 5] });
+
+/** not x, of bools. */
+export const not: Primitive<"not"> = {
+  op: "not",
+  type: (_, [x]) => ({ shape: x.shape, dtype: x.dtype }),
+  vjp: () => [null],
+  interpret: (_, [x]) => x.data.map((v) => (v ? 0 : 1)),
+  lower: (build, [x]) => build.unary("not", x),
+  samples: [{ inputs: [{ shape: { a: 9 }, dtype: "bool" }], attributes: {} }],
+};
+
+/** Another storage type. Between reals the cotangent is cast back; to and from integers none flows. */
+export const cast: Primitive<"cast"> = {
+  op: "cast",
+  type: ({ dtype }, [x]) => ({ shape: x.shape, dtype }),
+  vjp: (cotangent, self) => [
+    isReal(self.inputs[0]) && isReal(self as unknown as Node) ? castTo(cotangent, self.inputs[0].dtype) : null,
+  ],
+  interpret: ({ attributes: { dtype } }, [x]) => {
+    if (dtype === "bool") return x.data.map((v) => (v !== 0 ? 1 : 0));
+    if (dtype === "i32") return x.data.map((v) => Math.trunc(v) || 0);
+    return dtype === "u32" ? x.data.map((v) => Math.trunc(v) >>> 0) : x.data;
+  },
+  lower: (build, [x], { attributes: { dtype } }) => build.cast(x, registerType(dtype)),
+  samples: [
+    { inputs: [{ shape: { a: 9 }, range: [-9, 9] }], attributes: { dtype: "i32" }, valuesOnly: true },
+    { inputs: [{ shape: { a: 9 }, dtype: "i32", range: [-9, 9] }], attributes: { dtype: "f32" }, valuesOnly: true },
+    { inputs: [{ shape: { a: 9 }, dtype: "bool" }], attributes: { dtype: "f32" }, valuesOnly: true },
+  ],
+};
+
+/** x; no cotangent flows back. */
+export const stop: Primitive<"stop"> = {
+  op: "stop",
+  type: (_, [x]) => ({ shape: x.shape, dtype: x.dtype }),
+  vjp: () => [null],
+  interpret: (_, [x]) => x.data,
+  lower: (_, [x]) => x,
+  samples: [{ inputs: [{ shape: { a: 3 } }], attributes: {}, valuesOnly: true }],
+};
+
+/** x, computed only after the other inputs are: keeps recomputation where checkpoint put it. */
+export const barrier: Primitive<"barrier"> = {
+  op: "barrier",
+  type: (_, [x]) => ({ shape: x.shape, dtype: x.dtype }),
+  vjp: (cotangent, self) => self.inputs.map((_, i) => (i === 0 ? cotangent : null)),
+  interpret: (_, [x]) => x.data,
+  lower: (_, [x]) => x,
+  samples: [{ inputs: [{ shape: { a: 3 } }], attributes: {} }],
+};
+
+/** x in memory of its own. */
+export const copy: Primitive<"copy"> = {
+  op: "copy",
+  type: (_, [x]) => ({ shape: x.shape, dtype: x.dtype }),
+  vjp: (cotangent) => [cotangent],
+  interpret: (_, [x]) => x.data,
+  lower: (_, [x]) => x,
+  samples: [{ inputs: [{ shape: { a: 3, b: 2 } }], attributes: {} }],
+};
+
+/** erf in f64: a Maclaurin series near zero, a continued fraction of erfc further out. */
+function errorFunction(x: number): number {
+  const size = Math.abs(x);
+  if (Number.isNaN(x)) return NaN;
+  if (size > 6) return Math.sign(x);
+  if (size < 2.5) {
+    let term = x, total = x;
+    for (let n = 1; Math.abs(term) > 1e-18 * Math.abs(total) && n < 200; n++) {
+      term *= -x * x / n;
+      total += term / (2 * n + 1);
+    }
+    return total * 2 / Math.sqrt(Math.PI);
+  }
+  let fraction = 0;
+  for (let k = 60; k > 0; k--) fraction = k / 2 / (size + fraction);
+  return Math.sign(x) * (1 - Math.exp(-x * x) / ((size + fraction) * Math.sqrt(Math.PI)));
+}

@@ -1,0 +1,81 @@
+/**
+ * @file Algebra on graphs: constants folded, neutral elements and empty structure dropped.
+ * In: any program. Out: the same values (also for NaN and infinities). Idempotent.
+ */
+import { constant, expand, node as make, scale } from "./build.ts";
+import { evaluate } from "./interpret.ts";
+import { isOp, type Node, topological } from "./node.ts";
+import { axesOf, sameOrder } from "./shape.ts";
+
+/** The value of a constant, also of one that is broadcast. */
+export function constantValue(node: Node): number | undefined {
+  const inner = isOp(node, "expand") ? node.inputs[0] : node;
+  return isOp(inner, "constant") ? inner.attributes.value : undefined;
+}
+
+const scalarOps = new Set<Node["op"]>([
+  "neg", "exp", "log", "recip", "sqrt", "sin", "cos", "tanh", "erf", "floor", "not", "cast",
+  "add", "mul", "maximum", "less", "equal", "and", "or", "where",
+]);
+
+/** One node, whose inputs are simple already, as a simpler one. */
+function rewrite(node: Node): Node {
+  const [x, y, z] = node.inputs;
+  if (scalarOps.has(node.op) && node.inputs.every((input) => constantValue(input) !== undefined)) {
+    const scalars = node.inputs.map((input) => isOp(input, "expand") ? input.inputs[0] : input);
+    const [{ data }] = evaluate([make(node.op, scalars, node.attributes)]);
+    return expand(constant(data[0], node.dtype), node.shape);
+  }
+  if (isOp(node, "mul")) {
+    if (constantValue(y) === 1) return x;
+    if (constantValue(x) === 1) return expand(y, node.shape);
+  }
+  if (isOp(node, "add")) {
+    if (isZero(y)) return x;
+    if (isZero(x)) return expand(y, node.shape);
+  }
+  if (isOp(node, "neg") && isOp(x, "neg")) return x.inputs[0];
+  if (isOp(node, "stop")) return x;
+  if (isOp(node, "expand")) {
+    if (sameOrder(x.shape, node.shape)) return x;
+    if (isOp(x, "expand")) return expand(x.inputs[0], node.shape);
+  }
+  if (isOp(node, "cast") && x.dtype === node.dtype) return x;
+  if (isOp(node, "where")) {
+    const condition = constantValue(x);
+    if (condition !== undefined) return expand(condition ? y : z, node.shape);
+  }
+  if (isOp(node, "pad") && node.attributes.before === 0 && node.attributes.after === 0) return x;
+  if (isOp(node, "slice") && node.attributes.stop - node.attributes.start === x.shape[node.attributes.axis]) return x;
+  if (isOp(node, "sum")) {
+    const { over } = node.attributes;
+    if (over.length === 0 || (over.every((axis) => x.shape[axis] === 1) && isOp(x, "expand"))) {
+      const inner = isOp(x, "expand") ? x.inputs[0] : x;
+      if (axesOf(inner.shape).every((axis) => axis in node.shape)) return expand(inner, node.shape);
+    }
+    if (isOp(x, "expand") && x.dtype === "f32") {
+      const [inner] = x.inputs;
+      if (over.every((axis) => !(axis in inner.shape))) {
+        return scale(expand(inner, node.shape), over.reduce((count, axis) => count * x.shape[axis], 1));
+      }
+    }
+  }
+  return node;
+}
+
+// x + (−0) keeps the sign of a zero x; x + 0 does not, but no rule of ours tells the two apart.
+const isZero = (node: Node): boolean => constantValue(node) === 0;
+
+/** The same roots, simpler. */
+export function simplify(roots: readonly Node[]): Node[] {
+  const simple = new Map<Node, Node>();
+  for (const node of topological(roots)) {
+    const inputs = node.inputs.map((input) => simple.get(input)!);
+    const same = inputs.every((input, i) => input === node.inputs[i]);
+    let result = same ? node : make(node.op, inputs, node.attributes);
+    for (let next = rewrite(result); next !== result; next = rewrite(result)) result = next;
+    simple.set(node, result);
+  }
+  return roots.map((root) => simple.get(root)!);
+}
+

@@ -1,0 +1,14 @@
+/** @file Rebuilds a graph with some nodes replaced. */
+import { node } from "./build.ts";
+import { type Node, topological } from "./node.ts";
+
+/** The roots with every key of `replacements` replaced by its value. */
+export function substitute(roots: readonly Node[], replacements: ReadonlyMap<Node, Node>): Node[] {
+  const made = new Map<Node, Node>(replacements);
+  for (const old of topological(roots, (node) => replacements.has(node))) {
+    if (made.has(old)) continue;
+    const inputs = old.inputs.map((input) => made.get(input)!);
+    made.set(old, inputs.every((input, i) => input === old.inputs[i]) ? old : node(old.op, inputs, old.attributes));
+  }
+  return roots.map((root) => made.get(root)!);
+}

@@ -1,0 +1,212 @@
+/** @file The command line as one table: every command, its positionals and its flags. `optique.ts` makes parsers of it. */
+import { UserError } from "../../dsl/errors.ts";
+import { choice, command, integer, number, output, path, paths, text, texts, toggle } from "./schema.ts";
+
+const LAMBDA_RULE = "λ is a share, between 0 and 1.";
+const DATA_HELP = "instruction data: JSON or JSONL, gzip too (several: in order)";
+
+/** Training flags that `train`, `learn` and `upcycle` share. */
+const batches = {
+  batch: integer("sequences per step", { fallback: 8, min: 1 }),
+  seq: integer("longest sequence in tokens; what is longer is cut on the right", { fallback: 512, min: 2 }),
+  skipMalformed: toggle("leave out malformed lines of the data (counted) instead of stopping"),
+};
+
+/** Every command by its name, in the order of `--help`. */
+export const commands = {
+  demo: command({
+    summary: "the whole method in miniature, from nothing, in minutes",
+    description:
+      "Makes a family of small programming tasks, pretrains a tiny Llama, tunes it, upcycles it, learns the " +
+      "merge and runs what every stage generates in a sandbox. Reads nothing, opens no network.",
+    examples: ["demo", "demo --seed 1 --out runs/demo-1"],
+    positionals: {},
+    flags: {
+      out: path("folder for metrics, samples and models (default: nothing is kept)", { metavar: "DIR" }),
+      overwrite: toggle("replace what is at --out (kept until success)"),
+      quick: toggle("a few steps and tasks only: shows that everything runs, says nothing about quality"),
+    },
+  }),
+  run: command({
+    summary: "the whole method on your model and data, one resumable command",
+    examples: ["run recipes/examples/smollm2.ts --out runs/smollm2"],
+    positionals: { recipe: path("a TypeScript module or JSON file", { metavar: "RECIPE", required: true }) },
+    flags: {
+      out: path("folder of the run (default: as the recipe says)", { metavar: "DIR" }),
+      resume: toggle("go on with the run at --out: finished stages are not repeated"),
+      overwrite: toggle("start again in a folder that is not empty"),
+      dryRun: toggle("print the resolved recipe, run nothing"),
+    },
+  }),
+  upcycle: command({
+    summary: "dense model → mixture of experts, with the proof that step 0 computes the same",
+    examples: ["upcycle models/dense --out models/moe --experts 8 --active 6"],
+    positionals: { dense: path("Hugging Face folder of a Llama", { metavar: "DENSE", required: true }) },
+    flags: {
+      ...output("folder of the mixture"),
+      experts: integer("experts in all, the shared one included", { fallback: 8, min: 2 }),
+      active: integer("experts active per token, the shared one included", { fallback: 6, min: 1 }),
+      router: choice("network of the router", ["linear", "mlp"], { fallback: "linear" }),
+      data: paths("text or instruction data for the proof (default: a built-in text)", { metavar: "FILE" }),
+    },
+    check({ experts, active }) {
+      if (active > experts) {
+        throw new UserError(`--active ${active}: there are only ${experts} experts (--experts ${experts}).`);
+      }
+      if (active < 2) throw new UserError(`--active ${active}: the shared expert and at least one routed: 2 or more.`);
+    },
+  }),
+  train: command({
+    summary: "instruction tuning of a dense model or a mixture",
+    examples: ["train models/moe --out models/tuned --stage moe --data code.jsonl --steps 200"],
+    positionals: { model: path("Hugging Face folder", { metavar: "MODEL", required: true }) },
+    flags: {
+      ...output("folder of the tuned model"),
+      data: paths(DATA_HELP, { metavar: "FILE", required: true }),
+      stage: choice("what is tuned", ["sft", "moe"], { required: true }),
+      preset: choice("settings: the paper's, or the project's", ["paper", "tuned"], { fallback: "tuned" }),
+      steps: integer("optimiser steps (default: from --epochs)", { min: 1 }),
+      epochs: number("passes over the data", { min: 0 }),
+      lr: number("highest learning rate (default: the preset's)", { min: 0 }),
+      warmup: integer("steps of warm-up (default: a tenth)", { min: 0 }),
+      optimizer: choice("optimiser (default: the preset's)", ["adafactor", "adamw"]),
+      ...batches,
+      validation: integer("examples kept for validation", { fallback: 64, min: 0 }),
+      resume: toggle("go on from the last checkpoint at --out"),
+    },
+    check({ steps, epochs }) {
+      if (steps !== undefined && epochs !== undefined) throw new UserError("--steps and --epochs: give one of them.");
+    },
+  }),
+  learn: command({
+    summary: "learns the merge's coefficients, all weights frozen",
+    examples: ["learn models/moe --out coefficients.json --data code.jsonl --lambda 0.75"],
+    positionals: { moe: path("folder of a mixture", { metavar: "MOE", required: true }) },
+    flags: {
+      ...output("coefficients file (JSON)"),
+      data: paths(DATA_HELP, { metavar: "FILE", required: true }),
+      objective: text("built-in objective, or a TypeScript file with one", {
+        fallback: "xft",
+        metavar: "NAME|FILE.ts",
+      }),
+      lambda: number("share of the shared expert", { fallback: 0.75, min: 0, max: 1, rule: LAMBDA_RULE }),
+      preset: choice("settings: the paper's, or the project's", ["paper", "tuned"], { fallback: "tuned" }),
+      steps: integer("optimiser steps (default: from --epochs)", { min: 1 }),
+      epochs: number("passes over the data", { min: 0 }),
+      lr: number("highest learning rate (default: the preset's)", { min: 0 }),
+      warmup: integer("steps of warm-up (default: a tenth)", { min: 0 }),
+      ...batches,
+      validation: integer("examples kept for validation", { fallback: 64, min: 1 }),
+    },
+    check({ steps, epochs }) {
+      if (steps !== undefined && epochs !== undefined) throw new UserError("--steps and --epochs: give one of them.");
+    },
+  }),
+  merge: command({
+    summary: "mixture → dense Hugging Face folder",
+    examples: [
+      "merge models/moe --out models/merged --coefficients coefficients.json",
+      "merge models/moe --out models/uniform --method uniform --lambda 0.75",
+    ],
+    positionals: { moe: path("folder of a mixture", { metavar: "MOE", required: true }) },
+    flags: {
+      ...output("folder of the dense model"),
+      coefficients: path("file from `learn` or `convert`", { metavar: "FILE" }),
+      method: choice("how (default: xft with --coefficients, else uniform)", ["xft", "uniform", "shared"]),
+      lambda: number("share of the shared expert (default: the file's, else 0.75)", {
+        min: 0,
+        max: 1,
+        rule: LAMBDA_RULE,
+      }),
+      overrideLambda: toggle("let --lambda win over the file's"),
+    },
+    check({ method, coefficients }) {
+      if (method === "xft" && !coefficients) throw new UserError("--method xft: it needs --coefficients FILE.");
+      if (coefficients && method && method !== "xft") {
+        throw new UserError(`--method ${method}: it takes no --coefficients.`);
+      }
+    },
+  }),
+  generate: command({
+    summary: "text from a model",
+    examples: ['generate models/merged --prompt "def fib(n):" --max-tokens 64'],
+    positionals: { model: path("Hugging Face folder", { metavar: "MODEL", required: true }) },
+    flags: {
+      prompt: texts("a prompt (several: one result each)"),
+      promptFile: paths("a file that is one prompt (several: one result each)", { metavar: "FILE" }),
+      maxTokens: integer("most new tokens", { fallback: 256, min: 0 }),
+      temperature: number("0 is greedy", { fallback: 0, min: 0 }),
+      top: integer("also the N best logits of the first step", { min: 1 }),
+      noSpecial: toggle("add no beginning or end token"),
+      ignoreEnd: toggle("go on past the end token"),
+      out: path("also write the results here (JSON lines)", { metavar: "FILE" }),
+      overwrite: toggle("replace what is at --out"),
+    },
+    check({ prompt, promptFile }) {
+      if (prompt.length + promptFile.length === 0) throw new UserError("give --prompt TEXT or --prompt-file FILE.");
+    },
+  }),
+  evaluate: command({
+    summary: "pass@1 of a model or of a file of samples, or perplexity",
+    description: "Generated code runs in a sandbox without files, network or processes.",
+    examples: [
+      "evaluate models/merged --benchmark humaneval --data HumanEvalPlus.jsonl.gz --limit 20",
+      "evaluate samples.jsonl --benchmark mbpp --data MbppPlus.jsonl.gz",
+      "evaluate models/merged --benchmark perplexity --data text.txt",
+    ],
+    positionals: { target: path("a model's folder, or samples (JSONL)", { metavar: "MODEL|SAMPLES", required: true }) },
+    flags: {
+      benchmark: choice("what is measured", ["humaneval", "mbpp", "perplexity"], { required: true }),
+      data: path("the benchmark's file, or a text", { metavar: "FILE", required: true }),
+      limit: integer("only the first N tasks", { min: 1 }),
+      prompt: choice("how a task becomes a prompt", ["magicoder", "base"], { fallback: "magicoder" }),
+      maxTokens: integer("most new tokens per task", { fallback: 512, min: 1 }),
+      jobs: integer("sandboxes at a time (default: as many as cores)", { min: 1 }),
+      out: path("folder for samples and verdicts", { metavar: "DIR" }),
+      overwrite: toggle("replace what is at --out"),
+    },
+  }),
+  tokenize: command({
+    summary: "text → token ids, and back",
+    examples: ['tokenize models/dense --text "def f():"', "tokenize models/dense --ids 1,403,281"],
+    positionals: { model: path("Hugging Face folder or tokenizer.json", { metavar: "MODEL", required: true }) },
+    flags: {
+      text: text("the text"),
+      file: path("a file that is the text", { metavar: "FILE" }),
+      ids: text("ids to turn back into text", { metavar: "N,N,…" }),
+      noSpecial: toggle("add no beginning or end token"),
+    },
+    check({ text, file, ids }) {
+      const given = [text, file, ids].filter((value) => value !== undefined).length;
+      if (given !== 1) throw new UserError("give exactly one of --text TEXT, --file FILE and --ids N,N,….");
+    },
+  }),
+  convert: command({
+    summary: "GGUF, llama2.c, the authors' checkpoints → Hugging Face folder",
+    examples: [
+      "convert SmolLM2-135M-Instruct.Q4_1.gguf --out models/smollm2",
+      "convert stories260K.bin --tokenizer tok512.bin --out models/stories",
+    ],
+    positionals: { input: path("file or folder to read", { metavar: "IN", required: true }) },
+    flags: {
+      ...output("folder to write (for the authors' coefficients: a JSON file)"),
+      tokenizer: path("llama2.c: the tokenizer's .bin", { metavar: "FILE" }),
+      dtype: choice("type of the weights written", ["F32", "BF16", "F16"], { fallback: "F32" }),
+    },
+  }),
+  inspect: command({
+    summary: "what a model, a checkpoint or a coefficients file holds",
+    examples: ["inspect models/moe", "inspect coefficients.json"],
+    positionals: { path: path("folder or file", { metavar: "PATH", required: true }) },
+    flags: { tensors: toggle("list every tensor") },
+  }),
+  doctor: command({
+    summary: "what this machine offers: library, devices, limits, a self-test and timings",
+    examples: ["doctor", "doctor --device wgpu:llvmpipe"],
+    positionals: {},
+    flags: {},
+  }),
+} as const;
+
+/** A command's name. */
+export type CommandName = keyof typeof commands;

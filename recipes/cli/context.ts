@@ -1,0 +1,72 @@
+/** @file What a command gets besides its arguments: where to print, and the interrupt. */
+import { Progress } from "./progress.ts";
+
+/** What a command returns: the fields of its `--json` object. */
+export type JsonResult = Readonly<Record<string, unknown>>;
+
+/** A command's surroundings. */
+export interface Context {
+  /** Aborts on Ctrl-C. */
+  readonly signal: AbortSignal;
+  /** Prints a result for people (stdout; nothing under `--json`, where the returned object says it). */
+  print(text: string): void;
+  /** Prints a remark (stderr). */
+  note(text: string): void;
+  /** Starts a line of progress (stderr). */
+  progress(label: string, total?: number, unit?: string): Progress;
+  /**
+   * While the handle lives, the first Ctrl-C only aborts `signal`, so that the command can save and stop by itself
+   * (`signal.throwIfAborted()`); a second one ends it at once.
+   */
+  holdInterrupt(): Disposable;
+}
+
+/** A context and the levers that the main program keeps for itself. */
+export interface ContextControl {
+  readonly context: Context;
+  /** Aborts the signal; true if the command asked to stop by itself. */
+  interrupt(): boolean;
+}
+
+/** Makes the context of one command. */
+export function createContext(options: { readonly json: boolean }): ContextControl {
+  const controller = new AbortController();
+  let held = 0;
+  const context: Context = {
+    signal: controller.signal,
+    print: (text) => options.json ? undefined : writeAll(Deno.stdout, `${text}\n`),
+    note: (text) => writeAll(Deno.stderr, `${text}\n`),
+    progress: (label, total, unit) => new Progress(label, total, unit),
+    holdInterrupt() {
+      held++;
+      return { [Symbol.dispose]: () => void held-- };
+    },
+  };
+  return {
+    context,
+    interrupt() {
+      const first = !controller.signal.aborted;
+      controller.abort(new Interrupted());
+      return first && held > 0;
+    },
+  };
+}
+
+/** The reason of a signal aborted by Ctrl-C. */
+export class Interrupted extends Error {
+  override readonly name: string = "Interrupted";
+  /** Makes the reason. */
+  constructor() {
+    super("interrupted");
+  }
+}
+
+/** Writes a whole text; a reader that has gone away (`| head`) is no error. */
+export function writeAll(stream: { writeSync(data: Uint8Array): number }, text: string): void {
+  let data = new TextEncoder().encode(text);
+  try {
+    while (data.length > 0) data = data.subarray(stream.writeSync(data));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
+}

@@ -1,0 +1,26 @@
+/** @file Where each command's code is; it is loaded when the command is called. */
+import type { CommandName, commands } from "./commands.ts";
+import type { Context, JsonResult } from "./context.ts";
+import type { Arguments } from "./schema.ts";
+
+/** What a command's file exports. */
+export interface CommandModule<N extends CommandName> {
+  /** Runs the command; what it returns is its `--json` object. */
+  run(args: Arguments<typeof commands[N]>, context: Context): Promise<JsonResult>;
+}
+
+/** Loads a command's file. */
+export const load: { readonly [N in CommandName]: () => Promise<CommandModule<N>> } = {
+  demo: () => import("./commands/demo.ts"),
+  run: () => import("./commands/run.ts"),
+  upcycle: () => import("./commands/upcycle.ts"),
+  train: () => import("./commands/train.ts"),
+  learn: () => import("./commands/learn.ts"),
+  merge: () => import("./commands/merge.ts"),
+  generate: () => import("./commands/generate.ts"),
+  evaluate: () => import("./commands/evaluate.ts"),
+  tokenize: () => import("./commands/tokenize.ts"),
+  convert: () => import("./commands/convert.ts"),
+  inspect: () => import("./commands/inspect.ts"),
+  doctor: () => import("./commands/doctor.ts"),
+};

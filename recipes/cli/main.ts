@@ -1,0 +1,92 @@
+/**
+ * @file The command line: reads it, runs one command, and ends with 0, 1 (failure), 2 (usage) or 130 (interrupted).
+ *
+ * stdout carries results (under `--json` one object as its last line), stderr everything else.
+ */
+import { fileURLToPath } from "node:url";
+import { UserError } from "../../dsl/errors.ts";
+import { type CommandName, commands } from "./commands.ts";
+import { type Context, createContext, type JsonResult, writeAll } from "./context.ts";
+import { load } from "./dispatch.ts";
+import { explainFailure } from "./errors.ts";
+import { parseCommandLine, type Parsed } from "./optique.ts";
+import type { Command } from "./schema.ts";
+
+/** Version of the project. */
+export const VERSION = "0.1.0";
+
+const PROGRAM = {
+  name: "xft",
+  version: VERSION,
+  summary: "XFT: mixture-of-experts instruction tuning, merged back into a dense model (arXiv 2404.15247).",
+};
+
+/** Runs one command line and returns its exit code. */
+export async function main(words: string[]): Promise<number> {
+  const json = words.includes("--json");
+  let control = createContext({ json });
+  try {
+    const parsed = parse(words);
+    if (parsed.kind === "show") {
+      writeAll(Deno.stdout, `${parsed.text}\n`);
+      return 0;
+    }
+    control = createContext({ json: parsed.values.json === true });
+    using _signals = listen(control);
+    const result = await runCommand(parsed.name as CommandName, parsed.values, control.context);
+    if (parsed.values.json === true) writeAll(Deno.stdout, `${JSON.stringify(result)}\n`);
+    return 0;
+  } catch (error) {
+    const failure = explainFailure(control.context.signal.aborted ? control.context.signal.reason : error);
+    if (failure.details) control.context.note(failure.details);
+    control.context.note(`xft: ${failure.message}`);
+    if (json) writeAll(Deno.stdout, `${JSON.stringify({ error: failure.message, exit_code: failure.exitCode })}\n`);
+    return failure.exitCode;
+  }
+}
+
+function parse(words: string[]): Parsed {
+  const width = Deno.stdout.isTerminal() ? Math.max(60, Deno.consoleSize().columns) : 100;
+  return parseCommandLine(commands, words, { program: PROGRAM, cwd: workingFolder(), width });
+}
+
+async function runCommand(name: CommandName, values: Record<string, unknown>, context: Context): Promise<JsonResult> {
+  const entry: Command = commands[name];
+  try {
+    entry.check?.(values);
+  } catch (error) {
+    throw error instanceof UserError ? new UserError(error.message, { usage: true }) : error;
+  }
+  const { run } = await load[name]() as { run(values: unknown, context: Context): Promise<JsonResult> };
+  return await run(values, context);
+}
+
+/** Ctrl-C and a polite kill end the program (what is unfinished is removed as it unloads), unless the command holds the first one to save its work. */
+function listen(control: ReturnType<typeof createContext>): Disposable {
+  const handlers = new Map<Deno.Signal, () => void>();
+  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+    if (Deno.build.os === "windows" && signal === "SIGTERM") continue;
+    const handler = (): void => {
+      if (control.interrupt()) return control.context.note("Stopping after this step (again to stop at once) …");
+      control.context.note("xft: interrupted; nothing half-written was left.");
+      Deno.exit(code);
+    };
+    Deno.addSignalListener(signal, handler);
+    handlers.set(signal, handler);
+  }
+  return {
+    [Symbol.dispose]: () => handlers.forEach((handler, signal) => Deno.removeSignalListener(signal, handler)),
+  };
+}
+
+/** Where relative paths start: `deno task` changes to the checkout and says in INIT_CWD where it was called. */
+function workingFolder(): string {
+  const cwd = Deno.cwd();
+  const called = Deno.env.get("INIT_CWD");
+  if (!called || !import.meta.url.startsWith("file:")) return cwd;
+  // Inherited from some outer task, the variable means nothing to a command started elsewhere.
+  const checkout = Deno.realPathSync(fileURLToPath(new URL("../..", import.meta.url)));
+  return Deno.realPathSync(cwd) === checkout ? called : cwd;
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));

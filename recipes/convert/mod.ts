@@ -1,0 +1,189 @@
+/**
+ * @file convert: any checkpoint we read → a Hugging Face folder (or coefficients.json), and ours → the authors' names.
+ * What a file is, its content says, not its name.
+ */
+import { join } from "node:path";
+import { UserError } from "../../dsl/errors.ts";
+import { type Checkpoint, createSafetensors, openCheckpoint, type TensorOut } from "../../backend/checkpoint.ts";
+import {
+  type AuthorsModel,
+  fromAuthorsMoe,
+  fromAuthorsWeighted,
+  isAuthorsMoe,
+  isAuthorsWeighted,
+  toAuthorsMoe,
+  toAuthorsWeighted,
+} from "./authors.ts";
+import { formatCoefficients, readCoefficients } from "./coefficients.ts";
+import { formatConfig, isJsonObject, type ModelConfig } from "./config.ts";
+import { checkTarget, kindOf, writeFile, writeFolder } from "./files.ts";
+import { fromGguf } from "./gguf.ts";
+import {
+  checkModel,
+  type ModelOutOptions,
+  openModel,
+  readJson,
+  readTokenizerFiles,
+  writeModelFolder,
+} from "./huggingface.ts";
+import { fromLlama2c } from "./llama2c.ts";
+
+export * from "./authors.ts";
+export * from "./coefficients.ts";
+export * from "./config.ts";
+export * from "./files.ts";
+export * from "./gguf.ts";
+export * from "./huggingface.ts";
+export * from "./llama2c.ts";
+export * from "./names.ts";
+export * from "./rope.ts";
+export * from "./tokenizer_json.ts";
+
+/** How a checkpoint is converted. */
+export interface ConvertOptions extends ModelOutOptions {
+  /** llama2.c: path of the tokenizer's .bin. */
+  readonly tokenizer?: string;
+  /** `authors`: write one of our mixtures for the authors' code (default: `huggingface`). */
+  readonly to?: "huggingface" | "authors";
+  /** With `to: "authors"`: path of a coefficients.json; their weighted model is written. */
+  readonly coefficients?: string;
+}
+
+/** What was converted. */
+export interface ConvertReport {
+  /** What the input was. */
+  readonly from: "gguf" | "llama2c" | "authors-moe" | "authors-weighted" | "huggingface";
+  /** What was written. */
+  readonly wrote: "model" | "vocabulary" | "coefficients" | "authors";
+  /** Where. */
+  readonly out: string;
+  /** Number of weights written. */
+  readonly parameters: number;
+  /** Sizes and settings of the model, where one was written. */
+  readonly config?: ModelConfig;
+  /** Tokens of the tokenizer, where there is one. */
+  readonly tokens?: number;
+  /** Rows of the embedding beyond the last token: kept, never generated. */
+  readonly spareRows?: number;
+}
+
+function count(tensors: readonly TensorOut[]): number {
+  return tensors.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
+}
+
+/** A model's folder after it was written: what a check of it finds goes into the report. */
+function written(from: ConvertReport["from"], out: string): ConvertReport {
+  const { config, parameters, tokens, spareRows } = checkModel(out);
+  return { from, wrote: "model", out, parameters, config, tokens, spareRows };
+}
+
+/**
+ * Converts a checkpoint.
+ *
+ * @param input GGUF file, llama2.c file, folder of the authors' mixture or weighted model, or Hugging Face folder
+ * @param out folder to write; for the authors' coefficients a JSON file
+ * @throws {UserError} if the input is missing, damaged or not supported, or something is in the way at `out`
+ * @example
+ * ```ts no-run
+ * import { convert } from "./mod.ts";
+ * await convert("stories260K.bin", "models/stories", { tokenizer: "tok512.bin" });
+ * ```
+ */
+export async function convert(input: string, out: string, options: ConvertOptions = {}): Promise<ConvertReport> {
+  if (kindOf(input) === "nothing") throw new UserError(`${input}: there is no such file or folder.`);
+  if (options.tokenizer !== undefined && kindOf(options.tokenizer) !== "file") {
+    throw new UserError(`--tokenizer ${options.tokenizer}: there is no such file.`);
+  }
+  return kindOf(input) === "folder" ? await convertFolder(input, out, options) : await convertFile(input, out, options);
+}
+
+async function convertFile(input: string, out: string, options: ConvertOptions): Promise<ConvertReport> {
+  using checkpoint = openCheckpoint(input);
+  if (checkpoint.format === "safetensors") {
+    throw new UserError(`${input}: a safetensors file alone has no config.json; give the folder it belongs to.`);
+  }
+  checkTarget(out, "folder", options);
+  if (checkpoint.format === "llama2c") {
+    if (options.tokenizer === undefined) {
+      throw new UserError(`${input}: a llama2.c model needs its tokenizer: add --tokenizer FILE.bin.`, { usage: true });
+    }
+    const model = fromLlama2c(checkpoint, Deno.readFileSync(options.tokenizer), options.tokenizer);
+    await writeModelFolder(out, model, options);
+    return written("llama2c", out);
+  }
+  if (options.tokenizer !== undefined) {
+    throw new UserError(`--tokenizer: a GGUF file brings its own; the option is for llama2.c models.`, { usage: true });
+  }
+  const { config, tensors, files } = fromGguf(checkpoint);
+  if (tensors.length > 0) {
+    await writeModelFolder(out, { config, tensors, files }, options);
+    return written("gguf", out);
+  }
+  await writeFolder(out, (folder) => {
+    Deno.writeTextFileSync(join(folder, "config.json"), `${JSON.stringify(formatConfig(config), null, 2)}\n`);
+    for (const [name, text] of Object.entries(files)) Deno.writeTextFileSync(join(folder, name), text);
+  }, options);
+  return { from: "gguf", wrote: "vocabulary", out, parameters: 0, config };
+}
+
+async function convertFolder(input: string, out: string, options: ConvertOptions): Promise<ConvertReport> {
+  if (options.tokenizer !== undefined) {
+    throw new UserError(`--tokenizer: a folder brings its own; the option is for llama2.c models.`, { usage: true });
+  }
+  const where = join(input, "config.json");
+  if (kindOf(where) !== "file") throw new UserError(`${input}: there is no config.json, so this is no model's folder.`);
+  const json = readJson(where);
+  if (!isJsonObject(json)) throw new UserError(`${where}: a JSON object was expected.`);
+  if (options.to === "authors") return await convertToAuthors(input, out, options);
+  if (isAuthorsWeighted(json)) {
+    checkTarget(out, "file", options);
+    using checkpoint = openCheckpoint(input);
+    const coefficients = fromAuthorsWeighted(checkpoint, json);
+    writeFile(out, formatCoefficients(coefficients), options);
+    return {
+      from: "authors-weighted",
+      wrote: "coefficients",
+      out,
+      parameters: coefficients.alpha.reduce((sum, layer) => sum + layer.length, 0),
+    };
+  }
+  checkTarget(out, "folder", options);
+  if (isAuthorsMoe(json)) {
+    using checkpoint = openCheckpoint(input);
+    const model = fromAuthorsMoe(checkpoint, json, where);
+    await writeModelFolder(out, { ...model, tokenizerFrom: input }, options);
+    return written("authors-moe", out);
+  }
+  using model = openModel(input);
+  const { checkpoint } = model;
+  const tensors = [...checkpoint.tensors.values()]
+    .filter(({ name }) => !(model.config.tied && name === "lm_head.weight") && !name.endsWith(".inv_freq"))
+    .map(({ name, shape }): TensorOut => ({ name, shape, data: () => checkpoint.read(name) }));
+  await writeModelFolder(out, { config: model.config, tensors, tokenizerFrom: input }, options);
+  return written("huggingface", out);
+}
+
+async function convertToAuthors(input: string, out: string, options: ConvertOptions): Promise<ConvertReport> {
+  using model = openModel(input);
+  const { config, checkpoint } = model;
+  if (config.kind !== "moe") {
+    throw new UserError(`${input}: this is a dense model; the authors' code reads it as it is.`);
+  }
+  const theirs: AuthorsModel = options.coefficients === undefined
+    ? toAuthorsMoe(checkpoint, config)
+    : toAuthorsWeighted(checkpoint, config, readCoefficients(options.coefficients));
+  await writeFolder(out, async (folder, pause) => {
+    Deno.writeTextFileSync(join(folder, "config.json"), `${JSON.stringify(theirs.config, null, 2)}\n`);
+    for (const [name, content] of Object.entries(readTokenizerFiles(input))) {
+      Deno.writeFileSync(join(folder, name), content);
+    }
+    const path = join(folder, "model.safetensors");
+    using writer = createSafetensors(path, theirs.tensors, { dtype: options.dtype });
+    for (const { data } of theirs.tensors) {
+      writer.add(typeof data === "function" ? data() : data);
+      await pause();
+    }
+    writer.finish();
+  }, options);
+  return { from: "huggingface", wrote: "authors", out, parameters: count(theirs.tensors) };
+}

@@ -1,0 +1,6 @@
+/** @file Instruction data: from files to batches. */
+export * from "./batches.ts";
+export * from "./examples.ts";
+export * from "./instructions.ts";
+export * from "./magicoder.ts";
+export type { BatchOptions, HostBatch, Sample } from "../model/batch.ts";

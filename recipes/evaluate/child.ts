@@ -1,0 +1,412 @@
+/**
+ * @file What runs inside the sandbox's child process: a supervisor and, one per sample, an interpreter.
+ *
+ * The child is started with no permission at all; everything it needs comes through its standard input. Both functions
+ * are sent there as source text (`toString`), so they use nothing but their arguments and the platform's globals.
+ *
+ * Why this shape, measured on two cores: loading Pyodide costs 2–4 s of CPU time a sample; a process per sample with a
+ * memory image 270 ms (start, decoding 9.6 MB of WebAssembly, code compiled anew); a worker per sample in a process that
+ * holds the compiled module 50–60 ms. A worker has a realm, a heap and a WebAssembly memory of its own, all gone with
+ * it, so no state crosses from one sample to the next; resetting the memory of one interpreter would be cheaper still
+ * (10 ms), but would let a sample leave something behind in JavaScript.
+ */
+
+/** What the parent tells a child first; the assets follow as raw bytes in this order: wasm, stdlib, glue, image. */
+export interface Welcome {
+  /** Proves that a frame comes from the supervisor; workers never learn it. */
+  readonly nonce: string;
+  /** Byte lengths of the assets; no image (0) means: make one. */
+  readonly assets: readonly [wasm: number, stdlib: number, glue: number, image: number];
+  /** Bytes of the interpreter's memory that the image describes; the memory grows to it before the image is laid in. */
+  readonly imageBytes: number;
+  /** Python that prepares an interpreter, run once when the image is made. */
+  readonly prepare: string;
+  /** Python that runs one job. */
+  readonly start: string;
+  /** Names of C modules that an interpreter must not have. */
+  readonly withheld: readonly string[];
+  /** Resident bytes of the whole child at which a running sample is ended. */
+  readonly residentBytes: number;
+  /** Bytes of files that one sample may write. */
+  readonly fileBytes: number;
+  /** Bytes that one sample may print, and bytes of results it may return. */
+  readonly printBytes: number;
+  readonly resultBytes: number;
+}
+
+/** What precedes a job's bytes. */
+export interface JobHeader {
+  readonly id: number;
+  /** Wall-clock limit for everything after the interpreter stands. */
+  readonly seconds: number;
+  /** Limit of each call, one number per input. */
+  readonly callSeconds: readonly number[];
+  readonly bytes: number;
+}
+
+/** What precedes an answer's bytes. `lengths` cuts them into the interpreter's messages. */
+export interface AnswerHeader {
+  readonly nonce: string;
+  readonly id: number;
+  readonly how: "done" | "timeout" | "memory" | "output" | "files" | "exit" | "crash";
+  readonly detail: string;
+  readonly lengths: readonly number[];
+  readonly printed: string;
+  /** Wall-clock seconds from the first instruction of the job to its end. */
+  readonly seconds: number;
+}
+
+/** One message from an interpreter's worker to its supervisor. */
+type Note =
+  | { readonly is: "ready" }
+  | { readonly is: "message"; readonly bytes: Uint8Array }
+  | { readonly is: "end"; readonly how: AnswerHeader["how"]; readonly detail: string; readonly printed: string }
+  | { readonly is: "image"; readonly bytes: Uint8Array };
+
+/** What a supervisor gives to a fresh worker. */
+interface Start {
+  readonly module: WebAssembly.Module;
+  readonly markers: WebAssembly.Module;
+  readonly image?: WebAssembly.Module;
+  readonly stdlib: Uint8Array;
+  readonly welcome: Welcome;
+  readonly progress: SharedArrayBuffer;
+}
+
+/** The part of Emscripten's module object that the worker uses. */
+interface PythonModule {
+  FS: EmscriptenFiles;
+  MEMFS: Record<"expandFileStorage" | "resizeFileStorage", (node: { contents: Uint8Array }, size: number) => void>;
+  ENV: Record<string, string>;
+  HEAPU8: Uint8Array;
+  HEAPU32: Uint32Array;
+  memory: WebAssembly.Memory;
+  _PyImport_Inittab: number;
+  growMemory(bytes: number): number | undefined;
+  _malloc(bytes: number): number;
+  _PyRun_SimpleString(text: number): number;
+}
+interface DeviceOperations {
+  open?(stream: unknown): void;
+  close?(stream: unknown): void;
+  read(stream: unknown, buffer: Uint8Array, offset: number, length: number): number;
+  write(stream: unknown, buffer: Uint8Array, offset: number, length: number): number;
+}
+interface EmscriptenFiles {
+  ErrnoError: new (code: number) => Error;
+  streams: ({ stream_ops: DeviceOperations } | null)[];
+  devices: ({ stream_ops: DeviceOperations } | undefined)[];
+  makedev(major: number, minor: number): number;
+  registerDevice(device: number, operations: DeviceOperations): void;
+  mkdev(path: string, device: number): void;
+  mkdirTree(path: string): void;
+  writeFile(path: string, data: Uint8Array, options?: { canOwn?: boolean }): void;
+}
+
+/**
+ * Runs in a worker: makes an interpreter, waits for one job, runs it, posts what it wrote to `/dev/xft`.
+ * Its realm is stripped of everything that reaches outside before any Python runs.
+ */
+export function interpret(
+  create: (settings: Record<string, unknown>) => Promise<PythonModule>,
+  post: (note: Note) => void,
+  receive: () => Promise<unknown>,
+): Promise<void> {
+  class End extends Error {
+    constructor(readonly how: AnswerHeader["how"], message: string) {
+      super(message);
+    }
+  }
+  const printed: number[] = [];
+  let printedBytes = 0, resultBytes = 0, fileBytes = 0;
+
+  function guard(python: PythonModule, welcome: Welcome, progress: Int32Array): void {
+    const { FS, MEMFS } = python;
+    const sink: DeviceOperations = {
+      open() {},
+      close() {},
+      read: () => 0,
+      write(_stream, buffer, offset, length) {
+        for (let i = 0; i < length && printed.length < 4096; i++) printed.push(buffer[offset + i] & 255);
+        if ((printedBytes += length) > welcome.printBytes) {
+          throw new End("output", `printed more than ${welcome.printBytes} bytes`);
+        }
+        return length;
+      },
+    };
+    const results: DeviceOperations = {
+      ...sink,
+      write(_stream, buffer, offset, length) {
+        if ((resultBytes += length) > welcome.resultBytes) {
+          throw new End("output", `returned more than ${welcome.resultBytes} bytes`);
+        }
+        // (Emscripten hands over signed bytes.)
+        const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset + offset, length).slice();
+        if (bytes[0] === 98 /* b: a call begins */) Atomics.add(progress, 0, 1);
+        else post({ is: "message", bytes });
+        return length;
+      },
+    };
+    // Terminals, standard streams: every device that exists by now but /dev/null and the random ones is a text sink.
+    for (const path of [FS.makedev(5, 0), FS.makedev(6, 0)]) FS.devices[path]!.stream_ops = sink;
+    for (const stream of FS.streams) if (stream) stream.stream_ops = sink;
+    const device = FS.makedev(77, 0);
+    FS.registerDevice(device, results);
+    FS.mkdev("/dev/xft", device);
+    // Files live in JavaScript's memory, which WebAssembly's limit does not see.
+    for (const name of ["expandFileStorage", "resizeFileStorage"] as const) {
+      const original = MEMFS[name];
+      MEMFS[name] = (node, size) => {
+        const before = node.contents?.length ?? 0;
+        if (fileBytes + size - before > welcome.fileBytes) throw new FS.ErrnoError(51 /* no space left */);
+        original.call(MEMFS, node, size);
+        fileBytes += node.contents.length - before;
+      };
+    }
+  }
+
+  function python(module: PythonModule, code: string): number {
+    const bytes = new TextEncoder().encode(code + "\0");
+    const at = module._malloc(bytes.length);
+    module.HEAPU8.set(bytes, at);
+    return module._PyRun_SimpleString(at);
+  }
+
+  /** Renames withheld built-in modules in the interpreter's table, so that no import finds them. */
+  function withhold(module: PythonModule, names: readonly string[]): void {
+    const heap = module.HEAPU8, words = module.HEAPU32;
+    for (let entry = words[module._PyImport_Inittab >> 2]; words[entry >> 2] !== 0; entry += 8) {
+      const start = words[entry >> 2];
+      let name = "";
+      for (let i = start; heap[i] !== 0; i++) name += String.fromCharCode(heap[i]);
+      if (names.includes(name)) heap[start] = 0;
+    }
+  }
+
+  return (async () => {
+    const start = await receive() as Start;
+    const { welcome } = start;
+    const markers = (await WebAssembly.instantiate(start.markers)).exports as Record<string, unknown>;
+    const module = await create({
+      API: { config: { jsglobals: {}, env: {} }, runtimeEnv: {} },
+      noInitialRun: start.image !== undefined,
+      noImageDecoding: true,
+      noAudioDecoding: true,
+      thisProgram: "python",
+      arguments: [],
+      stdin: () => null,
+      locateFile: (name: string) => {
+        throw new Error(`no file ${name}`);
+      },
+      preRun: [(module: PythonModule) => {
+        for (const folder of ["lib-dynload", "site-packages"]) module.FS.mkdirTree(`/lib/python3.14/${folder}`);
+        module.FS.mkdirTree("/home/solution");
+        module.FS.writeFile("/lib/python314.zip", start.stdlib, { canOwn: true });
+        Object.assign(module.ENV, { HOME: "/home/solution", PYTHONHASHSEED: "0" });
+      }],
+      instantiateWasm(imports: { env: Record<string, unknown> }, done: (i: WebAssembly.Instance, m: unknown) => void) {
+        Object.assign(imports.env, markers);
+        // A side module needs the table entries of the main one; there are none, so no dynamic linking either.
+        WebAssembly.instantiate(start.module, imports as unknown as WebAssembly.Imports).then((instance) =>
+          done(instance, start.module)
+        );
+        return {};
+      },
+    });
+    if (!start.image) {
+      withhold(module, welcome.withheld);
+      if (python(module, welcome.prepare) !== 0) throw new Error("the interpreter could not be prepared");
+      post({ is: "image", bytes: module.HEAPU8.slice() });
+      return;
+    }
+    if (welcome.imageBytes > module.HEAPU8.length) module.growMemory(welcome.imageBytes);
+    await WebAssembly.instantiate(start.image, { xft: { memory: module.memory } });
+    guard(module, welcome, new Int32Array(start.progress));
+    post({ is: "ready" });
+    const job = await receive() as Uint8Array;
+    module.FS.writeFile("/home/job", job, { canOwn: true });
+    let how: AnswerHeader["how"] = "done", detail = "";
+    try {
+      if (python(module, welcome.start) !== 0) throw new End("crash", "the harness failed");
+    } catch (error) {
+      how = "crash";
+      detail = String(error).slice(0, 500);
+      if (error instanceof End) how = error.how;
+      else if ((error as { name?: string })?.name === "ExitStatus") how = "exit";
+    }
+    post({ is: "end", how, detail, printed: new TextDecoder().decode(new Uint8Array(printed)) });
+  })();
+}
+
+/**
+ * Runs in the child's main thread: reads jobs, gives each a fresh worker, watches time and memory, writes answers.
+ * @param worker source of the worker's module, in which `GLUE` stands for the URL of Pyodide's glue code
+ */
+export async function supervise(worker: string): Promise<void> {
+  const input = Deno.stdin.readable.getReader();
+  let rest = new Uint8Array(0);
+
+  async function take(length: number): Promise<Uint8Array> {
+    const out = new Uint8Array(length);
+    let filled = 0;
+    while (filled < length) {
+      if (rest.length === 0) {
+        const { value, done } = await input.read();
+        // The parent is gone (or has finished with us): nothing may outlive it.
+        if (done) Deno.exit(0);
+        rest = value;
+      }
+      const part = rest.subarray(0, length - filled);
+      out.set(part, filled);
+      filled += part.length;
+      rest = rest.subarray(part.length);
+    }
+    return out;
+  }
+  async function header<T>(): Promise<T> {
+    const length = new DataView((await take(4)).buffer).getUint32(0, true);
+    return JSON.parse(new TextDecoder().decode(await take(length)));
+  }
+  function writeAll(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+  }
+  function answer(head: AnswerHeader, messages: readonly Uint8Array[]): void {
+    const text = new TextEncoder().encode(JSON.stringify(head));
+    const length = new Uint8Array(4);
+    new DataView(length.buffer).setUint32(0, text.length, true);
+    writeAll(length);
+    writeAll(text);
+    for (const message of messages) writeAll(message);
+  }
+
+  const welcome = await header<Welcome>();
+  const [wasm, stdlib, glue, imageBytes] = [
+    await take(welcome.assets[0]),
+    await take(welcome.assets[1]),
+    await take(welcome.assets[2]),
+    await take(welcome.assets[3]),
+  ];
+  // Pyodide's error markers (its glue calls them): two functions over a reference that JavaScript cannot forge.
+  const markers = await WebAssembly.compile(
+    Uint8Array.from(
+      atob(
+        "AGFzbQEAAAABDANfAGAAAW9gAW8BfwMDAgECBygCE0pzdl9HZXRFcnJvcl9pbXBvcnQAAA5Kc3ZFcnJvcl9DaGVjawABChMCBwD7AQD7GwsJACAA+xr7FAAL",
+      ),
+      (c) => c.charCodeAt(0),
+    ),
+  );
+  const module = await WebAssembly.compile(wasm as Uint8Array<ArrayBuffer>);
+  const image = imageBytes.length > 0 ? await WebAssembly.compile(imageBytes as Uint8Array<ArrayBuffer>) : undefined;
+  const blob = (text: BlobPart): string => URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+  const workerUrl = blob(worker.replace("GLUE", blob(glue as Uint8Array<ArrayBuffer>)));
+
+  interface Interpreter {
+    readonly worker: Worker;
+    readonly progress: Int32Array;
+    ready: Promise<void>;
+    listen: (note: Note) => void;
+  }
+  function spawn(): Interpreter {
+    const progress = new SharedArrayBuffer(4);
+    const ready = Promise.withResolvers<void>();
+    const it: Interpreter = {
+      worker: new Worker(workerUrl, { type: "module" }),
+      progress: new Int32Array(progress),
+      ready: ready.promise,
+      listen: () => {},
+    };
+    it.worker.onmessage = (event) => {
+      const note = event.data as Note;
+      if (note.is === "ready") ready.resolve();
+      else it.listen(note);
+    };
+    it.worker.onerror = (event) => {
+      event.preventDefault();
+      ready.resolve();
+      it.listen({ is: "end", how: "crash", detail: String(event.message).slice(0, 500), printed: "" });
+    };
+    const start: Start = { module, markers, image, stdlib, welcome, progress };
+    it.worker.postMessage(start);
+    return it;
+  }
+
+  if (!image) {
+    const it = spawn();
+    it.listen = (note) => {
+      const bytes = note.is === "image" ? note.bytes : new Uint8Array(0);
+      const detail = note.is === "end" ? note.detail : "";
+      const lengths = [bytes.length];
+      answer(
+        { nonce: welcome.nonce, id: 0, how: "done", detail, lengths, printed: "", seconds: 0 },
+        [bytes],
+      );
+      Deno.exit(0);
+    };
+    return;
+  }
+
+  let next = spawn();
+  while (true) {
+    const job = await header<JobHeader>();
+    const bytes = await take(job.bytes);
+    const it = next;
+    await it.ready;
+    const messages: Uint8Array[] = [];
+    const began = performance.now();
+    let call = 0, callBegan = began;
+    const end = await new Promise<Note & { is: "end" }>((resolve) => {
+      const stop = (how: AnswerHeader["how"], detail: string): void => resolve({ is: "end", how, detail, printed: "" });
+      it.listen = (note) => {
+        if (note.is === "message") messages.push(note.bytes);
+        else if (note.is === "end") resolve(note);
+      };
+      // The watch: limits hold even when the worker's thread never comes back.
+      const watch = setInterval(() => {
+        const now = performance.now(), begun = Atomics.load(it.progress, 0);
+        if (begun !== call) [call, callBegan] = [begun, now];
+        const limit = call === 0 ? Infinity : job.callSeconds[call - 1] ?? Infinity;
+        if (now - began > job.seconds * 1000) stop("timeout", `ran longer than ${job.seconds} s`);
+        else if (now - callBegan > limit * 1000) stop("timeout", `call ${call} ran longer than ${limit} s`);
+        else if (Deno.memoryUsage().rss > welcome.residentBytes) stop("memory", "the sandbox ran out of memory");
+        else return;
+        clearInterval(watch);
+      }, 20);
+      const inner = it.listen;
+      it.listen = (note) => {
+        if (note.is === "end") clearInterval(watch);
+        inner(note);
+      };
+      it.worker.postMessage(bytes);
+    });
+    const seconds = (performance.now() - began) / 1000;
+    const lengths = messages.map((message) => message.length);
+    const { nonce } = welcome;
+    const { how, detail, printed } = end;
+    // After a clean end the worker is idle and goes at once; the next one is made while the parent looks for a job.
+    if (how === "done") it.worker.terminate();
+    answer({ nonce, id: job.id, how, detail, lengths, printed, seconds }, messages);
+    // Anything else may still be running: the parent ends the whole process, and so do we.
+    if (how !== "done") Deno.exit(0);
+    next = spawn();
+  }
+}
+
+/** The child's whole program, as the text of a module. */
+export function childProgram(): string {
+  // Taken away before the glue is loaded: with these gone, escaped code has no way to ask for anything.
+  const worker = `
+const receive = (() => {
+  const waiting = [], arrived = [];
+  onmessage = (event) => waiting.length ? waiting.shift()(event.data) : arrived.push(event.data);
+  return () => arrived.length ? Promise.resolve(arrived.shift()) : new Promise((resolve) => waiting.push(resolve));
+})();
+const post = ((send) => (note) => send(note))(globalThis.postMessage.bind(globalThis));
+for (const name of ["Deno", "process", "Buffer", "global", "fetch", "WebSocket", "EventSource", "Worker", "XMLHttpRequest",
+  "BroadcastChannel", "caches", "postMessage", "close", "localStorage", "sessionStorage", "navigator", "require"]) {
+  delete globalThis[name];
+}
+const { default: create } = await import("GLUE");
+await (${interpret.toString()})(create, post, receive);
+`;
+  return `(${supervise.toString()})(${JSON.stringify(worker)});`;
+}

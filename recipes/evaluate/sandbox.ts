@@ -1,0 +1,366 @@
+/**
+ * @file Runs Python that nobody has read: one interpreter per sample, in processes without any permission.
+ *
+ * What a sample can reach: a CPython compiled to WebAssembly with files in memory. Around it stand (1) an interpreter
+ * from which the bridges to JavaScript are taken out, (2) a JavaScript realm of its own for each sample, without
+ * `Deno`, `fetch` or `eval`, (3) a Deno process without permissions, (4) limits on time, memory, files and output that
+ * are watched from outside the sample's thread. Expected values never enter: an {@link Outcome} says what the code
+ * returned, and the caller judges. A sample that forges messages can do no more than return those values would do.
+ */
+import { UserError } from "../../dsl/errors.ts";
+import { type AnswerHeader, childProgram, type JobHeader, type Welcome } from "./child.ts";
+import { preparePython, startPython, withheldModules } from "./harness.ts";
+import { cachedImage, type Image, type Parts, pyodideVersion, readParts } from "./image.ts";
+import { decode, encode } from "./marshal.ts";
+import { PyBytes, type PythonValue, Tuple } from "./values.ts";
+
+/** One sample to run. */
+export interface Job {
+  /** The program that defines `entry`. */
+  readonly code: string;
+  /** Name of the function that is called. */
+  readonly entry: string;
+  /** The arguments of each call; every call gets a copy of its own. */
+  readonly inputs: readonly (readonly PythonValue[])[];
+  /** Wall-clock limit for everything: loading the code and all calls. Default 10. */
+  readonly seconds?: number;
+  /** Wall-clock limit of each call (one number for all, or one per input). Default: none but `seconds`. */
+  readonly callSeconds?: number | readonly number[];
+  /** Stop at the first call that raises. Default false. */
+  readonly stopAtError?: boolean;
+}
+
+/** What an exception said. */
+export interface PythonError {
+  /** Name of its class. */
+  readonly type: string;
+  readonly message: string;
+}
+
+/** One call: the value and how long it took inside, or the exception. */
+export type CallResult =
+  | { readonly value: PythonValue; readonly seconds: number }
+  | { readonly error: PythonError };
+
+/**
+ * How a sample ended.
+ * - `values`: the code loaded and every call was made (or all up to the first error); errors of calls are in `results`.
+ * - `error`: the code did not load (a syntax error, an exception or `sys.exit` at its top, no such function).
+ * - `timeout`, `memory`, `output`, `exit` (`os._exit`), `crash`: the sample was ended; `results` has the calls before.
+ */
+export type Outcome =
+  & {
+    readonly results: readonly CallResult[];
+    /** The first 4,096 bytes that the sample printed, both streams together. */
+    readonly printed: string;
+    /** Wall-clock seconds of the whole sample. */
+    readonly seconds: number;
+  }
+  & (
+    | { readonly kind: "values" }
+    | { readonly kind: "error"; readonly error: PythonError }
+    | { readonly kind: "timeout" | "memory" | "output" | "exit" | "crash"; readonly detail: string }
+  );
+
+/** Settings of a sandbox. */
+export interface SandboxOptions {
+  /** Processes that run samples at the same time. Default 2. */
+  readonly concurrency?: number;
+  /** Memory of one interpreter, in bytes. Default 512 MiB. A sample that wants more gets a `MemoryError`. */
+  readonly memoryBytes?: number;
+  /** Samples that one process runs (each in a fresh worker) before it is replaced. Default 200; 1 = a process each. */
+  readonly samplesPerProcess?: number;
+  /** Called with the id of each process that is started; tests look at its memory. */
+  readonly onStart?: (processId: number) => void;
+}
+
+/** A pool of processes that run samples. Dispose it (`await using`) to end them. */
+export interface Sandbox extends AsyncDisposable {
+  /** Runs one sample; waits for a free process. Never rejects for anything the sample does. */
+  run(job: Job): Promise<Outcome>;
+  /** What runs the samples, for reports. */
+  readonly description: string;
+}
+
+const mebibyte = 2 ** 20;
+/** What a child holds beside one interpreter's memory: Deno, compiled code, Pyodide's files (measured: 250–330 MiB). */
+const overheadBytes = 450 * mebibyte;
+
+/**
+ * Opens a sandbox. The first one on a machine takes a few seconds longer: it prepares the interpreter's memory image and
+ * keeps it in the user's cache.
+ *
+ * @throws UserError without permission to run Deno or to read the npm package
+ *
+ * @example
+ * ```ts
+ * import { openSandbox } from "./sandbox.ts";
+ * await using sandbox = await openSandbox();
+ * const outcome = await sandbox.run({ code: "def f(x): return x + 1", entry: "f", inputs: [[1n], [2.5]] });
+ * console.log(outcome.kind, outcome.results); // "values", 2n and 3.5
+ * ```
+ */
+export async function openSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
+  const parts = readParts();
+  const settings = {
+    memoryBytes: options.memoryBytes ?? 512 * mebibyte,
+    samplesPerProcess: options.samplesPerProcess ?? 200,
+    onStart: options.onStart,
+  };
+  const image = await cachedImage(parts, () => makeImage(parts));
+  const lanes = Array.from({ length: options.concurrency ?? 2 }, () => new Lane(parts, image, settings));
+  const idle = [...lanes];
+  const waiting: ((lane: Lane) => void)[] = [];
+  let closed = false;
+  return {
+    description: `pyodide ${pyodideVersion} (CPython 3.${pyodideVersion.slice(1, 3)} in WebAssembly), one interpreter per ` +
+      `sample, Deno process without permissions, ${settings.memoryBytes / mebibyte} MiB`,
+    async run(job) {
+      if (closed) throw new Error("the sandbox is closed");
+      const lane = idle.pop() ?? await new Promise<Lane>((resolve) => waiting.push(resolve));
+      try {
+        return await lane.run(job);
+      } finally {
+        const next = waiting.shift();
+        if (next) next(lane);
+        else idle.push(lane);
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      closed = true;
+      await Promise.all(lanes.map((lane) => lane.close()));
+    },
+  };
+}
+
+/** Has a child prepare an interpreter and returns its memory. */
+async function makeImage(parts: Parts): Promise<Uint8Array> {
+  await using child = new Child(parts, undefined, { memoryBytes: 512 * mebibyte });
+  const answer = await child.answer(120);
+  if (!answer || answer.messages[0]?.length === 0) {
+    throw new Error(`the sandbox's interpreter could not be prepared: ${answer?.head.detail ?? "no answer"}`);
+  }
+  return answer.messages[0];
+}
+
+/** One place for a process; the process is replaced when a sample has broken it or it is worn. */
+class Lane {
+  #child: Child | undefined;
+  #samples = 0;
+  constructor(
+    private readonly parts: Parts,
+    private readonly image: Image,
+    private readonly settings: { memoryBytes: number; samplesPerProcess: number; onStart?: (id: number) => void },
+  ) {}
+
+  async run(job: Job): Promise<Outcome> {
+    if (!this.#child) {
+      this.#child = new Child(this.parts, this.image, this.settings);
+      this.settings.onStart?.(this.#child.processId);
+      this.#samples = 0;
+    }
+    const child = this.#child;
+    const seconds = job.seconds ?? 10;
+    const answer = await child.run(job, seconds);
+    const broken = answer === undefined || answer.head.how !== "done";
+    if (broken || ++this.#samples >= this.settings.samplesPerProcess) await this.close();
+    return read(answer, seconds);
+  }
+
+  async close(): Promise<void> {
+    const child = this.#child;
+    this.#child = undefined;
+    await child?.[Symbol.asyncDispose]();
+  }
+}
+
+interface Answer {
+  readonly head: AnswerHeader;
+  readonly messages: readonly Uint8Array[];
+}
+
+/** One child process and the frames between us. */
+class Child implements AsyncDisposable {
+  readonly #process: Deno.ChildProcess;
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #nonce = crypto.randomUUID();
+  #rest = new Uint8Array(0);
+  #jobs = 0;
+  #writing: Promise<unknown>;
+  readonly #largest: number;
+
+  constructor(parts: Parts, image: Image | undefined, settings: { memoryBytes: number }) {
+    const flags = [
+      `--wasm-max-mem-pages=${Math.floor(settings.memoryBytes / 65536)}`,
+      "--max-old-space-size=256",
+      "--disallow-code-generation-from-strings",
+    ];
+    const program = "data:text/javascript," + encodeURIComponent(childProgram());
+    try {
+      this.#process = new Deno.Command(Deno.execPath(), {
+        args: ["run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-npm", "--no-remote", "--cached-only"]
+          .concat(`--v8-flags=${flags.join()}`, program),
+        clearEnv: true,
+        env: { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1", ...inherited(["HOME", "DENO_DIR", "SystemRoot", "TEMP", "LOCALAPPDATA", "USERPROFILE"]) },
+        stdin: "piped",
+        stdout: "piped",
+        stderr: "inherit",
+      }).spawn();
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotCapable)) throw error;
+      throw new UserError("the sandbox needs permission to run Deno: --allow-run=" + Deno.execPath(), { cause: error });
+    }
+    const welcome: Welcome = {
+      nonce: this.#nonce,
+      assets: [parts.wasm.length, parts.stdlib.length, parts.glue.length, image?.module.length ?? 0],
+      imageBytes: image?.memoryBytes ?? 0,
+      prepare: preparePython,
+      start: startPython,
+      withheld: withheldModules,
+      residentBytes: settings.memoryBytes + overheadBytes,
+      fileBytes: 64 * mebibyte,
+      printBytes: 8 * mebibyte,
+      resultBytes: 32 * mebibyte,
+    };
+    this.#largest = welcome.resultBytes + mebibyte;
+    this.#writer = this.#process.stdin.getWriter();
+    this.#reader = this.#process.stdout.getReader();
+    const assets = [parts.wasm, parts.stdlib, parts.glue, ...(image ? [image.module] : [])];
+    this.#writing = this.#send(frame(welcome), ...assets);
+  }
+
+  get processId(): number {
+    return this.#process.pid;
+  }
+
+  /** Sends a job and waits for its answer; undefined where the child died, hung or spoke out of turn. */
+  async run(job: Job, seconds: number): Promise<Answer | undefined> {
+    const inputs = job.inputs.map((input) => new PyBytes(encode(new Tuple([...input]))));
+    const bytes = encode(new Tuple([job.code, job.entry, inputs, job.stopAtError ?? false]));
+    const limits = job.callSeconds ?? [];
+    const callSeconds = typeof limits === "number" ? inputs.map(() => limits) : limits;
+    const header: JobHeader = { id: ++this.#jobs, seconds, callSeconds, bytes: bytes.length };
+    this.#writing = this.#writing.then(() => this.#send(frame(header), bytes));
+    // The child ends a sample on its own; this is for a child that does not (15 s also cover its slowest start).
+    const answer = await this.answer(seconds + 15);
+    return answer?.head.id === header.id ? answer : undefined;
+  }
+
+  /** The child's next frame. */
+  async answer(seconds: number): Promise<Answer | undefined> {
+    let timer: number | undefined;
+    const late = new Promise<undefined>((resolve) => timer = setTimeout(() => resolve(undefined), seconds * 1000));
+    try {
+      return await Promise.race([late, this.#read()]);
+    } catch {
+      return undefined;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #send(...chunks: Uint8Array[]): Promise<void> {
+    // A child that died says so through its answers.
+    for (const chunk of chunks) await this.#writer.write(chunk).catch(() => {});
+  }
+
+  async #take(length: number): Promise<Uint8Array | undefined> {
+    const out = new Uint8Array(length);
+    for (let filled = 0; filled < length;) {
+      if (this.#rest.length === 0) {
+        const { value, done } = await this.#reader.read();
+        if (done) return undefined;
+        this.#rest = value as Uint8Array<ArrayBuffer>;
+      }
+      const part = this.#rest.subarray(0, length - filled);
+      out.set(part, filled);
+      filled += part.length;
+      this.#rest = this.#rest.subarray(part.length);
+    }
+    return out;
+  }
+
+  async #read(): Promise<Answer | undefined> {
+    const size = await this.#take(4);
+    if (!size) return undefined;
+    const length = new DataView(size.buffer).getUint32(0, true);
+    if (length > this.#largest) return undefined;
+    const text = await this.#take(length);
+    if (!text) return undefined;
+    const head: AnswerHeader = JSON.parse(new TextDecoder().decode(text));
+    if (head.nonce !== this.#nonce) return undefined;
+    const messages: Uint8Array[] = [];
+    for (const length of head.lengths) {
+      const message = await this.#take(length);
+      if (!message) return undefined;
+      messages.push(message);
+    }
+    return { head, messages };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#process.kill("SIGKILL");
+    } catch {
+      // It has ended already.
+    }
+    await this.#process.status;
+    await this.#writer.abort().catch(() => {});
+    await this.#reader.cancel().catch(() => {});
+  }
+}
+
+function frame(header: Welcome | JobHeader): Uint8Array {
+  const text = new TextEncoder().encode(JSON.stringify(header));
+  const out = new Uint8Array(4 + text.length);
+  new DataView(out.buffer).setUint32(0, text.length, true);
+  out.set(text, 4);
+  return out;
+}
+
+function inherited(names: readonly string[]): Record<string, string> {
+  return Object.fromEntries(names.flatMap((name) => {
+    const value = Deno.env.get(name);
+    return value === undefined ? [] : [[name, value]];
+  }));
+}
+
+/** Reads the interpreter's messages, which a sample may have forged: whatever makes no sense is a crash. */
+function read(answer: Answer | undefined, limit: number): Outcome {
+  if (!answer) return { kind: "crash", detail: "the sandbox's process ended", results: [], printed: "", seconds: limit };
+  const { head, messages } = answer;
+  const results: CallResult[] = [];
+  const common = { results, printed: head.printed, seconds: head.seconds };
+  let finished = false;
+  try {
+    for (const message of messages) {
+      const body = message.subarray(1);
+      const kind = String.fromCharCode(message[0]);
+      if (kind === "v") {
+        const seconds = new DataView(body.buffer, body.byteOffset).getFloat64(0, true);
+        results.push({ value: decode(body.subarray(8)), seconds });
+      } else if (kind === "e") results.push({ error: readError(body) });
+      else if (kind === "x") return { kind: "error", error: readError(body), ...common };
+      else if (kind === "d") finished = true;
+      else throw new RangeError(`message ${kind}`);
+    }
+  } catch (error) {
+    return { kind: "crash", detail: `unreadable result: ${(error as Error).message}`, ...common };
+  }
+  if (head.how === "done" && finished) {
+    const last = results.at(-1);
+    if (last && "error" in last && last.error.type === "MemoryError") {
+      return { kind: "memory", detail: "MemoryError", ...common };
+    }
+    return { kind: "values", ...common };
+  }
+  if (head.how === "done" || head.how === "files") return { kind: "crash", detail: head.detail || "no end", ...common };
+  return { kind: head.how, detail: head.detail, ...common };
+}
+
+function readError(bytes: Uint8Array): PythonError {
+  const value = decode(bytes);
+  const [type, message] = value instanceof Tuple ? value.items : [];
+  return { type: String(type), message: String(message) };
+}

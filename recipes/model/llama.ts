@@ -1,0 +1,121 @@
+/** @file Llama. The feed-forward block is a parameter, so dense, mixture and merged models share the rest. */
+import {
+  add,
+  causal,
+  contract,
+  maskedSoftmax,
+  mul,
+  type Operand,
+  rename,
+  rmsNorm,
+  type Rope,
+  ropeInOrder,
+  ropeTable,
+  rotate,
+  silu,
+  take,
+  type Tensor,
+} from "../../dsl/mod.ts";
+import type { LlamaConfig } from "../convert/config.ts";
+
+/** A SwiGLU network; physical order as Hugging Face stores it, [out, in]. */
+export type Ffn = {
+  gate: Tensor<"hidden" | "embed">;
+  up: Tensor<"hidden" | "embed">;
+  down: Tensor<"embed" | "hidden">;
+};
+/** Attention with grouped queries: `group` query heads share one key and value head. */
+export type Attention = {
+  q: Tensor<"head" | "group" | "dim" | "embed">;
+  k: Tensor<"head" | "dim" | "embed">;
+  v: Tensor<"head" | "dim" | "embed">;
+  o: Tensor<"embed" | "head" | "group" | "dim">;
+};
+/** One layer; `F` is what stands where a dense model has its `Ffn`. */
+export type Layer<F> = { norm1: Tensor<"embed">; attention: Attention; norm2: Tensor<"embed">; ffn: F };
+/** A model. Without `head` the embedding is the output projection too (tied). */
+export type Model<F = Ffn> = {
+  embedding: Tensor<"vocab" | "embed">;
+  layers: Layer<F>[];
+  norm: Tensor<"embed">;
+  head?: Tensor<"vocab" | "embed">;
+};
+
+/** The residual stream. */
+export type Hidden = Tensor<"batch" | "seq" | "embed">;
+/** Token ids, −1 where there is none (padding). */
+export type Tokens = Tensor<"batch" | "seq", "int">;
+/** What a layer's attention makes of its tokens: one vector per key/value head. */
+export type Heads = Tensor<"batch" | "seq" | "head" | "dim">;
+/** What queries look at, and which query may look at which key. */
+export type Seen = {
+  key: Tensor<"batch" | "key" | "head" | "dim">;
+  value: Tensor<"batch" | "key" | "head" | "dim">;
+  keep: Operand<"batch" | "seq" | "key", "bool">;
+};
+/** From a layer's own keys and values to all that its queries look at (generation adds a cache here). */
+export type Memory = (key: Heads, value: Heads, layer: number) => Seen;
+
+/** What changes between training and generation. */
+export interface LlamaOptions {
+  /** Rotations of the tokens' positions (default: 0, 1, 2, … in each row). */
+  readonly turn?: Rope;
+  /** What queries look at (default: the row's own tokens up to themselves). */
+  readonly memory?: Memory;
+}
+
+/** Logits, the normed last hidden state, and what each layer's feed-forward block saw. Unused ones cost nothing. */
+export type Output = { logits: Tensor<"batch" | "seq" | "vocab">; hidden: Hidden; seen: readonly Hidden[] };
+
+/** Every token sees itself and those before it. */
+export const ownTokens: Memory = (key, value) => ({
+  key: rename(key, { seq: "key" }),
+  value: rename(value, { seq: "key" }),
+  keep: causal(key.shape.seq),
+});
+
+/** softmax(q·kᵀ / √dim)·v, then the output projection. */
+export function attend(x: Hidden, { q, k, v, o }: Attention, turn: Rope, memory: Memory, layer: number): Hidden {
+  const query = mul(rotate(contract(x, q, "embed"), turn), q.shape.dim ** -0.5);
+  const { key, value, keep } = memory(rotate(contract(x, k, "embed"), turn), contract(x, v, "embed"), layer);
+  const weight = maskedSoftmax(contract(query, key, "dim"), "key", keep);
+  return contract(contract(weight, value, "key"), o, "head", "group", "dim");
+}
+
+/** down(silu(gate(x)) ⊙ up(x)) */
+export const swiglu = (x: Hidden, { gate, up, down }: Ffn): Hidden =>
+  contract(mul(silu(contract(x, gate, "embed")), contract(x, up, "embed")), down, "hidden");
+
+/** The output projection; a tied model uses its embedding. */
+export const unembed = (hidden: Hidden, { embedding, head }: Model<unknown>): Output["logits"] =>
+  contract(hidden, head ?? embedding, "embed");
+
+/** Cosines and sines for the model's own rotary settings, for positions below `length`. */
+export const turns = (config: LlamaConfig, length: number): ReturnType<typeof ropeTable> =>
+  ropeTable(length, config.headDim, { theta: config.ropeTheta, scaling: config.ropeScaling });
+
+/**
+ * A Llama's forward pass.
+ *
+ * @param ffn the feed-forward block of each layer: `swiglu`, or a mixture
+ */
+export function llama<F>(
+  config: LlamaConfig,
+  model: Model<F>,
+  tokens: Tokens,
+  ffn: (x: Hidden, weights: F, layer: number) => Hidden,
+  options: LlamaOptions = {},
+): Output {
+  const turn = options.turn ?? ropeInOrder(turns(config, tokens.shape.seq)), memory = options.memory ?? ownTokens;
+  const norm = (x: Hidden, weight: Tensor<"embed">): Hidden => rmsNorm(x, weight, "embed", config.normEps);
+  const seen: Hidden[] = [];
+  let x: Hidden = take(model.embedding, "vocab", tokens);
+  model.layers.forEach((weights, layer) => {
+    x = add(x, attend(norm(x, weights.norm1), weights.attention, turn, memory, layer));
+    const input = norm(x, weights.norm2);
+    seen.push(input);
+    x = add(x, ffn(input, weights.ffn, layer));
+  });
+  const hidden = norm(x, model.norm);
+  return { logits: unembed(hidden, model), hidden, seen };
+}

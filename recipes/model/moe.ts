@@ -1,0 +1,83 @@
+/** @file XFT's mixture: one shared expert, N − 1 routed ones, the K − 1 likeliest of them (arXiv 2404.15247). */
+import {
+  add,
+  at,
+  contract,
+  contractAt,
+  less,
+  mul,
+  not,
+  type Scalar,
+  silu,
+  softplus,
+  type Stacked,
+  type Tensor,
+  where,
+} from "../../dsl/mod.ts";
+import { crossEntropySum } from "../../dsl/nn/loss.ts";
+import type { MoeConfig } from "../convert/config.ts";
+import { balance } from "./balance.ts";
+import type { Batch } from "./batch.ts";
+import { type Ffn, type Hidden, llama, type LlamaOptions, type Model, swiglu } from "./llama.ts";
+import { type PerExpert, route, type Router, type Routing, score } from "./router.ts";
+
+/** What stands in a mixture where a dense layer has its `Ffn`. */
+export type Moe = { router: Router; shared: Ffn; experts: Stacked<Ffn, "expert"> };
+/** Standard normal numbers that disturb the router in training; they are data, so that a step can be repeated. */
+export type Noise = Tensor<"layer" | "batch" | "seq" | "expert">;
+
+/** A token's routing, and the logits it comes from: clean, and disturbed by noise of standard deviation `deviation`. */
+export type Routed = Routing & { clean: PerExpert; noisy: PerExpert; deviation?: PerExpert };
+
+/** Logits (in training with ε·(softplus(x·W_noise) + floor) added) and the routing they give. */
+export function routed(x: Hidden, { router }: Moe, config: MoeConfig, epsilon?: PerExpert): Routed {
+  const clean = score(x, router);
+  const deviation = epsilon && router.noise
+    ? add(softplus(contract(x, router.noise, "embed")), config.noiseEpsilon)
+    : undefined;
+  const noisy = deviation && epsilon ? add(clean, mul(deviation, epsilon)) : clean;
+  return { clean, noisy, deviation, ...route(noisy, config.active - 1, config.normalised) };
+}
+
+/** The mixture in place of a feed-forward block. */
+export const moe = (config: MoeConfig, noise?: Noise) => (x: Hidden, weights: Moe, layer: number): Hidden => {
+  const { shared, experts: { gate, up, down } } = weights;
+  const { expert, gates, rest } = routed(x, weights, config, noise && at(noise, "layer", layer));
+  const hidden = mul(silu(contractAt(x, gate, { expert }, "embed")), contractAt(x, up, { expert }, "embed"));
+  return add(contract(contractAt(hidden, down, { expert }, "hidden"), gates, "slot"), mul(swiglu(x, shared), rest));
+};
+
+/** What the balance loss does otherwise in the authors' code; only for comparisons with it. */
+export interface MixtureOptions extends LlamaOptions {
+  /** Noise of the routers (training). */
+  readonly noise?: Noise;
+  /** The load estimator compares noise alone, and padding counts. */
+  readonly authorsQuirks?: boolean;
+}
+
+/** Loss of a mixture's training, its parts, and how the routers behave. */
+export type MixtureLoss = {
+  loss: Scalar;
+  total: Scalar;
+  count: Scalar;
+  balance: Scalar;
+  routings: readonly Routed[];
+  real: Tensor<"batch" | "seq", "bool">;
+};
+
+/** Cross-entropy (total over scored tokens, and their count) and Σ over layers of the balance loss. */
+export function mixtureLoss(
+  config: MoeConfig,
+  model: Model<Moe>,
+  { tokens, labels }: Batch,
+  options: MixtureOptions = {},
+): Omit<MixtureLoss, "loss"> {
+  const { noise, authorsQuirks = false } = options;
+  const { logits, seen } = llama(config, model, tokens, moe(config, noise), options);
+  const real = not(less(tokens, 0));
+  const routings = model.layers.map(({ ffn }, layer) =>
+    routed(seen[layer], ffn, config, noise && at(noise, "layer", layer))
+  );
+  const [first, ...rest] = routings.map((routing) => balance(routing, config, real, authorsQuirks));
+  return { ...crossEntropySum(logits, labels), balance: add(first, ...rest), routings, real };
+}

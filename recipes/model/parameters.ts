@@ -1,0 +1,125 @@
+/** @file A model's parameters on a device: from a folder, to a folder, or fresh. */
+import { UserError } from "../../dsl/errors.ts";
+import { tensor } from "../../dsl/mod.ts";
+import type { Node } from "../../dsl/node.ts";
+import { nodeOf, tensorOf } from "../../dsl/tensor.ts";
+import { entriesOf } from "../../dsl/tree.ts";
+import type { TensorOut } from "../../backend/checkpoint.ts";
+import type { Device } from "../../backend/runtime.ts";
+import type { ModelConfig } from "../convert/config.ts";
+import { type ModelOutOptions, openModel, writeModelFolder } from "../convert/huggingface.ts";
+import { generatorOf, normal } from "./batch.ts";
+import { type AnyModel, layout, type Leaf, sizeOf, treeOf } from "./layout.ts";
+import type { Model } from "./llama.ts";
+import type { Moe } from "./moe.ts";
+
+/** A dense model with its settings. */
+export interface Dense {
+  readonly config: ModelConfig & { readonly kind: "llama" };
+  readonly model: Model;
+}
+/** A mixture with its settings. */
+export interface Mixture {
+  readonly config: ModelConfig & { readonly kind: "moe" };
+  readonly model: Model<Moe>;
+}
+/** Either of them. */
+export type Loaded = Dense | Mixture;
+
+/** Settings and tree that belong together: the tree was made by the config's layout. */
+const pair = (config: ModelConfig, model: AnyModel): Loaded => ({ config, model }) as Loaded;
+
+/** Is it a mixture? */
+export const isMixture = (loaded: Loaded): loaded is Mixture => loaded.config.kind === "moe";
+
+/**
+ * A folder's weights in a device's memory (f32). One tensor at a time passes through the host.
+ *
+ * @throws {UserError} if the folder is none, or config and weights do not agree
+ */
+export function loadModel(folder: string, device: Device): Loaded {
+  using opened = openModel(folder);
+  const leaves = layout(opened.config);
+  return pair(
+    opened.config,
+    treeOf(leaves, (leaf) => {
+      const place = device.allocate(leaf.shape, "f32"), piece = sizeOf(leaf) / leaf.names.length;
+      leaf.names.forEach((name, i) => device.write(place, opened.checkpoint.read(name), i * piece));
+      return tensorOf(place);
+    }),
+  );
+}
+
+/** As `loadModel`. @throws {UserError} also if it is a mixture */
+export function loadDense(folder: string, device: Device): Dense {
+  const loaded = loadModel(folder, device);
+  if (isMixture(loaded)) throw new UserError(`${folder}: this is a mixture, a dense model was expected (see \`merge\`).`);
+  return loaded;
+}
+
+/** As `loadModel`. @throws {UserError} also if it is dense */
+export function loadMixture(folder: string, device: Device): Mixture {
+  const loaded = loadModel(folder, device);
+  if (!isMixture(loaded)) {
+    throw new UserError(`${folder}: this is a dense model, a mixture was expected (see \`upcycle\`).`);
+  }
+  return loaded;
+}
+
+/** Every tensor of a model as a folder has it, read from the device when its turn comes. */
+export function* tensorsOf({ config, model }: Loaded, device: Device): Generator<TensorOut> {
+  const places = new Map<string, Node>(entriesOf(model));
+  for (const leaf of layout(config)) {
+    const shape = matrixShape(leaf), place = places.get(leaf.path)!;
+    let whole: Float32Array | undefined;
+    for (const [i, name] of leaf.names.entries()) {
+      const size = sizeOf(leaf) / leaf.names.length;
+      const data = (): Float32Array<ArrayBuffer> => {
+        whole ??= device.read(place) as Float32Array;
+        const piece = whole.slice(i * size, (i + 1) * size);
+        if (i === leaf.names.length - 1) whole = undefined;
+        return piece;
+      };
+      yield { name, shape, data };
+    }
+  }
+}
+
+/** Sizes as Hugging Face has them: [out, in], or one number. */
+function matrixShape({ shape, rows, columns }: Leaf): number[] {
+  const size = (axes: readonly string[]): number => axes.reduce((product, axis) => product * shape[axis], 1);
+  return columns.length > 0 ? [size(rows), size(columns)] : [size(rows)];
+}
+
+/** How a model is saved. */
+export interface SaveOptions extends ModelOutOptions {
+  /** A folder whose tokenizer files are copied. */
+  readonly tokenizerFrom?: string;
+  /** README.md, the model's card. */
+  readonly readme?: string;
+}
+
+/** Writes a model's folder; it appears whole or not at all. @throws {UserError} if something is in the way */
+export async function saveModel(folder: string, loaded: Loaded, device: Device, options: SaveOptions = {}): Promise<void> {
+  const { tokenizerFrom, readme } = options;
+  await writeModelFolder(folder, { config: loaded.config, tensors: tensorsOf(loaded, device), tokenizerFrom, readme }, options);
+}
+
+/**
+ * A fresh model: normal numbers of deviation 0.02, projections back into the residual stream scaled down by
+ * √(2·layers) (as GPT-2 did), norms 1.
+ */
+export function initModel(config: ModelConfig, seed: number, device: Device): Loaded {
+  const random = generatorOf(seed);
+  const values = (leaf: Leaf): Float32Array => {
+    if (leaf.columns.length === 0) return new Float32Array(sizeOf(leaf)).fill(1);
+    const out = leaf.columns.includes("hidden") || leaf.columns.includes("head");
+    const deviation = out ? 0.02 / Math.sqrt(2 * config.layers) : 0.02;
+    if (leaf.path.endsWith("router.noise")) return new Float32Array(sizeOf(leaf));
+    return new Float32Array(sizeOf(leaf)).map(() => deviation * normal(random));
+  };
+  return pair(
+    config,
+    treeOf(layout(config), (leaf) => tensorOf(device.put(nodeOf(tensor(leaf.shape, values(leaf)))))),
+  );
+}

@@ -1,0 +1,90 @@
+/**
+ * @file Adafactor (arXiv 1804.04235) as XFT sets it: no relative step, no parameter scaling, no momentum. A matrix's
+ * second moments are kept as a row and a column, so the state is small.
+ */
+import {
+  add,
+  complement,
+  div,
+  exp,
+  log,
+  maximum,
+  mean,
+  mul,
+  outer,
+  rsqrt,
+  type Scalar,
+  scalar,
+  sqrt,
+  square,
+  sub,
+  type Tensor,
+  zerosLike,
+} from "../../dsl/mod.ts";
+import type { Leaf } from "../model/layout.ts";
+import { type ByPath, byPath, leaves, type Optimizer, replant } from "./optimizer.ts";
+
+/** Steps made; mean squares by row and by column of each matrix; mean squares of each vector. */
+export type AdafactorState = {
+  readonly count: Scalar;
+  readonly rows: ByPath;
+  readonly columns: ByPath;
+  readonly vectors: ByPath;
+};
+
+/** Settings; the defaults are XFT's. */
+export interface AdafactorOptions {
+  /** Added to squared gradients. */
+  readonly epsilon?: number;
+  /** Largest root mean square of a matrix's update, before the rate. */
+  readonly clipThreshold?: number;
+  /** The running means' share of the past is 1 − steps^decay. */
+  readonly decay?: number;
+  readonly weightDecay?: number;
+}
+
+const over = <A extends string>(x: Tensor<A>, axes: readonly string[]): Tensor<string> =>
+  axes.length === 0 ? x as unknown as Tensor<string> : mean(x as unknown as Tensor<string>, ...axes as [string]) as unknown as Tensor<string>;
+
+/** @param layout says of each leaf which axes are a matrix's rows and columns; each expert is a matrix of its own */
+export function adafactor(layout: readonly Leaf[], options: AdafactorOptions = {}): Optimizer<AdafactorState> {
+  const { epsilon = 1e-30, clipThreshold = 1, decay = -0.8, weightDecay = 0 } = options;
+  const table = new Map(layout.map((leaf) => [leaf.path, leaf]));
+  const isMatrix = (path: string): boolean => (table.get(path)?.columns.length ?? 0) > 0;
+  const byRow = (x: Tensor<string>, path: string) => isMatrix(path) ? over(x, table.get(path)!.columns) : null;
+  const byColumn = (x: Tensor<string>, path: string) => isMatrix(path) ? over(x, table.get(path)!.rows) : null;
+  const whole = (x: Tensor<string>, path: string) => isMatrix(path) ? null : x;
+  return {
+    init: (parameters) => {
+      const zeros = leaves(parameters).map(([path, leaf]) => [path, zerosLike(leaf)] as const);
+      return {
+        count: scalar(0),
+        rows: byPath(zeros, byRow),
+        columns: byPath(zeros, byColumn),
+        vectors: byPath(zeros, whole),
+      };
+    },
+    step: <P>(parameters: P, gradient: P, state: AdafactorState, rate: Scalar) => {
+      const count = add(state.count, 1), past = complement(exp(mul(log(count), decay))), now = complement(past);
+      const squares = leaves(gradient).map(([path, g]) => [path, add(square(g), epsilon)] as const);
+      const running = (old: ByPath, fresh: ByPath): ByPath =>
+        byPath(Object.entries(fresh), (x, path) => add(mul(old[path], past), mul(x, now)));
+      const rows = running(state.rows, byPath(squares, byRow));
+      const columns = running(state.columns, byPath(squares, byColumn));
+      const vectors = running(state.vectors, byPath(squares, whole));
+      const gradients = new Map(leaves(gradient));
+      const made = leaves(parameters).map(([path, w]) => {
+        const leaf = table.get(path), g = gradients.get(path)!;
+        // r·cᵀ / mean(r) is the best rank-one guess of the squares.
+        const scale = leaf && isMatrix(path)
+          ? outer(rsqrt(div(rows[path], over(rows[path], leaf.rows))), rsqrt(columns[path]))
+          : rsqrt(vectors[path]);
+        const update = mul(g, scale);
+        const size = sqrt(over(square(update), [...leaf?.rows ?? [], ...leaf?.columns ?? []]));
+        const clipped = div(update, maximum(mul(size, 1 / clipThreshold), 1));
+        return sub(w, mul(weightDecay === 0 ? clipped : add(clipped, mul(w, weightDecay)), rate));
+      });
+      return { parameters: replant(parameters, made), state: { count, rows, columns, vectors } };
+    },
+  };
+}

@@ -1,0 +1,73 @@
+/**
+ * @file `deno task test`: sets this machine up, builds the library, runs every test of both languages and ends with
+ * one line that counts them.
+ *
+ * `--quick` leaves out the set-up and the Rust tests. Further arguments go to `deno test` (files, `--filter`).
+ */
+import { libraryPath } from "../backend/library.ts";
+import { prepare } from "./setup.ts";
+import { checkout } from "./support.ts";
+
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+/** Runs a command, shows what it prints, and returns its counts as `count` reads them off its text. */
+async function run(
+  command: string,
+  args: string[],
+  environment: Record<string, string>,
+  count: (text: string) => Counts,
+): Promise<Counts> {
+  console.error(`\n$ ${[command === Deno.execPath() ? "deno" : command, ...args].join(" ")}`);
+  const env = { NO_COLOR: "1", ...environment };
+  const child = new Deno.Command(command, { args, cwd: checkout("."), env, stdout: "piped", stdin: "null" }).spawn();
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of child.stdout) {
+    Deno.stdout.writeSync(chunk);
+    text += decoder.decode(chunk, { stream: true });
+  }
+  const { code } = await child.status;
+  const counts = count(text);
+  // A file that does not compile runs no test: that is a failure too.
+  if (code !== 0 && counts.failed === 0) counts.failed = 1;
+  return counts;
+}
+
+function countDeno(text: string): Counts {
+  const number = (what: string): number => Number(new RegExp(`(\\d+) ${what}`).exec(summary)?.[1] ?? 0);
+  const summary = text.trimEnd().split("\n").findLast((line) => /^(ok|FAILED) \| /.test(line)) ?? "";
+  return { passed: number("passed"), failed: number("failed"), skipped: number("ignored") };
+}
+
+function countCargo(text: string): Counts {
+  const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const [, passed, failed, ignored] of text.matchAll(/^test result: .* (\d+) passed; (\d+) failed; (\d+) ign/gm)) {
+    total.passed += Number(passed);
+    total.failed += Number(failed);
+    total.skipped += Number(ignored);
+  }
+  return total;
+}
+
+const quick = Deno.args.includes("--quick");
+const rest = Deno.args.filter((argument) => argument !== "--quick");
+const { environment, missing } = quick ? { environment: {}, missing: [] } : await prepare();
+const results: Counts[] = [];
+const library = libraryPath();
+if (!quick) {
+  const manifest = checkout("backend/native/Cargo.toml");
+  const args = ["test", "--release", "--locked", "--quiet", "--manifest-path", manifest];
+  results.push(await run("cargo", args, environment, countCargo));
+}
+const denoArguments = ["test", "--allow-all", "--quiet", ...(quick ? [] : ["--doc"]), ...rest];
+results.push(await run(Deno.execPath(), denoArguments, { ...environment, XFT_LIBRARY: library }, countDeno));
+
+const sum = (key: keyof Counts): number => results.reduce((total, counts) => total + counts[key], 0);
+for (const line of missing) console.log(`not available here, its tests are skipped: ${line}`);
+const skipped = sum("skipped") > 0 ? `, ${sum("skipped")} skipped` : "";
+console.log(`${sum("passed")} passed, ${sum("failed")} failed${skipped}`);
+Deno.exit(sum("failed") > 0 || sum("passed") === 0 ? 1 : 0);
