@@ -200,6 +200,15 @@ export const write: Primitive<"write"> = {
     loop(value.shape, [along(value.shape, x.shape), along(value.shape, value.shape)], ([o, a]) => out[o + offset] = value.data[a]);
     return out;
   },
-  samples: [],
+  samples: [
+    {
+      inputs: [
+        { shape: { a: 5, b: 3 } },
+        { shape: {}, dtype: "i32", range: [0, 3] },
+        { shape: { b: 3, a: 2 } },
+      ],
+      attributes: { axis: "a" },
+    },
+  ],
 };
 

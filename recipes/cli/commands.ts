@@ -150,7 +150,7 @@ export const commands = {
     summary: "pass@1 of a model or of a file of samples, or perplexity",
     description: "Generated code runs in a sandbox without files, network or processes.",
     examples: [
-      "evaluate models/merged --benchmark humaneval --data HumanEvalPlus.jsonl.gz --limit 20",
+      "evaluate models/merged --benchmark humaneval --data HumanEval.jsonl.gz",
       "evaluate samples.jsonl --benchmark mbpp --data MbppPlus.jsonl.gz",
       "evaluate models/merged --benchmark perplexity --data text.txt",
     ],
@@ -192,6 +192,8 @@ export const commands = {
       ...output("folder to write (for the authors' coefficients: a JSON file)"),
       tokenizer: path("llama2.c: the tokenizer's .bin", { metavar: "FILE" }),
       dtype: choice("type of the weights written", ["F32", "BF16", "F16"], { fallback: "F32" }),
+      to: choice("whose names and files are written", ["huggingface", "authors"], { fallback: "huggingface" }),
+      coefficients: path("with --to authors: write their weighted model with these", { metavar: "FILE" }),
     },
   }),
   inspect: command({

@@ -43,9 +43,11 @@ export function parseCommandLine(table: Record<string, Command>, words: string[]
   const { program, width } = options;
   const shown: string[] = [];
   const known = table[words[0]];
-  const branches = Object.entries(table).map(([name, entry]) => branch(name, entry, options.cwd));
+  // One command's parser is enough where the command is known: making them all costs more than running some commands.
+  const wanted = known ? { [words[0]]: known } : table;
+  const branches = Object.entries(wanted).map(([name, entry]) => branch(name, entry, options.cwd));
   const shows = (): Parsed => ({ kind: "show", text: shown.join("\n") });
-  const parser = or(...branches as [AnyParser, AnyParser]) as Parser<"sync", Parsed, unknown>;
+  const parser = (known ? branches[0] : or(...branches as [AnyParser, AnyParser])) as Parser<"sync", Parsed, unknown>;
   return runParser(parser, program.name, words, {
     help: { option: true, command: true, onShow: shows },
     completion: { command: true, onShow: shows },
@@ -156,7 +158,7 @@ function sentence(error: Message, words: string[], table: Record<string, Command
   if (words.length === 0) return `give a command: ${names.join(", ")} (or --help).`;
   if (!known) return `${words[0]}: there is no such command.${like(words[0], names)} Commands: ${names.join(", ")}.`;
   const flat = formatMessage(error, { quotes: true, colors: false }).replaceAll(/\s+/g, " ").replaceAll("`", "");
-  const unexpected = /^Unexpected option or (?:subcommand|argument): (.*?)\.(?: Did you mean.*)?$/.exec(flat)?.[1];
+  const unexpected = /^Unexpected option or (?:subcommand|argument): "?(.*?)"?\.(?: Did you mean.*)?$/.exec(flat)?.[1];
   if (unexpected === undefined) return sentenceStart(flat, known);
   if (!unexpected.startsWith("-")) return `${words[0]}: "${unexpected}" is one word too many.`;
   const flags = [...Object.keys({ ...known.flags, ...COMMON_FLAGS }).map(flagName), "--help"];

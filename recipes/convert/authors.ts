@@ -200,7 +200,7 @@ export function toAuthorsMoe(checkpoint: Checkpoint, config: MoeModelConfig): Au
  * @param checkpoint our opened folder of the mixture
  * @param config its config
  * @param coefficients one list per layer of that mixture
- * @throws {UserError} if the coefficients are another mixture's
+ * @throws {UserError} if the coefficients are another mixture's, or each layer has its own λ
  */
 export function toAuthorsWeighted(
   checkpoint: Checkpoint,
@@ -208,6 +208,9 @@ export function toAuthorsWeighted(
   coefficients: Coefficients,
 ): AuthorsModel {
   const { alpha, lambda } = coefficients;
+  if (typeof lambda !== "number") {
+    throw new UserError("the coefficients have a λ for each layer; the authors' code knows one for all.");
+  }
   if (alpha.length !== config.layers || alpha[0].length !== config.experts - 1) {
     throw new UserError(
       `the coefficients are ${alpha.length} × ${alpha[0].length}, ${checkpoint.path} has ${config.layers} layers ` +

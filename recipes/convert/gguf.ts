@@ -117,7 +117,8 @@ function readLlama(checkpoint: Checkpoint, metadata: Metadata, tokens: number): 
     normEps: metadata.number("llama.attention.layer_norm_rms_epsilon") ?? 1e-5,
     ropeTheta: metadata.number("llama.rope.freq_base") ?? 10000,
     ropeScaling: ropeScaling(metadata),
-    tied: !checkpoint.tensors.has("output.weight"),
+    // A vocabulary alone does not say; untied is what transformers assumes.
+    tied: checkpoint.tensors.size > 0 && !checkpoint.tensors.has("output.weight"),
     ...(bos === undefined ? {} : { bos }),
     ...(eos.length === 0 ? {} : { eos }),
     ...(pad === undefined ? {} : { pad }),

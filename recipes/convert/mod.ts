@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
-import { type Checkpoint, createSafetensors, openCheckpoint, type TensorOut } from "../../backend/checkpoint.ts";
+import { createSafetensors, openCheckpoint, type TensorOut } from "../../backend/checkpoint.ts";
 import {
   type AuthorsModel,
   fromAuthorsMoe,

@@ -108,13 +108,15 @@ export async function saveModel(folder: string, loaded: Loaded, device: Device, 
 /**
  * A fresh model: normal numbers of deviation 0.02, projections back into the residual stream scaled down by
  * √(2·layers) (as GPT-2 did), norms 1.
+ *
+ * @param gain times which all but the norms are larger (tests of what depends on every weight)
  */
-export function initModel(config: ModelConfig, seed: number, device: Device): Loaded {
+export function initModel(config: ModelConfig, seed: number, device: Device, gain = 1): Loaded {
   const random = generatorOf(seed);
   const values = (leaf: Leaf): Float32Array => {
     if (leaf.columns.length === 0) return new Float32Array(sizeOf(leaf)).fill(1);
     const out = leaf.columns.includes("hidden") || leaf.columns.includes("head");
-    const deviation = out ? 0.02 / Math.sqrt(2 * config.layers) : 0.02;
+    const deviation = gain * (out ? 0.02 / Math.sqrt(2 * config.layers) : 0.02);
     if (leaf.path.endsWith("router.noise")) return new Float32Array(sizeOf(leaf));
     return new Float32Array(sizeOf(leaf)).map(() => deviation * normal(random));
   };

@@ -102,15 +102,15 @@ fn reduceAngle(x: f32) -> Angle {
   let word = bitcast<u32>(x);
   let mantissa = ((word & 0x7fffffu) << 8u) | 0x80000000u;
   let exponent = i32((word >> 23u) & 0xffu) - 126;
-  let from = exponent >> 5u;
+  let start = exponent >> 5u;
   let shift = u32(exponent & 31);
-  var high = twoOverPi(from - 1);
-  var middle = twoOverPi(from);
-  var low = twoOverPi(from + 1);
+  var high = twoOverPi(start - 1);
+  var middle = twoOverPi(start);
+  var low = twoOverPi(start + 1);
   if (shift != 0u) {
     high = (high << shift) | (middle >> (32u - shift));
     middle = (middle << shift) | (low >> (32u - shift));
-    low = (low << shift) | (twoOverPi(from + 2) >> (32u - shift));
+    low = (low << shift) | (twoOverPi(start + 2) >> (32u - shift));
   }
   let carry = highProduct(mantissa, low);
   let small = mantissa * middle;

@@ -133,7 +133,7 @@ function blockLoop(pass: Pass, inside: readonly string[]): { lanes: number; body
       `let block = i32(group * ${lanes}u + lane);`,
       `if (block >= ${blocks}) { return; }`,
       `for (var i = block * ${per}; i < min(block * ${per} + ${per}, ${positions}); i++) {`,
-      `  let p = ${pass.from === undefined ? "i" : "from[i]"};`,
+      `  let p = ${pass.from === undefined ? "i" : "given[i]"};`,
       `  let cell = i32((key(p) >> ${pass.shift}u) ${
         pass.buckets === 2 ** DIGIT_BITS ? "& 255u" : ""
       }) * ${blocks} + block;`,
@@ -147,7 +147,7 @@ function passBindings(pass: Pass): Binding[] {
   return [
     { slot: pass.index, name: "index", type: "i32" },
     { slot: pass.counts, name: "counts", type: "i32" },
-    ...(pass.from === undefined ? [] : [{ slot: pass.from, name: "from", type: "i32" } as const]),
+    ...(pass.from === undefined ? [] : [{ slot: pass.from, name: "given", type: "i32" } as const]),
   ];
 }
 

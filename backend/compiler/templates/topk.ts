@@ -35,7 +35,7 @@ export function topk(kernel: TopkKernel, capabilities: Capabilities): Dispatch[]
   const body = [
     ...(long ? ["let row = group;"] : [`let row = group * ${lanes}u + lane;`, `if (row >= ${rows}u) { return; }`]),
     ...split("row", axes.map(({ size }) => size), names),
-    `let from = ${address("a")};`,
+    `let base = ${address("a")};`,
     `let to = ${address("c")};`,
     "var last = 0xffffffffu;",
     "var lastAt = -1;",
@@ -43,7 +43,7 @@ export function topk(kernel: TopkKernel, capabilities: Capabilities): Dispatch[]
     "  var best = 0u;",
     "  var at = 2147483647;",
     `  for (var i = ${long ? "i32(lane)" : "0"}; i < ${axis.size}; i += ${long ? lanes : 1}) {`,
-    `    let r = rank(a[from + ${times("i", axis.a)}]);`,
+    `    let r = rank(a[base + ${times("i", axis.a)}]);`,
     `    if ((r < last || (r == last && i > lastAt)) && (${better("r", "i")})) { best = r; at = i; }`,
     "  }",
     ...(long

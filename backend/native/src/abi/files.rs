@@ -4,8 +4,11 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use bytemuck::Pod;
+
 use super::device::device;
 use super::{Table, bytes, bytes_mut, copy_out, guard, guard_length, lock, put, text};
+use crate::error::Result;
 use crate::io::Checkpoint;
 use crate::io::writer::{Outline, Writer};
 use crate::{ensure, fail};
@@ -14,6 +17,33 @@ static CHECKPOINTS: Table<Checkpoint> = Table::new("checkpoint");
 
 /// A writer that is finished is gone: the place stays empty until the handle is closed.
 static WRITERS: Table<Mutex<Option<Writer>>> = Table::new("safetensors writer");
+
+/// The caller's numbers.
+///
+/// # Safety
+/// `data` points to `count` readable, aligned T, or `count` is 0.
+pub(super) unsafe fn numbers<'a, T: Pod>(data: *const T, count: usize) -> Result<&'a [T]> {
+    // An empty slice of bytes has no alignment to rely on.
+    if count == 0 {
+        return Ok(&[]);
+    }
+    ensure!(data.is_aligned(), "{count} numbers are not aligned");
+    // SAFETY: the caller's contract.
+    Ok(bytemuck::cast_slice(unsafe { bytes(data.cast(), count.saturating_mul(size_of::<T>())) }?))
+}
+
+/// The caller's numbers, to be written.
+///
+/// # Safety
+/// `data` points to `count` writable, aligned T which nobody else uses meanwhile, or `count` is 0.
+pub(super) unsafe fn numbers_mut<'a, T: Pod>(data: *mut T, count: usize) -> Result<&'a mut [T]> {
+    if count == 0 {
+        return Ok(&mut []);
+    }
+    ensure!(data.is_aligned(), "the place for {count} numbers is not aligned");
+    // SAFETY: the caller's contract.
+    Ok(bytemuck::cast_slice_mut(unsafe { bytes_mut(data.cast(), count.saturating_mul(size_of::<T>())) }?))
+}
 
 /// Opens a checkpoint: safetensors (file or folder), GGUF, llama2.c.
 #[unsafe(no_mangle)]
@@ -54,10 +84,9 @@ pub unsafe extern "C" fn xft_checkpoint_read(
     guard(|| {
         // SAFETY: the caller's contract.
         let name = unsafe { text(name, length) }?;
-        ensure!(out.is_aligned(), "the place for tensor \"{name}\" is not aligned");
-        // SAFETY: the caller's contract: `elements` floats.
-        let out = unsafe { bytes_mut(out.cast(), elements.saturating_mul(4)) }?;
-        CHECKPOINTS.get(handle)?.read(name, bytemuck::cast_slice_mut(out))
+        // SAFETY: the caller's contract.
+        let out = unsafe { numbers_mut(out, elements) }?;
+        CHECKPOINTS.get(handle)?.read(name, out)
     })
 }
 
@@ -102,12 +131,11 @@ pub unsafe extern "C" fn xft_writer_create(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xft_writer_add(handle: u64, values: *const f32, elements: usize) -> i32 {
     guard(|| {
-        ensure!(values.is_aligned(), "the values are not aligned");
-        // SAFETY: the caller's contract: `elements` floats.
-        let values = unsafe { bytes(values.cast(), elements.saturating_mul(4)) }?;
+        // SAFETY: the caller's contract.
+        let values = unsafe { numbers(values, elements) }?;
         let writer = WRITERS.get(handle)?;
         match lock(&writer).as_mut() {
-            Some(writer) => writer.add(bytemuck::cast_slice(values)),
+            Some(writer) => writer.add(values),
             None => fail!("this safetensors file is already complete"),
         }
     })

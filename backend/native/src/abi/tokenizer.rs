@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokenizers::Tokenizer;
 
-use super::{Table, bytes, bytes_mut, copy_out, guard, guard_length, put, text};
+use super::files::{numbers, numbers_mut};
+use super::{Table, bytes, copy_out, guard, guard_length, put, text};
 use crate::ensure;
-use crate::error::Result;
 use crate::io::tokenizer;
 
 static TOKENIZERS: Table<Tokenizer> = Table::new("tokenizer");
@@ -39,26 +39,6 @@ pub extern "C" fn xft_tokenizer_size(handle: u64) -> i64 {
         let vocab = TOKENIZERS.get(handle)?.get_vocab(true);
         Ok(vocab.values().max().map_or(0, |&id| id as usize + 1))
     })
-}
-
-/// The caller's numbers, to be written.
-///
-/// # Safety
-/// `data` points to `length` writable, aligned u32, or `length` is 0.
-unsafe fn numbers_mut<'a>(data: *mut u32, length: usize) -> Result<&'a mut [u32]> {
-    ensure!(data.is_aligned(), "the place for numbers is not aligned");
-    // SAFETY: the caller's contract.
-    Ok(bytemuck::cast_slice_mut(unsafe { bytes_mut(data.cast(), length.saturating_mul(4)) }?))
-}
-
-/// The caller's numbers.
-///
-/// # Safety
-/// `data` points to `length` readable, aligned u32, or `length` is 0.
-unsafe fn numbers<'a>(data: *const u32, length: usize) -> Result<&'a [u32]> {
-    ensure!(data.is_aligned(), "the numbers are not aligned");
-    // SAFETY: the caller's contract.
-    Ok(bytemuck::cast_slice(unsafe { bytes(data.cast(), length.saturating_mul(4)) }?))
 }
 
 /// Encodes `count` texts that lie one after another in `data`, text i with `lengths[i]` bytes. `counts[i]` becomes
@@ -128,12 +108,7 @@ pub unsafe extern "C" fn xft_tokenizer_decode(
 
 /// The id of a token, as the vocabulary spells it; [`NONE`] if there is none.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn xft_tokenizer_token_to_id(
-    handle: u64,
-    token: *const u8,
-    length: usize,
-    out: *mut u32,
-) -> i32 {
+pub unsafe extern "C" fn xft_tokenizer_token_to_id(handle: u64, token: *const u8, length: usize, out: *mut u32) -> i32 {
     guard(|| {
         // SAFETY: the caller's contract.
         let token = unsafe { text(token, length) }?;

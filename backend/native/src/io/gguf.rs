@@ -114,10 +114,7 @@ fn short(value: f32) -> Value {
 pub fn open(source: Source) -> Result<Checkpoint> {
     let mut cursor = Cursor { source: &source, at: 4, values: 0 };
     let version = cursor.u32()?;
-    ensure!(
-        version <= u32::from(u16::MAX),
-        "{source}: this GGUF file is big-endian, which is not supported."
-    );
+    ensure!(version <= u32::from(u16::MAX), "{source}: this GGUF file is big-endian, which is not supported.");
     ensure!((2..=3).contains(&version), "{source}: GGUF version {version} is not supported (2 and 3 are).");
     let tensor_count = cursor.count("tensors", 24)?;
     let pairs = cursor.count("metadata entries", 13)?;

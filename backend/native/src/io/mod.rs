@@ -124,7 +124,8 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens a file or a folder, whatever its format is.
     pub fn open(path: &Path) -> Result<Self> {
-        let found = std::fs::metadata(path).map_err(|error| Error(format!("{}: {}", path.display(), reason(&error))))?;
+        let found =
+            std::fs::metadata(path).map_err(|error| Error(format!("{}: {}", path.display(), reason(&error))))?;
         if found.is_dir() {
             return safetensors::open_folder(path);
         }

@@ -195,7 +195,9 @@ fn files(folder: &Path) -> Result<Vec<String>> {
         return Ok(vec![model]);
     }
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|error| Error(format!("{}: {}", folder.display(), reason(&error))))? {
+    for entry in
+        std::fs::read_dir(folder).map_err(|error| Error(format!("{}: {}", folder.display(), reason(&error))))?
+    {
         let name = entry?.file_name();
         if let Some(name) = name.to_str().filter(|name| name.ends_with(".safetensors")) {
             names.push(name.to_owned());

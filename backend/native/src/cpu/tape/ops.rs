@@ -1,11 +1,10 @@
 //! What each instruction does to a block, as loops that LLVM turns into vector code: once for every processor, once
 //! for AVX2 and once for AVX-512, chosen at the start.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::walk::Run;
 use super::{Block, Code, LANES, Op, Tape, TapeAccess, TapeGather};
-use crate::cpu::{convert, math};
+use crate::cpu::{Status, convert, math};
 use crate::plan::StorageType;
 
 /// What a run of instructions works on.
@@ -19,9 +18,7 @@ pub struct Frame<'a> {
     /// First lane of the block.
     pub position: usize,
     pub count: usize,
-    pub status: &'a AtomicU32,
-    /// What to write there: the step's number + 1.
-    pub mark: u32,
+    pub status: Status<'a>,
 }
 
 /// Runs instructions over one block.
@@ -99,11 +96,6 @@ impl Frame<'_> {
     #[inline(always)]
     fn rounded(&self) -> usize {
         (self.count.div_ceil(16) * 16).min(LANES)
-    }
-
-    #[cold]
-    fn report(&self) {
-        let _ = self.status.compare_exchange(0, self.mark, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
@@ -231,7 +223,7 @@ unsafe fn gathered(frame: &Frame<'_>, gather: TapeGather, lane: usize) -> Option
         return Some(i64::from(index) * gather.stride);
     }
     if index != -1 {
-        frame.report();
+        frame.status.report();
     }
     None
 }

@@ -4,12 +4,12 @@
 
 use std::cell::Cell;
 use std::ops::Range;
-use std::sync::atomic::AtomicU32;
 
 use rayon::prelude::*;
 
 use super::ops::{Frame, Runner};
 use super::{Accumulator, Block, Code, LANES, Tape, TapeStage, ops};
+use crate::cpu::Status;
 use crate::plan::Level;
 
 /// Below so many lanes times instructions a kernel runs on the calling thread (some 15 µs of work).
@@ -24,9 +24,7 @@ pub struct Launch<'a> {
     pub tape: &'a Tape,
     /// Start of each slot's memory.
     pub slots: &'a [*mut u8],
-    pub status: &'a AtomicU32,
-    /// What goes to the status word when an index is out of range.
-    pub mark: u32,
+    pub status: Status<'a>,
     pub runner: Runner,
 }
 
@@ -84,7 +82,7 @@ impl<'a> Worker<'a> {
     }
 
     fn execute(&mut self, stage: &TapeStage, position: usize, count: usize) {
-        let Launch { tape, slots, status, mark, runner } = *self.launch;
+        let Launch { tape, slots, status, runner } = *self.launch;
         let frame = Frame {
             tape,
             blocks: self.blocks.as_mut_ptr(),
@@ -93,7 +91,6 @@ impl<'a> Worker<'a> {
             position,
             count,
             status,
-            mark,
         };
         // SAFETY: `run`'s contract; the blocks are this worker's own.
         unsafe { runner(&tape.ops[stage.ops.clone()], &frame) };

@@ -1,0 +1,116 @@
+/** @file `xft doctor`: what this machine offers, and whether it computes right. */
+import { compile, put, values } from "../../../backend/compile.ts";
+import { listAdapters, openNative } from "../../../backend/device.ts";
+import { libraryPath } from "../../../backend/library.ts";
+import { open } from "../../../backend/open.ts";
+import { contract, read, softmax, type Tensor, tensor } from "../../../dsl/mod.ts";
+import { UserError } from "../../../dsl/errors.ts";
+import type { commands } from "../commands.ts";
+import type { Context, JsonResult } from "../context.ts";
+import { columns, size } from "../format.ts";
+import type { Arguments } from "../schema.ts";
+
+/** Largest difference from the f64 interpreter that counts as right, for values up to 1. */
+const TOLERANCE = 1e-5;
+
+type Matrix = Tensor<"row" | "inner">;
+
+interface Report {
+  readonly device: string;
+  readonly name: string;
+  readonly software: boolean;
+  readonly memory_bytes: number;
+  readonly right: boolean;
+  readonly largest_difference: number;
+  readonly gflops: number;
+  readonly start_seconds: number;
+}
+
+/** Runs the command. */
+export async function run(args: Arguments<typeof commands.doctor>, context: Context): Promise<JsonResult> {
+  const library = libraryPath();
+  const adapters = listAdapters();
+  const cores = navigator.hardwareConcurrency;
+  context.print(columns([
+    ["platform", `${Deno.build.target}, ${cores} cores, Deno ${Deno.version.deno}`],
+    ["library", library],
+    ["adapters", adapters.map(({ name, software }) => software ? `${name} (software)` : name).join(", ") || "none"],
+  ]));
+  const names = args.device === "auto" ? ["cpu", ...adapters.map(({ name }) => `wgpu:${name}`)] : [args.device];
+  const devices: (Report | { readonly device: string; readonly error: string })[] = [];
+  for (const device of names) {
+    context.signal.throwIfAborted();
+    try {
+      const report = await examine(device, args.seed);
+      devices.push(report);
+      context.print(columns([[
+        `${device}:`,
+        report.right ? "right" : `WRONG by ${report.largest_difference.toExponential(1)}`,
+        `${report.gflops.toFixed(1)} GFLOP/s`,
+        size(report.memory_bytes),
+        report.name,
+      ]]));
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      devices.push({ device, error: error.message });
+      context.print(`${device}: ${error.message}`);
+    }
+  }
+  if (adapters.length === 0 && args.device === "auto") {
+    context.print("No adapter: on Linux the Vulkan loader (libvulkan1) and a driver (mesa-vulkan-drivers) make one.");
+  }
+  const bad = devices.filter((one) => "error" in one || !one.right).map(({ device }) => device);
+  if (bad.length > 0) throw new UserError(`${bad.join(", ")}: the self-test failed.`);
+  return { platform: Deno.build.target, cores, deno: Deno.version.deno, library, adapters, devices };
+}
+
+/** Compares a small program with the interpreter, then times a larger product. */
+async function examine(name: string, seed: number): Promise<Report> {
+  const started = performance.now();
+  const capabilities = capabilitiesOf(name);
+  using device = open(name);
+  const start = (performance.now() - started) / 1000;
+  const product = compile(
+    (x: Matrix, y: Tensor<"inner" | "column">) => softmax(contract(x, y, "inner"), "column"),
+    device,
+  );
+  const x = tensor({ row: 33, inner: 70 }, noise(33 * 70, seed));
+  const y = tensor({ inner: 70, column: 65 }, noise(70 * 65, seed + 1));
+  const found = values(await product(x, y), device, "row", "column");
+  const expected = read(softmax(contract(x, y, "inner"), "column"), "row", "column");
+  const difference = expected.reduce((worst, value, index) => Math.max(worst, Math.abs(value - found[index])), 0);
+
+  const edge = capabilities.software ? 256 : 1024;
+  const plain = compile((a: Matrix, b: Tensor<"inner" | "column">) => contract(a, b, "inner"), device);
+  const a = put(tensor({ row: edge, inner: edge }, noise(edge * edge, seed + 2)), device);
+  const b = put(tensor({ inner: edge, column: edge }, noise(edge * edge, seed + 3)), device);
+  let best = Infinity;
+  for (let round = 0; round < 4; round++) {
+    const from = performance.now();
+    values(await plain(a, b), device);
+    best = Math.min(best, (performance.now() - from) / 1000);
+  }
+  return {
+    device: name,
+    name: capabilities.name,
+    software: capabilities.software,
+    memory_bytes: capabilities.memoryBytes,
+    right: difference <= TOLERANCE,
+    largest_difference: difference,
+    gflops: 2 * edge ** 3 / best / 1e9,
+    start_seconds: start,
+  };
+}
+
+function capabilitiesOf(name: string): ReturnType<typeof openNative>["capabilities"] {
+  using native = openNative(name as "cpu");
+  return native.capabilities;
+}
+
+/** Numbers between −1 and 1 that depend on the seed alone (a multiplicative hash; quality does not matter here). */
+function noise(count: number, seed: number): Float32Array {
+  return Float32Array.from({ length: count }, (_, index) => {
+    const mixed = Math.imul((index + 1) ^ Math.imul(seed + 1, 0x9e3779b1), 0x85ebca6b);
+    return ((mixed ^ (mixed >>> 13)) >>> 0) / 2 ** 31 - 1;
+  });
+}

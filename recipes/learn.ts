@@ -1,0 +1,192 @@
+/**
+ * @file Learning how to merge: all weights are frozen, only the coefficients move. The merged weights are computed on
+ * the device in the same step, so a step costs what a dense model's step costs.
+ */
+import { mul, type Scalar, sigmoid, tensor, type Tensor, valueAndGrad } from "../dsl/mod.ts";
+import { UserError } from "../dsl/errors.ts";
+import { compile, free, number, values } from "../backend/compile.ts";
+import type { Device } from "../backend/runtime.ts";
+import type { Coefficients as CoefficientsFile } from "./convert/coefficients.ts";
+import { merger } from "./merge/device.ts";
+import { distanceFromUniform, uniformWeights, weightsOf } from "./merge/weights.ts";
+import { type Batch, type HostBatch, toBatch } from "./model/batch.ts";
+import { evaluator } from "./model/loss.ts";
+import type { Model } from "./model/llama.ts";
+import type { Moe } from "./model/moe.ts";
+import type { Mixture } from "./model/parameters.ts";
+import type { Objective } from "./objectives/objective.ts";
+import { adamw, type AdamWState, budget, rateAt, type Schedule } from "./optim/mod.ts";
+import type { Batches, TrainLine } from "./train.ts";
+
+/** How coefficients are learned. */
+export interface LearnOptions {
+  readonly objective: Objective;
+  /** Its name, for the coefficients' file. */
+  readonly name: string;
+  /** The shared expert's share; where λ is learned too, the start. */
+  readonly lambda: number;
+  /** Steps and learning rate; for objectives that only measure, the number of batches. */
+  readonly schedule: Schedule;
+  readonly batches: Batches;
+  /** A fixed set on which points are compared; the best one seen is kept, the start included. */
+  readonly validation: readonly HostBatch[];
+  /** Steps between two looks at the validation set (default: an eighth of all). */
+  readonly validateEvery?: number;
+  readonly signal?: AbortSignal;
+  /** Called after every step and every measurement. */
+  readonly onLine?: (line: TrainLine) => void;
+  /** Called with a sentence for people. */
+  readonly onNote?: (note: string) => void;
+}
+
+/** What was learned. */
+export interface Learned {
+  /** The content of coefficients.json. */
+  readonly coefficients: CoefficientsFile;
+  /** Sum of all learning rates: about how far a coefficient could have moved. */
+  readonly budget: number;
+  /** Per layer: the largest difference between a weight and the uniform one. */
+  readonly distance: readonly number[];
+  /** Loss on the validation set with all routed experts alike. */
+  readonly uniform: number;
+  /** And with the coefficients that were kept. */
+  readonly learned: number;
+  /** The step whose coefficients were kept (0: the start). */
+  readonly step: number;
+  readonly seconds: number;
+}
+
+/** What moves: α, and where it is learned the logit of λ. */
+type Parameters = { alpha: Tensor<"expert">[]; logit?: Scalar[] };
+
+/** A point on the host. */
+type Point = { readonly alpha: number[][]; readonly lambda: number[] };
+
+/** Descent on α (and λ) with Adam, one compiled call a step. */
+async function descend(
+  { config, model }: Mixture,
+  device: Device,
+  { objective, lambda, schedule, batches, signal, onLine }: LearnOptions & { objective: Objective & { kind: "loss" } },
+  look: (step: number, point: Point) => Promise<void>,
+): Promise<void> {
+  const fixed = Array.from({ length: config.layers }, () => tensor({}, [lambda])), optimizer = adamw();
+  const step = compile((parameters: Parameters, state: AdamWState, model: Model<Moe>, batch: Batch, shares: Scalar[], rate: Scalar) => {
+    const loss = ({ alpha, logit }: Parameters): Scalar =>
+      objective.loss({ alpha, lambda: logit ? logit.map(sigmoid) : shares }, model, batch, config);
+    const { value, grad } = valueAndGrad(loss)(parameters);
+    return { value, ...optimizer.step(parameters, grad, state, rate) };
+  }, device, { donate: [0, 1] });
+  const start = (): Parameters => ({
+    alpha: fixed.map(() => tensor({ expert: config.experts - 1 }, new Float64Array(config.experts - 1))),
+    ...(objective.learnsLambda && { logit: fixed.map(() => tensor({}, [Math.log(lambda / (1 - lambda))])) }),
+  });
+  let parameters: Parameters = start();
+  let state = await compile((p: Parameters) => optimizer.init(p), device)(parameters);
+  for (let done = 0; done < schedule.steps; done++) {
+    signal?.throwIfAborted();
+    const began = performance.now(), rate = rateAt(schedule, done), host = batches.at(done);
+    const out = await step(parameters, state, model, toBatch(host), fixed, tensor({}, [rate]));
+    ({ parameters, state } = out);
+    const loss = number(out.value, device), seconds = (performance.now() - began) / 1000;
+    free(out.value, device);
+    if (!Number.isFinite(loss)) {
+      throw new UserError(`step ${done + 1}: the objective is ${loss}; try a smaller learning rate (it was ${rate}).`);
+    }
+    onLine?.({ step: done + 1, steps: schedule.steps, loss, rate, seconds, tokensPerSecond: host.rows * host.length / seconds });
+    await look(done + 1, {
+      alpha: parameters.alpha.map((each) => [...values(each, device)]),
+      lambda: parameters.logit?.map((each) => 1 / (1 + Math.exp(-number(each, device)))) ?? fixed.map(() => lambda),
+    });
+  }
+  free([parameters, state], device);
+}
+
+/** Averages over batches; α is the weights' logarithm. */
+async function measure(
+  { config, model }: Mixture,
+  device: Device,
+  { objective, schedule, batches, signal, onLine }: LearnOptions & { objective: Objective & { kind: "measure" } },
+): Promise<Point> {
+  const run = compile((model: Model<Moe>, batch: Batch) => {
+    const { weights, lambda } = objective.measure(model, batch, config);
+    // A result must not be a part of another one: both are fresh tensors.
+    return { weights: weights.map((each) => mul(each, 1)), lambda: lambda.map((each) => mul(each, 1)) };
+  }, device);
+  const weights = Array.from({ length: config.layers }, () => new Array<number>(config.experts - 1).fill(0));
+  const lambda = new Array<number>(config.layers).fill(0), { steps } = schedule;
+  for (let done = 0; done < steps; done++) {
+    signal?.throwIfAborted();
+    const out = await run(model, toBatch(batches.at(done)));
+    out.weights.forEach((each, layer) => values(each, device).forEach((w, i) => weights[layer][i] += w / steps));
+    out.lambda.forEach((each, layer) => lambda[layer] += number(each, device) / steps);
+    free(out, device);
+    onLine?.({ step: done + 1, steps });
+  }
+  // An expert that nobody asked for still has a finite α.
+  return { alpha: weights.map((layer) => layer.map((w) => Math.log(Math.max(w, 1e-6)))), lambda };
+}
+
+/**
+ * Finds coefficients for merging a mixture. The mixture's weights are not changed.
+ *
+ * @throws {UserError} if the objective is no longer a finite number
+ * @throws {DOMException} of name AbortError, if the signal says so
+ */
+export async function learn(mixture: Mixture, device: Device, options: LearnOptions): Promise<Learned> {
+  const { objective, schedule, validation, signal, onLine, onNote } = options, { config } = mixture;
+  const began = performance.now(), { steps } = schedule, every = options.validateEvery ?? Math.max(1, Math.ceil(steps / 8));
+  const merge = merger(mixture, device), file = (point: Point): CoefficientsFile => ({
+    version: 1,
+    objective: options.name,
+    lambda: new Set(point.lambda).size === 1 ? point.lambda[0] : point.lambda,
+    alpha: point.alpha,
+  });
+  let measureLoss: ReturnType<typeof evaluator> | undefined;
+  const lossOf = async (weights: ReturnType<typeof uniformWeights>): Promise<number> => {
+    using dense = await merge(weights);
+    measureLoss ??= evaluator(dense.config, device);
+    return (await measureLoss(dense.model, validation, signal)).nll;
+  };
+  const moves = objective.kind === "loss", total = moves ? budget(schedule) : 0;
+  if (moves) {
+    onNote?.(
+      `${steps} steps with a sum of learning rates of ${total.toPrecision(3)}: with Adam no coefficient moves much ` +
+        `further than that from its start${total < 0.1 ? ", so the merge will stay close to the uniform one" : ""}.`,
+    );
+  }
+  const uniform = await lossOf(uniformWeights(config, options.lambda));
+  onLine?.({ step: 0, steps, validation: uniform });
+  const start: Point = {
+    alpha: Array.from({ length: config.layers }, () => new Array<number>(config.experts - 1).fill(0)),
+    lambda: Array.from({ length: config.layers }, () => options.lambda),
+  };
+  let best = { step: 0, loss: uniform, point: start };
+  const look = async (step: number, point: Point): Promise<void> => {
+    if (step % every !== 0 && step !== steps) return;
+    const loss = await lossOf(weightsOf(config, file(point)));
+    onLine?.({ step, steps, validation: loss });
+    if (loss < best.loss) best = { step, loss, point };
+  };
+  if (objective.kind === "loss") await descend(mixture, device, { ...options, objective }, look);
+  if (objective.kind === "measure") {
+    // Nothing was searched, so nothing is chosen: what was measured is the result.
+    const point = await measure(mixture, device, { ...options, objective });
+    const loss = await lossOf(weightsOf(config, file(point)));
+    onLine?.({ step: steps, steps, validation: loss });
+    best = { step: steps, loss, point };
+  }
+  const distance = distanceFromUniform(best.point.alpha);
+  onNote?.(
+    `Kept the coefficients of step ${best.step}: loss ${best.loss.toFixed(4)} (uniform ${uniform.toFixed(4)}); ` +
+      `softmax(α) is up to ${Math.max(...distance).toFixed(3)} from uniform.`,
+  );
+  return {
+    coefficients: file(best.point),
+    budget: total,
+    distance,
+    uniform,
+    learned: best.loss,
+    step: best.step,
+    seconds: (performance.now() - began) / 1000,
+  };
+}

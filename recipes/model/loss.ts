@@ -1,0 +1,90 @@
+/** @file What training minimises and reports, for dense models and mixtures alike. */
+import { add, crossEntropySum, div, exp, logSoftmax, maximum, mul, neg, type Scalar, stack, sum, type Tensor, where } from "../../dsl/mod.ts";
+import { compile, number } from "../../backend/compile.ts";
+import type { Device } from "../../backend/runtime.ts";
+import type { ModelConfig } from "../convert/config.ts";
+import { chosen } from "./balance.ts";
+import { type Batch, type HostBatch, toBatch } from "./batch.ts";
+import type { AnyModel } from "./layout.ts";
+import { llama, type Model, swiglu } from "./llama.ts";
+import { type Moe, moe, mixtureLoss, type Noise, type Routed } from "./moe.ts";
+
+/** How a mixture's routers behave on a batch, layer by layer. */
+export type Health = {
+  /** Tokens sent to each routed expert. */
+  load: Tensor<"layer" | "expert">;
+  /** Mean entropy of softmax(z), in nats. */
+  entropy: Tensor<"layer">;
+  /** Mean gate of the shared expert. */
+  shared: Tensor<"layer">;
+};
+
+/** A batch's loss and what it is made of. */
+export type Losses = {
+  /** What is differentiated: mean cross-entropy, for mixtures with the balance loss. */
+  loss: Scalar;
+  /** Mean negative log-likelihood of a scored token, in nats. */
+  nll: Scalar;
+  /** Scored tokens. */
+  count: Scalar;
+  balance?: Scalar;
+  health?: Health;
+};
+
+const mean = ({ total, count }: { total: Scalar; count: Scalar }): Scalar => div(total, maximum(count, 1));
+
+function healthOf(routings: readonly Routed[], real: Tensor<"batch" | "seq", "bool">): Health {
+  const tokens = maximum(sum(where(real, add(mul(routings[0].rest, 0), 1), 0)), 1);
+  const average = (x: Tensor<"batch" | "seq">): Scalar => div(sum(where(real, x, 0)), tokens);
+  return {
+    load: stack("layer", routings.map((each) => sum(where(real, chosen(each), 0), "batch", "seq"))),
+    entropy: stack("layer", routings.map(({ noisy }) => {
+      const log = logSoftmax(noisy, "expert");
+      return average(neg(sum(mul(exp(log), log), "expert")));
+    })),
+    shared: stack("layer", routings.map(({ rest }) => average(rest))),
+  };
+}
+
+/** The loss of a model of this kind, a pure function to be differentiated and compiled. */
+export function lossFor(config: ModelConfig): (model: AnyModel, batch: Batch, noise: Noise | null) => Losses {
+  if (config.kind === "llama") {
+    return (model, { tokens, labels }) => {
+      const parts = crossEntropySum(llama(config, model as Model, tokens, swiglu).logits, labels);
+      return { loss: mean(parts), nll: mean(parts), count: parts.count };
+    };
+  }
+  return (model, batch, noise) => {
+    const { routings, real, balance, ...parts } = mixtureLoss(config, model as Model<Moe>, batch, { noise: noise ?? undefined });
+    const nll = mean(parts);
+    return { loss: add(nll, balance), nll, count: parts.count, balance, health: healthOf(routings, real) };
+  };
+}
+
+/** Mean negative log-likelihood in nats of every scored token, and their number. */
+export interface Measurement {
+  readonly nll: number;
+  readonly tokens: number;
+}
+
+/** Measures models of one configuration; compiled once for each shape of batch. */
+export type Evaluator = (model: AnyModel, batches: readonly HostBatch[], signal?: AbortSignal) => Promise<Measurement>;
+
+/** An evaluator: no balance loss, no noise. */
+export function evaluator(config: ModelConfig, device: Device): Evaluator {
+  const logits = (model: AnyModel, { tokens }: Batch) =>
+    config.kind === "llama"
+      ? llama(config, model as Model, tokens, swiglu).logits
+      : llama(config, model as Model<Moe>, tokens, moe(config)).logits;
+  const run = compile((model: AnyModel, batch: Batch) => crossEntropySum(logits(model, batch), batch.labels), device);
+  return async (model, batches, signal) => {
+    let total = 0, tokens = 0;
+    for (const batch of batches) {
+      signal?.throwIfAborted();
+      const out = await run(model, toBatch(batch));
+      total += number(out.total, device);
+      tokens += number(out.count, device);
+    }
+    return { nll: total / Math.max(1, tokens), tokens };
+  };
+}

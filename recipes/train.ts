@@ -1,0 +1,201 @@
+/**
+ * @file Training: SFT of dense models and tuning of mixtures. One step is one compiled call: forward, backward,
+ * optimiser and metrics; parameters and optimiser state stay on the device and are updated in place.
+ */
+import { add, div, mapTree, maximum, mul, type Scalar, tensor, valueAndGradWith, zerosLike } from "../dsl/mod.ts";
+import { UserError } from "../dsl/errors.ts";
+import { compile, free, number, values } from "../backend/compile.ts";
+import type { Device } from "../backend/runtime.ts";
+import type { ModelConfig } from "./convert/config.ts";
+import { type Batch, generatorOf, type HostBatch, normal, toBatch } from "./model/batch.ts";
+import { type AnyModel, layout } from "./model/layout.ts";
+import { evaluator, lossFor, type Losses } from "./model/loss.ts";
+import type { Noise } from "./model/moe.ts";
+import type { Loaded } from "./model/parameters.ts";
+import { clip, globalNorm, optimizer, type OptimizerName, type OptimizerState, rateAt, type Schedule } from "./optim/mod.ts";
+
+/** Batches by step: the same in every run, so that a run can be repeated. */
+export interface Batches {
+  at(step: number): HostBatch;
+}
+
+/** How a model is trained. */
+export interface TrainOptions {
+  /** Steps and learning rate. */
+  readonly schedule: Schedule;
+  /** What is learned from; with `accumulate` n, step i takes batches i·n … i·n + n − 1. */
+  readonly batches: Batches;
+  readonly optimizer: OptimizerName;
+  /** Batches whose gradients are added up for one step (default 1). */
+  readonly accumulate?: number;
+  /** Largest global norm of the gradient (default: no limit). */
+  readonly clip?: number;
+  /** Share of the weights taken off in each step, times the rate (default 0). */
+  readonly weightDecay?: number;
+  /** A fixed set on which the loss is measured before, after, and every `validateEvery` steps. */
+  readonly validation?: readonly HostBatch[];
+  /** Default: only before and after. */
+  readonly validateEvery?: number;
+  /** Start of the routers' noise (mixtures that have it). */
+  readonly seed?: number;
+  /** Ends the training between two steps. */
+  readonly signal?: AbortSignal;
+  /** Called after every step and every measurement. */
+  readonly onLine?: (line: TrainLine) => void;
+}
+
+/** What a step, or a measurement on the validation set, had to say: a line of metrics.jsonl. */
+export interface TrainLine {
+  /** Steps made so far. */
+  readonly step: number;
+  readonly steps: number;
+  /** Mean nats of a scored token of the batch. */
+  readonly loss?: number;
+  readonly rate?: number;
+  /** Scored tokens of the batch. */
+  readonly tokens?: number;
+  readonly seconds?: number;
+  /** All tokens of the batch, padding included, per second. */
+  readonly tokensPerSecond?: number;
+  /** Global norm of the gradient, where it is clipped. */
+  readonly norm?: number;
+  /** The balance loss of a mixture. */
+  readonly balance?: number;
+  /** Per layer: each routed expert's share of the choices (they sum to 1). */
+  readonly load?: readonly (readonly number[])[];
+  /** Per layer: mean entropy of the router in nats. */
+  readonly routerEntropy?: readonly number[];
+  /** Per layer: mean gate of the shared expert. */
+  readonly sharedGate?: readonly number[];
+  /** Mean nats of a scored token of the validation set. */
+  readonly validation?: number;
+}
+
+/** What came of a training. */
+export interface Trained<L extends Loaded> {
+  readonly loaded: L;
+  /** Loss on the validation set before the first step. */
+  readonly before?: number;
+  /** And after the last one. */
+  readonly after?: number;
+  /** Scored tokens seen. */
+  readonly tokens: number;
+  readonly seconds: number;
+}
+
+/** Standard normal numbers for every layer, token and routed expert; null where the routers have no noise. */
+function noiseFor(config: ModelConfig, { rows, length }: HostBatch, seed: number): Noise | null {
+  if (config.kind !== "moe" || !config.noise) return null;
+  const sizes = { layer: config.layers, batch: rows, seq: length, expert: config.experts - 1 }, random = generatorOf(seed);
+  return tensor(sizes, new Float32Array(config.layers * rows * length * sizes.expert).map(() => normal(random)));
+}
+
+type Step = { model: AnyModel; state: OptimizerState; metrics: Omit<Losses, "loss">; norm?: Scalar };
+type Stepper = (model: AnyModel, state: OptimizerState, hosts: readonly HostBatch[], seed: number, rate: number) => Promise<Step>;
+
+/** One batch, one call. */
+function singleStep(config: ModelConfig, device: Device, options: TrainOptions): Stepper {
+  const chosen = optimizer(options.optimizer, layout(config), options.weightDecay), loss = lossFor(config);
+  const run = compile((model: AnyModel, state: OptimizerState, batch: Batch, noise: Noise | null, rate: Scalar) => {
+    const { value: { loss: _, ...metrics }, grad } = valueAndGradWith(loss)(model, batch, noise);
+    const limited = options.clip === undefined ? { gradient: grad } : clip(grad, options.clip);
+    const { parameters, state: next } = chosen.step(model, limited.gradient, state, rate);
+    return { model: parameters, state: next, metrics, ...("norm" in limited && { norm: limited.norm }) };
+  }, device, { donate: [0, 1] });
+  return (model, state, [host], seed, rate) => run(model, state, toBatch(host), noiseFor(config, host, seed), tensor({}, [rate]));
+}
+
+/** Gradients of several batches are added up, each weighing as many tokens as it scores; then one update. */
+function accumulatedStep(config: ModelConfig, device: Device, options: TrainOptions): Stepper {
+  const chosen = optimizer(options.optimizer, layout(config), options.weightDecay), loss = lossFor(config);
+  const start = compile((model: AnyModel) => ({ sum: mapTree((w) => zerosLike(w), model), tokens: tensor({}, [0]), nll: tensor({}, [0]) }), device);
+  type Sum = { sum: AnyModel; tokens: Scalar; nll: Scalar };
+  const collect = compile((so: Sum, model: AnyModel, batch: Batch, noise: Noise | null) => {
+    const { value: { loss: _, ...metrics }, grad } = valueAndGradWith(loss)(model, batch, noise);
+    const sum = mapTree((total, each) => add(total, mul(each, metrics.count as never)), so.sum, grad);
+    return { so: { sum, tokens: add(so.tokens, metrics.count), nll: add(so.nll, mul(metrics.nll, metrics.count)) }, metrics };
+  }, device, { donate: [0] });
+  const update = compile((model: AnyModel, state: OptimizerState, { sum, tokens, nll }: Sum, rate: Scalar) => {
+    const count = maximum(tokens, 1), grad = mapTree((g) => div(g, count as never), sum);
+    const limited = options.clip === undefined ? { gradient: grad } : clip(grad, options.clip);
+    const { parameters, state: next } = chosen.step(model, limited.gradient, state, rate);
+    return { model: parameters, state: next, nll: div(nll, count), count: add(tokens, 0), ...("norm" in limited && { norm: limited.norm }) };
+  }, device, { donate: [0, 1, 2] });
+  return async (model, state, hosts, seed, rate) => {
+    let so: Sum = await start(model), metrics: Omit<Losses, "loss"> | undefined;
+    for (const [i, host] of hosts.entries()) {
+      options.signal?.throwIfAborted();
+      ({ so, metrics } = await collect(so, model, toBatch(host), noiseFor(config, host, seed + i), ));
+    }
+    const { nll, count, ...out } = await update(model, state, so, tensor({}, [rate]));
+    return { ...out, metrics: { ...metrics, nll, count } };
+  };
+}
+
+const perLayer = (data: ArrayLike<number>, layers: number): number[][] => {
+  const width = data.length / layers;
+  return Array.from({ length: layers }, (_, i) => Array.from({ length: width }, (_, j) => data[i * width + j]));
+};
+
+/** A step's metrics as numbers. */
+function lineOf({ metrics: { nll, count, balance, health }, norm }: Step, layers: number, device: Device): Omit<TrainLine, "step" | "steps"> {
+  return {
+    loss: number(nll, device),
+    tokens: number(count, device),
+    ...(norm && { norm: number(norm, device) }),
+    ...(balance && { balance: number(balance, device) }),
+    ...(health && {
+      load: perLayer(values(health.load, device, "layer", "expert"), layers).map((row) => {
+        const total = row.reduce((a, b) => a + b, 0);
+        return row.map((each) => each / Math.max(1, total));
+      }),
+      routerEntropy: [...values(health.entropy, device)],
+      sharedGate: [...values(health.shared, device)],
+    }),
+  };
+}
+
+/**
+ * Trains a model: all its weights, on every scored token. The model given is used up (its memory becomes the result's).
+ *
+ * @throws {UserError} if the loss is no longer a finite number
+ * @throws {DOMException} of name AbortError, if the signal says so
+ */
+export async function train<L extends Loaded>(given: L, device: Device, options: TrainOptions): Promise<Trained<L>> {
+  const { schedule, accumulate = 1, validation, validateEvery = 0, signal, onLine, seed = 0 } = options;
+  const { config } = given, { steps } = schedule, began = performance.now();
+  const measure = evaluator(config, device), step = accumulate > 1 ? accumulatedStep(config, device, options) : singleStep(config, device, options);
+  const validate = async (model: AnyModel, done: number): Promise<number | undefined> => {
+    if (!validation || validation.length === 0) return undefined;
+    const { nll } = await measure(model, validation, signal);
+    onLine?.({ step: done, steps, validation: nll });
+    return nll;
+  };
+  let model: AnyModel = given.model, tokens = 0;
+  const before = await validate(model, 0);
+  let after = before;
+  let state: OptimizerState = await compile((parameters: AnyModel) =>
+    optimizer(options.optimizer, layout(config)).init(parameters), device)(model);
+  for (let done = 0; done < steps; done++) {
+    signal?.throwIfAborted();
+    const start = performance.now(), rate = rateAt(schedule, done);
+    const hosts = Array.from({ length: accumulate }, (_, i) => options.batches.at(done * accumulate + i));
+    const out = await step(model, state, hosts, seed + done * accumulate, rate);
+    ({ model, state } = out);
+    const line = lineOf(out, config.layers, device), seconds = (performance.now() - start) / 1000;
+    free([out.metrics, out.norm], device);
+    if (!Number.isFinite(line.loss)) {
+      throw new UserError(
+        `step ${done + 1} of ${steps}: the loss is ${line.loss}, training has diverged; try a smaller learning rate ` +
+          `(it was ${rate.toPrecision(3)}) or gradient clipping.`,
+      );
+    }
+    tokens += line.tokens ?? 0;
+    const all = hosts.reduce((sum, { rows, length }) => sum + rows * length, 0);
+    onLine?.({ step: done + 1, steps, rate, seconds, tokensPerSecond: all / seconds, ...line });
+    const last = done + 1 === steps;
+    if (last || (validateEvery > 0 && (done + 1) % validateEvery === 0)) after = await validate(model, done + 1);
+  }
+  free(state, device);
+  return { loaded: { ...given, model }, before, after, tokens, seconds: (performance.now() - began) / 1000 };
+}

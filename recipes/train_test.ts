@@ -1,0 +1,75 @@
+/** @file Training, in small: losses fall, accumulated steps equal whole ones, and what goes wrong is said. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { free, values } from "../backend/compile.ts";
+import { UserError } from "../dsl/errors.ts";
+import { tensorOf } from "../dsl/tensor.ts";
+import { entriesOf } from "../dsl/tree.ts";
+import { allDevices, withDevice } from "../tests/devices.ts";
+import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../tests/tiny.ts";
+import { batchesOf, makeBatch } from "./model/batch.ts";
+import { train, type TrainLine, type TrainOptions } from "./train.ts";
+
+const samples = tinySamples(24), validation = batchesOf(tinySamples(6, 9), { batch: 3, seq: 8 });
+const batches = { at: (step: number) => makeBatch(samples.slice(step * 4 % 24, step * 4 % 24 + 4), 8) };
+const options = (steps: number, rate: number, more: Partial<TrainOptions> = {}): TrainOptions => ({
+  schedule: { kind: "linear", rate, steps, warmup: 1 },
+  batches,
+  validation,
+  optimizer: "adamw",
+  ...more,
+});
+
+for (const name of allDevices()) {
+  for (const optimizer of ["adamw", "adafactor"] as const) {
+    Deno.test(`train, ${name}: a dense model learns with ${optimizer}`, () =>
+      withDevice(name, async (device) => {
+        const lines: TrainLine[] = [];
+        const more = { optimizer, onLine: (line: TrainLine) => void lines.push(line) };
+        const { before, after, tokens, loaded } = await train(tinyModel(tinyDense(), device, 1, 5), device, options(12, 0.03, more));
+        assert(after! < before! - 0.3, `${before} → ${after}`);
+        assertEquals(lines.filter(({ loss }) => loss !== undefined).length, 12);
+        assert(tokens > 0);
+        free(loaded.model, device);
+      }));
+  }
+
+  Deno.test(`train, ${name}: a mixture learns, with noise in its routers, and reports their health`, () =>
+    withDevice(name, async (device) => {
+      const lines: TrainLine[] = [];
+      const config = tinyMixture({ router_noise: true });
+      const more = { onLine: (line: TrainLine) => void lines.push(line), clip: 1 };
+      const { before, after, loaded } = await train(tinyModel(config, device, 1, 5), device, options(10, 0.03, more));
+      assert(after! < before! - 0.2, `${before} → ${after}`);
+      const { load, routerEntropy, sharedGate, norm } = lines[1];
+      for (const shares of load!) assert(Math.abs(shares.reduce((a, b) => a + b) - 1) < 1e-6);
+      for (const entropy of routerEntropy!) assert(entropy > 0 && entropy <= Math.log(3) + 1e-6);
+      for (const gate of sharedGate!) assert(gate > 0 && gate < 1);
+      assert(norm! > 0);
+      free(loaded.model, device);
+    }));
+
+  Deno.test(`train, ${name}: two accumulated batches make the step of both together`, () =>
+    withDevice(name, async (device) => {
+      const halves = { at: (step: number) => makeBatch(samples.slice(step * 2, step * 2 + 2), 8) };
+      const step = { optimizer: "sgd", validation: undefined } as const;
+      const whole = await train(tinyModel(tinyDense(), device), device, options(2, 0.1, step));
+      const parts = await train(tinyModel(tinyDense(), device), device, options(2, 0.1, { ...step, batches: halves, accumulate: 2 }));
+      const want = new Map(entriesOf(whole.loaded.model));
+      for (const [path, leaf] of entriesOf(parts.loaded.model)) {
+        const got = values(tensorOf(leaf), device), other = values(tensorOf(want.get(path)!), device);
+        got.forEach((x, i) => assert(Math.abs(x - other[i]) < 2e-6, `${path}: ${x}, expected ${other[i]}`));
+      }
+    }));
+
+  Deno.test(`train, ${name}: a loss that is no number ends it in words`, () =>
+    withDevice(name, async (device) => {
+      await assertRejects(() => train(tinyModel(tinyDense(), device), device, options(4, 1e30, { optimizer: "sgd" })), UserError, "diverged");
+    }));
+}
+
+Deno.test("train: the signal ends it between two steps", () =>
+  withDevice("interpreter", async (device) => {
+    const controller = new AbortController();
+    const more = { signal: controller.signal, onLine: () => controller.abort() };
+    await assertRejects(() => train(tinyModel(tinyDense(), device), device, options(4, 0.1, more)), DOMException);
+  }));
