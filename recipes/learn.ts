@@ -62,6 +62,12 @@ type Parameters = { alpha: Tensor<"expert">[]; logit?: Scalar[] };
 /** A point on the host. */
 type Point = { readonly alpha: number[][]; readonly lambda: number[] };
 
+/** The inverse of sigmoid; 0 and 1, which it never reaches, are taken as close to them. */
+function logitOf(share: number): number {
+  const inside = Math.min(0.999, Math.max(0.001, share));
+  return Math.log(inside / (1 - inside));
+}
+
 /** Descent on α (and λ) with Adam, one compiled call a step. */
 async function descend(
   { config, model }: Mixture,
@@ -78,7 +84,7 @@ async function descend(
   }, device, { donate: [0, 1] });
   const start = (): Parameters => ({
     alpha: fixed.map(() => tensor({ expert: config.experts - 1 }, new Float64Array(config.experts - 1))),
-    ...(objective.learnsLambda && { logit: fixed.map(() => tensor({}, [Math.log(lambda / (1 - lambda))])) }),
+    ...(objective.learnsLambda && { logit: fixed.map(() => tensor({}, [logitOf(lambda)])) }),
   });
   let parameters: Parameters = start();
   let state = await compile((p: Parameters) => optimizer.init(p), device)(parameters);

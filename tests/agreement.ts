@@ -17,7 +17,10 @@ export function randomNumbers(seed: number): () => number {
 }
 
 /** Values for one input of a sample; reals are f32 numbers, so that every device starts from the same ones. */
-export function drawValues({ shape, dtype = "f32", range: [low, high] = [-1, 1] }: SampleInput, random: () => number): Float64Array {
+export function drawValues(
+  { shape, dtype = "f32", range: [low, high] = [-1, 1] }: SampleInput,
+  random: () => number,
+): Float64Array {
   return Float64Array.from({ length: sizeOf(shape) }, () => {
     if (dtype === "bool") return random() < 0.5 ? 0 : 1;
     if (dtype === "i32" || dtype === "u32") return Math.floor(low + random() * (high - low + 1));
@@ -34,7 +37,9 @@ export interface Case {
 
 /** Results by the interpreter. */
 export const expected = ({ parameters, results, values }: Case): Float64Array[] =>
-  evaluate(results, new Map(parameters.map((x, i) => [x, { shape: x.shape, data: values[i] }]))).map(({ data }) => data);
+  evaluate(results, new Map(parameters.map((x, i) => [x, { shape: x.shape, data: values[i] }]))).map(({ data }) =>
+    data
+  );
 
 /** Results on a device. `donate` gives the program the memory of all parameters. */
 export async function onDevice(
@@ -48,7 +53,9 @@ export async function onDevice(
     fuse,
     poison: true,
   });
-  const args = parameters.map((x, i) => device.put(node("data", [], { shape: x.shape, dtype: x.dtype, values: values[i] })));
+  const args = parameters.map((x, i) =>
+    device.put(node("data", [], { shape: x.shape, dtype: x.dtype, values: values[i] }))
+  );
   const made = await program.run(args);
   const read = made.map((x) => Float64Array.from(device.read(x)));
   for (const x of [...made, ...args]) if (!donate || made.includes(x)) device.free(x);
@@ -56,16 +63,26 @@ export async function onDevice(
 }
 
 /** Fails unless every value lies within `tolerance` of the wanted one, relative to the largest of its tensor. */
-export function assertAgree(got: readonly Float64Array[], want: readonly Float64Array[], tolerance: number, what: string): void {
+export function assertAgree(
+  got: readonly Float64Array[],
+  want: readonly Float64Array[],
+  tolerance: number,
+  what: string,
+): void {
   want.forEach((wanted, i) => {
-    if (got[i].length !== wanted.length) throw new Error(`${what}: result ${i} has ${got[i].length} elements, not ${wanted.length}`);
+    if (got[i].length !== wanted.length) {
+      throw new Error(`${what}: result ${i} has ${got[i].length} elements, not ${wanted.length}`);
+    }
     const scale = wanted.reduce((most, value) => Math.max(most, Number.isFinite(value) ? Math.abs(value) : 0), 1e-6);
     wanted.forEach((value, j) => {
       const error = Object.is(got[i][j], value) || got[i][j] === value ? 0 : Math.abs(got[i][j] - value) / scale;
       if (!(error <= tolerance)) {
-        throw new Error(`${what}: element ${j} of result ${i} is ${got[i][j]}, expected ${value} (${error.toExponential(1)} of ${scale})`);
+        throw new Error(
+          `${what}: element ${j} of result ${i} is ${got[i][j]}, expected ${value} (${
+            error.toExponential(1)
+          } of ${scale})`,
+        );
       }
     });
   });
 }
-

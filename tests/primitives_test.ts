@@ -39,7 +39,9 @@ for (const { op, samples } of all) {
       const loss = probe(results[0], random), gradients = backward(loss, constant(1), real);
       const directions = parameters.map((x) => isReal(x) ? drawValues({ shape: x.shape }, random) : undefined);
       const at = (step: number): number => {
-        const moved = values.map((each, j) => directions[j] ? each.map((value, k) => value + step * directions[j]![k]) : each);
+        const moved = values.map((each, j) =>
+          directions[j] ? each.map((value, k) => value + step * directions[j]![k]) : each
+        );
         return expected({ parameters, results: [loss], values: moved })[0][0];
       };
       const slope = (at(1e-5) - at(-1e-5)) / 2e-5;
@@ -70,11 +72,15 @@ for (const name of allDevices().filter((each) => each !== "interpreter")) {
           for (const program of programs) {
             const want = expected(program), tolerance = (sample.ulps ?? 64) * 2 ** -24;
             for (const fuse of ["on", "off"] as const) {
-              assertAgree(await onDevice(program, device, { fuse }), want, tolerance, `${op}, sample ${i}, fusion ${fuse}`);
+              assertAgree(
+                await onDevice(program, device, { fuse }),
+                want,
+                tolerance,
+                `${op}, sample ${i}, fusion ${fuse}`,
+              );
             }
           }
         }
       }));
   }
 }
-

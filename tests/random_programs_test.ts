@@ -113,7 +113,9 @@ function programOf(list: readonly number[]): Case {
     variable({ e: 4, d: 8, f: 3 }),
     variable({ a: 3, s: 2 }, "i32"),
   ];
-  const values = parameters.map((x) => drawValues({ shape: x.shape, dtype: x.dtype, range: x.dtype === "i32" ? [-1, 3] : [-1, 1] }, random));
+  const values = parameters.map((x) =>
+    drawValues({ shape: x.shape, dtype: x.dtype, range: x.dtype === "i32" ? [-1, 3] : [-1, 1] }, random)
+  );
   const [, , wide, , weights, index] = parameters;
   const pool: Node[] = parameters.slice(0, 4);
   for (let count = 0; count < 24 && !choose.done; count++) {
@@ -121,7 +123,9 @@ function programOf(list: readonly number[]): Case {
     const made = grouped
       ? scale(node("contractAt", [choose.of([wide, tame(wide)]), weights, index], { axis: "e", over: ["d"] }), 0.125)
       : steps[choose.below(steps.length)](choose, pool);
-    if (made && sizeOf(made.shape) <= 4096 && missing({ ...sizes, s: 2, f: 3 }, made.shape).length === 0) pool.push(made);
+    if (made && sizeOf(made.shape) <= 4096 && missing({ ...sizes, s: 2, f: 3 }, made.shape).length === 0) {
+      pool.push(made);
+    }
   }
   const last = pool.slice(-3).map(tame);
   const loss = last.map((x) => sum(mul(x, x), axesOf(x.shape))).reduce(add);
@@ -143,7 +147,9 @@ for (const name of allDevices().filter((each) => each !== "interpreter")) {
           assertAgree(await onDevice(each, device, { fuse: "off" }), want, 2e-4, `unfused\n${printed}\n`);
           assertAgree(await onDevice(each, device, { donate: true }), want, 2e-4, `donated\n${printed}\n`);
           again.forEach((result, i) => {
-            if (result.some((value, j) => !Object.is(value, fused[i][j]))) throw new Error(`another run gave other bits\n${printed}`);
+            if (result.some((value, j) => !Object.is(value, fused[i][j]))) {
+              throw new Error(`another run gave other bits\n${printed}`);
+            }
           });
         }),
         { numRuns: name === "cpu" ? runs : Math.ceil(runs / 4), seed: 20261122 },

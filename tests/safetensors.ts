@@ -19,8 +19,11 @@ export function readSafetensors(path: string): Map<string, GoldenTensor> {
   for (const [name, { dtype, shape, data_offsets: [start, end] }] of Object.entries(header)) {
     const base = 8 + headerBytes + start, width = dtype === "I64" ? 8 : 4;
     if (dtype !== "F32" && dtype !== "I64") throw new Error(`${path}: ${name} is ${dtype}`);
-    const values = Float64Array.from({ length: (end - start) / width }, (_, i) =>
-      dtype === "I64" ? Number(view.getBigInt64(base + i * width, true)) : view.getFloat32(base + i * width, true));
+    const values = Float64Array.from(
+      { length: (end - start) / width },
+      (_, i) =>
+        dtype === "I64" ? Number(view.getBigInt64(base + i * width, true)) : view.getFloat32(base + i * width, true),
+    );
     tensors.set(name, { shape, values });
   }
   return tensors;

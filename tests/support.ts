@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { userCache } from "../backend/cache.ts";
+import { libraryPath } from "../backend/library.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
@@ -65,6 +66,36 @@ export async function withTempDir<T>(run: (folder: string) => T | Promise<T>): P
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+}
+
+/** What a command line printed, and its exit code. */
+export interface Ran {
+  /** Exit code. */
+  readonly code: number;
+  /** Its stdout. */
+  readonly stdout: string;
+  /** Its stderr. */
+  readonly stderr: string;
+}
+
+/** Starts `xft` as `deno task xft` would, in a folder of the caller's choice. */
+export function startXft(args: readonly string[], cwd: string): Deno.ChildProcess {
+  const task: string = JSON.parse(Deno.readTextFileSync(checkout("deno.json"))).tasks.xft.command;
+  const flags = task.split(" ").filter((word) => word.startsWith("--"));
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", ...flags, checkout("recipes/cli/main.ts"), ...args],
+    cwd,
+    env: { XFT_LIBRARY: libraryPath() },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+}
+
+/** Runs `xft` to its end. */
+export async function xft(args: readonly string[], cwd: string = ROOT): Promise<Ran> {
+  const { code, stdout, stderr } = await startXft(args, cwd).output();
+  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
 }
 
 function existing(path: string): string | undefined {

@@ -93,6 +93,14 @@ export interface Resolver {
   (group: Group | undefined, node: Node, map: IndexMap): Resolution;
 }
 
+/** A node that another reads through views: at which index, and is that the loop's own? */
+interface Source {
+  readonly source: Node;
+  readonly map: IndexMap;
+  readonly aligned: boolean;
+}
+
+/** Elementwise operations that may be computed again in another kernel rather than stored. */
 const inlineLimit = 4;
 
 /** Cuts a program into kernels. */
@@ -100,7 +108,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
   const order = topological(roots), free = freeNodes(order), costs = inlineCosts(order, free);
   const users = new Map<Node, Node[]>();
   for (const node of order) for (const input of node.inputs) (users.get(input) ?? users.set(input, []).get(input)!).push(node);
-  const groupOf = new Map<Node, Group>(), refused = new Map<string, number>();
+  const groupOf = new Map<Node, Group>(), refused = new Map<string, number>(), sourcesOf = new Map<Node, Source[]>();
   let nextId = 0;
   for (const node of order) {
     if (isTemplate(node)) groupOf.set(node, { kind: "template", id: nextId++, node });
@@ -138,10 +146,10 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
 
   function mergeAll(): void {
     for (const node of order) {
-      for (const { source, map } of sources(node)) {
+      for (const { source, aligned } of sources(node)) {
         const producer = groupOf.get(source), consumer = groupOf.get(node);
         if (!producer || !consumer || producer === consumer || producer.kind !== "loop" || consumer.kind !== "loop") continue;
-        if (!isAligned(source.shape, map)) continue;
+        if (!aligned) continue;
         const merged = fit(producer, consumer);
         if (!merged) refuse("different spaces");
         else join(producer, consumer, merged, source);
@@ -160,7 +168,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
       nodes: new Set([...producer.nodes, ...consumer.nodes]),
       reasons: [...producer.reasons, ...consumer.reasons, `${via.op} feeds the same ${axesOf(shape.space).join(" ")} loop`],
     };
-    if (bindings(together) > limits.maxBindings) return refuse("too many buffers for one kernel");
+    if (limits.maxBindings < 1000 && bindings(together) > limits.maxBindings) return refuse("too many buffers for one kernel");
     for (const node of together.nodes) groupOf.set(node, together);
   }
 
@@ -169,18 +177,20 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
   }
 
   /** Nodes that a node reads through views, and how. */
-  function sources(node: Node): { source: Node; map: IndexMap; guarded: boolean }[] {
-    const found: { source: Node; map: IndexMap; guarded: boolean }[] = [];
-    const walk = (x: Node, map: IndexMap, guarded: boolean): void => {
-      if (isAffineView(x)) walk(x.inputs[0], throughView(x, map), guarded);
-      else if (isView(x)) for (const input of x.inputs) walk(input, misaligned(input.shape), true);
-      else if (free.has(x) && !groupOf.has(x)) return;
-      else found.push({ source: x, map, guarded });
+  function sources(node: Node): readonly Source[] {
+    const known = sourcesOf.get(node);
+    if (known) return known;
+    const found: Source[] = [];
+    const walk = (x: Node, map: IndexMap): void => {
+      if (isAffineView(x)) walk(x.inputs[0], throughView(x, map));
+      else if (isView(x)) for (const input of x.inputs) walk(input, misaligned(input.shape));
+      else if (!free.has(x) || groupOf.has(x)) found.push({ source: x, map, aligned: isAligned(x.shape, map) });
     };
     node.inputs.forEach((input, i) => {
-      if (node.op === "take" && i === 0) found.push({ source: input, map: misaligned(input.shape), guarded: true });
-      else walk(input, identity(input.shape), false);
+      if (node.op === "take" && i === 0) found.push({ source: input, map: misaligned(input.shape), aligned: false });
+      else walk(input, identity(input.shape));
     });
+    sourcesOf.set(node, found);
     return found;
   }
 
@@ -189,8 +199,8 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     const oldest = Math.min(...[...producer.nodes].map(({ id }) => id));
     const seen = new Set<Node | Group>(), stack: { node: Node; outside: boolean }[] = [];
     for (const member of consumer.nodes) {
-      for (const { source, map } of sources(member)) {
-        if (groupOf.get(source) === producer && !isAligned(source.shape, map) && resolve(consumer, source, map) === "load") return true;
+      for (const { source, map, aligned } of sources(member)) {
+        if (groupOf.get(source) === producer && !aligned && resolve(consumer, source, map) === "load") return true;
         stack.push({ node: source, outside: false });
       }
       for (const input of member.inputs) barriersOf(input).forEach((node) => stack.push({ node, outside: true }));

@@ -5,12 +5,22 @@ import { choice, command, integer, number, output, path, paths, text, texts, tog
 const LAMBDA_RULE = "λ is a share, between 0 and 1.";
 const DATA_HELP = "instruction data: JSON or JSONL, gzip too (several: in order)";
 
-/** Training flags that `train`, `learn` and `upcycle` share. */
-const batches = {
-  batch: integer("sequences per step", { fallback: 8, min: 1 }),
-  seq: integer("longest sequence in tokens; what is longer is cut on the right", { fallback: 512, min: 2 }),
-  skipMalformed: toggle("leave out malformed lines of the data (counted) instead of stopping"),
+/** What `train` and `learn` share; what is absent comes from the preset. */
+const stage = {
+  preset: choice("settings: the paper's, or the project's", ["paper", "tuned"], { fallback: "tuned" }),
+  steps: integer("optimiser steps (default: from the epochs)", { min: 1 }),
+  epochs: number("passes over the data (default: the preset's)", { min: 0 }),
+  lr: number("highest learning rate (default: the preset's)", { min: 0 }),
+  warmup: integer("steps of warm-up (default: a sixteenth of all)", { min: 0 }),
+  batch: integer("sequences per step (default: the preset's)", { min: 1 }),
+  seq: integer("longest sequence in tokens, longer ones are cut (default: the preset's)", { min: 2 }),
+  validation: integer("examples kept for validation", { fallback: 64, min: 1 }),
+  skipMalformed: toggle("leave out malformed records of the data (counted) instead of stopping"),
 };
+
+function checkStage({ steps, epochs }: { readonly steps?: number; readonly epochs?: number }): void {
+  if (steps !== undefined && epochs !== undefined) throw new UserError("--steps and --epochs: give one of them.");
+}
 
 /** Every command by its name, in the order of `--help`. */
 export const commands = {
@@ -47,6 +57,11 @@ export const commands = {
       experts: integer("experts in all, the shared one included", { fallback: 8, min: 2 }),
       active: integer("experts active per token, the shared one included", { fallback: 6, min: 1 }),
       router: choice("network of the router", ["linear", "mlp"], { fallback: "linear" }),
+      init: choice("experts start as copies, or with a share of channels drawn afresh", ["copy", "drop"], {
+        fallback: "copy",
+      }),
+      share: number("with --init drop: that share", { fallback: 0.5, min: 0, max: 1 }),
+      noise: toggle("noise in the routers while training, as in the paper"),
       data: paths("text or instruction data for the proof (default: a built-in text)", { metavar: "FILE" }),
     },
     check({ experts, active }) {
@@ -64,19 +79,12 @@ export const commands = {
       ...output("folder of the tuned model"),
       data: paths(DATA_HELP, { metavar: "FILE", required: true }),
       stage: choice("what is tuned", ["sft", "moe"], { required: true }),
-      preset: choice("settings: the paper's, or the project's", ["paper", "tuned"], { fallback: "tuned" }),
-      steps: integer("optimiser steps (default: from --epochs)", { min: 1 }),
-      epochs: number("passes over the data", { min: 0 }),
-      lr: number("highest learning rate (default: the preset's)", { min: 0 }),
-      warmup: integer("steps of warm-up (default: a tenth)", { min: 0 }),
+      ...stage,
+      accumulate: integer("batches whose gradients are added up for one step", { fallback: 1, min: 1 }),
+      clip: number("largest global norm of the gradient (default: no limit)", { min: 0 }),
       optimizer: choice("optimiser (default: the preset's)", ["adafactor", "adamw"]),
-      ...batches,
-      validation: integer("examples kept for validation", { fallback: 64, min: 0 }),
-      resume: toggle("go on from the last checkpoint at --out"),
     },
-    check({ steps, epochs }) {
-      if (steps !== undefined && epochs !== undefined) throw new UserError("--steps and --epochs: give one of them.");
-    },
+    check: checkStage,
   }),
   learn: command({
     summary: "learns the merge's coefficients, all weights frozen",
@@ -90,17 +98,9 @@ export const commands = {
         metavar: "NAME|FILE.ts",
       }),
       lambda: number("share of the shared expert", { fallback: 0.75, min: 0, max: 1, rule: LAMBDA_RULE }),
-      preset: choice("settings: the paper's, or the project's", ["paper", "tuned"], { fallback: "tuned" }),
-      steps: integer("optimiser steps (default: from --epochs)", { min: 1 }),
-      epochs: number("passes over the data", { min: 0 }),
-      lr: number("highest learning rate (default: the preset's)", { min: 0 }),
-      warmup: integer("steps of warm-up (default: a tenth)", { min: 0 }),
-      ...batches,
-      validation: integer("examples kept for validation", { fallback: 64, min: 1 }),
+      ...stage,
     },
-    check({ steps, epochs }) {
-      if (steps !== undefined && epochs !== undefined) throw new UserError("--steps and --epochs: give one of them.");
-    },
+    check: checkStage,
   }),
   merge: command({
     summary: "mixture → dense Hugging Face folder",
@@ -136,6 +136,8 @@ export const commands = {
       promptFile: paths("a file that is one prompt (several: one result each)", { metavar: "FILE" }),
       maxTokens: integer("most new tokens", { fallback: 256, min: 0 }),
       temperature: number("0 is greedy", { fallback: 0, min: 0 }),
+      topP: number("only the likeliest tokens that together have this probability", { fallback: 1, min: 0, max: 1 }),
+      stop: texts("text that ends a generation (several: any of them)"),
       top: integer("also the N best logits of the first step", { min: 1 }),
       noSpecial: toggle("add no beginning or end token"),
       ignoreEnd: toggle("go on past the end token"),

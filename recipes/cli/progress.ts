@@ -9,7 +9,7 @@ const LINE_MILLISECONDS = 15_000;
 /** A running count. */
 export class Progress implements Disposable {
   readonly #label: string;
-  readonly #total: number | undefined;
+  #total: number | undefined;
   readonly #unit: string;
   readonly #started = performance.now();
   readonly #terminal = Deno.stderr.isTerminal();
@@ -35,6 +35,12 @@ export class Progress implements Disposable {
     this.#drawn = now;
     this.#draw();
   }
+
+  /** Sets the count and the total: for functions that report both (bound, so that it can be handed over). */
+  readonly of = (done: number, total: number): void => {
+    this.#total = total;
+    this.update(done);
+  };
 
   /** Adds to the count. */
   advance(by = 1, detail = ""): void {

@@ -12,7 +12,8 @@ import { openings, sentences } from "./family/phrasing.ts";
  * Every text is a run of these pieces; one pattern for JavaScript and for Oniguruma. A line feed takes the four spaces
  * of the indentation with it, and a piece takes the one space before it. A digit or a quoted letter takes none: the
  * space goes to the piece before it, so that an argument is one token wherever it stands, and a tiny model can copy it
- * from an instruction (with ` 3` apart from `3` it did not learn to: 12% in place of SETLATER).
+ * from an instruction. (Measured: with ` 3` apart from `3`, tuned models wrote the right steps with wrong numbers, 12% of
+ * validation tasks; so, and with more commented code in pretraining, 29%.)
  */
 const piecePattern = ((): string => {
   const lead = String.raw`(?: (?=[0-9']))?`;
@@ -118,12 +119,12 @@ export function encodeResponse(solution: string): number[] {
   return [...encode(solution), special.eos];
 }
 
-/** A sequence to train on: its ids, and how many at its start are given and not predicted. */
+/** A sequence to train on; a `Sample` of recipes/model/batch.ts. */
 export interface Sequence {
   /** The whole sequence, special tokens included. */
   readonly ids: readonly number[];
-  /** Tokens of the prompt, `<bos>` included: no loss on them. */
-  readonly promptLength: number;
+  /** The first token that counts in the loss; those before it are given. */
+  readonly scoredFrom: number;
 }
 
 /**
@@ -134,7 +135,7 @@ export interface Sequence {
  */
 export function encodeTask({ instruction, solution }: Pick<Task, "instruction" | "solution">): Sequence {
   const prompt = encodePrompt(instruction);
-  return { ids: [...prompt, ...encodeResponse(solution)], promptLength: prompt.length };
+  return { ids: [...prompt, ...encodeResponse(solution)], scoredFrom: prompt.length };
 }
 
 /**
@@ -145,7 +146,7 @@ export function encodeTask({ instruction, solution }: Pick<Task, "instruction" |
  */
 export function encodeDocument({ instruction, solution }: PretrainingDocument): Sequence {
   const prompt = instruction === undefined ? [special.bos] : encodePrompt(instruction);
-  return { ids: [...prompt, ...encodeResponse(solution)], promptLength: 1 };
+  return { ids: [...prompt, ...encodeResponse(solution)], scoredFrom: 1 };
 }
 
 /**

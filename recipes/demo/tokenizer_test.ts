@@ -36,17 +36,17 @@ Deno.test("every line, phrase and argument of the family is in the vocabulary, o
 
 Deno.test("a task's loss starts after the response mark and its solution ends before the end", () => {
   const [task] = tasks(1, "train", 1);
-  const { ids, promptLength } = encodeTask(task);
-  assertEquals(ids.slice(0, promptLength), encodePrompt(task.instruction));
-  assertEquals(ids[promptLength - 1], special.response);
+  const { ids, scoredFrom } = encodeTask(task);
+  assertEquals(ids.slice(0, scoredFrom), encodePrompt(task.instruction));
+  assertEquals(ids[scoredFrom - 1], special.response);
   assertEquals(ids.at(-1), special.eos);
-  assertEquals(sourceOf(ids.slice(promptLength)), task.solution);
-  assertEquals(sourceOf([...ids.slice(promptLength), 9, 9]), task.solution);
+  assertEquals(sourceOf(ids.slice(scoredFrom)), task.solution);
+  assertEquals(sourceOf([...ids.slice(scoredFrom), 9, 9]), task.solution);
 });
 
 Deno.test("a bare document is predicted from its first token on", () => {
-  const { ids, promptLength } = encodeDocument({ solution: "def f(n):\n    return n" });
-  assertEquals([ids[0], ids.at(-1), promptLength], [special.bos, special.eos, 1]);
+  const { ids, scoredFrom } = encodeDocument({ solution: "def f(n):\n    return n" });
+  assertEquals([ids[0], ids.at(-1), scoredFrom], [special.bos, special.eos, 1]);
 });
 
 Deno.test("pieces outside the vocabulary are unknown, ids outside it an error", () => {

@@ -205,7 +205,7 @@ class Child implements AsyncDisposable {
         env: { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1", ...inherited(["HOME", "DENO_DIR", "SystemRoot", "TEMP", "LOCALAPPDATA", "USERPROFILE"]) },
         stdin: "piped",
         stdout: "piped",
-        stderr: "inherit",
+        stderr: "null",
       }).spawn();
     } catch (error) {
       if (!(error instanceof Deno.errors.NotCapable)) throw error;

@@ -5,7 +5,7 @@
 import type { Capabilities } from "../../device.ts";
 import type { ContractKernel, LoopKernel } from "../kernel.ts";
 import { loop } from "./loop.ts";
-import { chooseTile, product as matrixProduct, tileColumns } from "./product.ts";
+import { chooseTile, type Direction, product as matrixProduct, type Vectors, vectors } from "./product.ts";
 import { type Dispatch, joinAxes, product, split, sum } from "./shader.ts";
 
 /** A product with the slots of its operands, so that a and b may change places. */
@@ -39,7 +39,8 @@ export function contract(kernel: ContractKernel, capabilities: Capabilities): Di
   const given: Placed = { kernel, slots: [0, 1, 2] };
   // Lanes run along the columns: they should lie side by side in c, and be many.
   const { m, n } = kernel;
-  const swap = n.size < 16 || m.size < 16 ? n.size < m.size : m.c === 1 && n.c !== 1;
+  const few = !capabilities.software && Math.min(m.size, n.size) < 16;
+  const swap = few ? n.size < m.size : m.c === 1 && n.c !== 1;
   const placed = swap ? transpose(given) : given;
   if (placed.kernel.m.size <= FEW && !capabilities.software) return fewRows(placed, capabilities);
   return [tiled(placed, copies, capabilities)];
@@ -79,7 +80,7 @@ function tiled({ kernel, slots }: Placed, copies: number, capabilities: Capabili
   const { batch, m, n, k: given, offsets } = kernel;
   const tile = chooseTile(m.size, n.size, copies, capabilities);
   const down = Math.ceil(m.size / tile.rows);
-  const right = Math.ceil(n.size / tileColumns(tile));
+  const right = Math.ceil(n.size / tile.columns);
   const k = joinAxes(given, ["a", "b"]);
   const depth = product(k.map(({ size }) => size));
   const batches = batch.map((_, axis) => `batch${axis}`);
@@ -98,7 +99,7 @@ function tiled({ kernel, slots }: Placed, copies: number, capabilities: Capabili
     tile,
     bindings: (["a", "b", "c"] as const).map((name, at) => ({ slot: slots[at], name, type: "f32" })),
     setup: [
-      `let firstColumn = i32(group % ${right}u) * ${tileColumns(tile)};`,
+      `let firstColumn = i32(group % ${right}u) * ${tile.columns};`,
       `let firstRow = i32((group / ${right}u) % ${down}u) * ${tile.rows};`,
       ...(batch.length > 0 ? [`let copy = group / ${right * down}u;`] : []),
       ...split("copy", batch.map(({ size }) => size), batches),
@@ -114,6 +115,23 @@ function tiled({ kernel, slots }: Placed, copies: number, capabilities: Capabili
     depthB: depthOf("b"),
     rowC: (row) => ({ lines: [], at: `base_c + ${times(row, m.c)}` }),
     columnC: (column) => times(column, n.c),
+    vectors: {
+      a: operandVectors(k, "a", { stride: m.a, size: m.size }, [offsets.a, ...batch.map(({ a }) => a)]),
+      b: operandVectors(k, "b", { stride: n.b, size: n.size }, [offsets.b, ...batch.map(({ b }) => b)]),
+      c: vectors({ across: { stride: n.c, size: n.size } }, [offsets.c, m.c, ...batch.map(({ c }) => c)]),
+    },
     alongDepth: { a: (k.at(-1)?.a ?? 0) === 1, b: (k.at(-1)?.b ?? 0) === 1 },
   });
+}
+
+/** Vectors of an operand with several depth axes: all but the last are like any other stride. */
+function operandVectors(
+  k: readonly Readonly<Record<"size" | "a" | "b", number>>[],
+  name: "a" | "b",
+  across: Direction,
+  others: readonly number[],
+): Vectors {
+  const inner = k.at(-1);
+  const depth = inner && { stride: inner[name], size: inner.size };
+  return vectors({ depth, across }, [...others, ...k.slice(0, -1).map((axis) => axis[name])]);
 }

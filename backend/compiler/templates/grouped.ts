@@ -6,7 +6,7 @@
  */
 import type { Capabilities } from "../../device.ts";
 import type { GroupedKernel } from "../kernel.ts";
-import { chooseTile, product as matrixProduct, tileColumns, type TileShape } from "./product.ts";
+import { chooseTile, product as matrixProduct, type TileShape, vectors } from "./product.ts";
 import { type Dispatch, joinAxes, product, split, sum } from "./shader.ts";
 
 /** `i32` expression for a stride times an index. */
@@ -47,7 +47,7 @@ export function grouped(kernel: GroupedKernel, capabilities: Capabilities): Disp
   if (positions * n.size === 0) return [];
   const tile = chooseTile(Math.max(1, Math.ceil(positions / groups)), n.size, groups, capabilities);
   const down = Math.ceil(positions / tile.rows) + groups + 1;
-  const right = Math.ceil(n.size / tileColumns(tile));
+  const right = Math.ceil(n.size / tile.columns);
   const axes = joinAxes(kernel.positions, ["a", "c"]);
   const row = (name: "a" | "c") => (index: string, id: string) => {
     const names = axes.map((_, axis) => `p${axis}_${id}`);
@@ -71,7 +71,7 @@ export function grouped(kernel: GroupedKernel, capabilities: Capabilities): Disp
     declarations,
     setup: [
       `let tile = i32(group / ${right}u);`,
-      `let firstColumn = i32(group % ${right}u) * ${tileColumns(tile)};`,
+      `let firstColumn = i32(group % ${right}u) * ${tile.columns};`,
       ...setup,
       "let firstRow = found.w;",
       `let weights = ${sum(offsets.b, [[group, `min(found.x, ${groups - 1})`]])};`,
@@ -88,6 +88,11 @@ export function grouped(kernel: GroupedKernel, capabilities: Capabilities): Disp
     columnC: (column) => times(column, n.c),
     // Positions without a group.
     value: (result) => `select(${result}, 0f, found.x == ${groups})`,
+    vectors: {
+      a: vectors({ depth: { stride: k.a, size: k.size } }, [offsets.a, ...axes.map(({ a }) => a)]),
+      b: vectors({ depth: { stride: k.b, size: k.size }, across: { stride: n.b, size: n.size } }, [offsets.b, group]),
+      c: vectors({ across: { stride: n.c, size: n.size } }, [offsets.c, ...axes.map(({ c }) => c)]),
+    },
     alongDepth: { a: k.a === 1, b: k.b === 1 },
   })];
 }

@@ -5,7 +5,7 @@
 import type { Capabilities } from "../../device.ts";
 import type { GroupedIntoKernel } from "../kernel.ts";
 import { times } from "./grouped.ts";
-import { chooseTile, product as matrixProduct, tileColumns } from "./product.ts";
+import { chooseTile, product as matrixProduct, vectors } from "./product.ts";
 import { type Dispatch, joinAxes, product, split, sum } from "./shader.ts";
 
 /** Emits the product as one dispatch; none if c is empty. */
@@ -15,7 +15,7 @@ export function groupedInto(kernel: GroupedIntoKernel, capabilities: Capabilitie
   const positions = product(kernel.positions.map(({ size }) => size));
   const tile = chooseTile(m.size, n.size, groups, capabilities);
   const down = Math.ceil(m.size / tile.rows);
-  const right = Math.ceil(n.size / tileColumns(tile));
+  const right = Math.ceil(n.size / tile.columns);
   const axes = joinAxes(kernel.positions, ["a", "b"]);
   const depth = (name: "a" | "b") => (k: string, id: string) => {
     const names = axes.map((_, axis) => `p${axis}_${id}`);
@@ -38,7 +38,7 @@ export function groupedInto(kernel: GroupedIntoKernel, capabilities: Capabilitie
     ],
     declarations: tile.depth === 0 ? [] : ["var<workgroup> shared_stretch: vec2<i32>;"],
     setup: [
-      `let firstColumn = i32(group % ${right}u) * ${tileColumns(tile)};`,
+      `let firstColumn = i32(group % ${right}u) * ${tile.columns};`,
       `let firstRow = i32((group / ${right}u) % ${down}u) * ${tile.rows};`,
       `let g = i32(group / ${right * down}u);`,
       ...(tile.depth === 0 ? [`let stretch = ${stretch};`] : [
@@ -58,6 +58,11 @@ export function groupedInto(kernel: GroupedIntoKernel, capabilities: Capabilitie
     depthB: depth("b"),
     rowC: (row) => ({ lines: [], at: `base_c + ${times(row, m.c)}` }),
     columnC: (column) => times(column, n.c),
+    vectors: {
+      a: vectors({ across: { stride: m.a, size: m.size } }, [offsets.a, ...axes.map(({ a }) => a)]),
+      b: vectors({ across: { stride: n.b, size: n.size } }, [offsets.b, ...axes.map(({ b }) => b)]),
+      c: vectors({ across: { stride: n.c, size: n.size } }, [offsets.c, group, m.c]),
+    },
     alongDepth: { a: false, b: false },
   })];
 }

@@ -2,8 +2,9 @@
  * @file The matrix product inside `contract`, `grouped` and `groupedInto`: one tile of c per workgroup.
  *
  * Two engines. *Tiles*, for GPUs: a and b pass through workgroup memory in tiles, each invocation keeps 4×4 or 8×8
- * sums in registers. *Broadcast*, for software adapters: neighbouring lanes take neighbouring columns, all share the
- * rows, so that a's elements are scalar loads; workgroup memory and barriers, which cost much there, are not used.
+ * sums in registers. *Direct*, for software adapters: each invocation keeps a block of sums and reads a and b straight
+ * from memory, four elements at once where they lie side by side. What counts there is the number of load
+ * instructions (each is a loop over lanes); workgroup memory and barriers save none.
  *
  * Rows and columns beyond the matrix repeat its last one and are not stored; depth beyond the end counts as 0.
  */
@@ -20,11 +21,17 @@ export interface Address {
 export interface TileShape {
   readonly rows: number;
   readonly columns: number;
-  /** Depth of the tiles in workgroup memory; 0: the broadcast engine. */
+  /** Depth of the tiles in workgroup memory; 0: the direct engine. */
   readonly depth: number;
   /** Rows and columns per invocation. */
   readonly own: readonly [rows: number, columns: number];
 }
+
+/**
+ * In which direction four elements of an operand lie side by side, at an address divisible by four, for every multiple
+ * of four in that direction: along the depth, or across it (along rows of a, columns of b and c).
+ */
+export type Vectors = "depth" | "across" | undefined;
 
 /** What a template says about its product. Names given to the callbacks are i32 expressions. */
 export interface Product {
@@ -50,12 +57,19 @@ export interface Product {
   readonly value?: (sum: string) => string;
   /** Is depth the direction in which an operand's elements lie closest? */
   readonly alongDepth: { readonly a: boolean; readonly b: boolean };
+  readonly vectors: { readonly a: Vectors; readonly b: Vectors; readonly c: Vectors };
 }
+
+/** Lanes of a workgroup of the direct engine: the vector width of software adapters. */
+const DIRECT_LANES = 8;
 
 /** Chooses tile sizes for c of `rows` × `columns`; `copies` such products run side by side. */
 export function chooseTile(rows: number, columns: number, copies: number, capabilities: Capabilities): TileShape {
   if (capabilities.software) {
-    return { rows: Math.min(rows, 16), columns: 64, depth: 0, own: [Math.min(rows, 16), columns > 64 ? 2 : 1] };
+    const own = [Math.min(rows, columns <= 8 ? 16 : 8), columns <= 4 ? 4 : columns <= 8 ? 8 : 16] as const;
+    let right = 1;
+    while (right < DIRECT_LANES && right * own[1] < columns) right *= 2;
+    return { rows: own[0] * (DIRECT_LANES / right), columns: own[1] * right, depth: 0, own };
   }
   const groups = Math.ceil(rows / 128) * Math.ceil(columns / 128) * copies;
   if (rows >= 96 && columns >= 96 && groups >= 96 && capabilities.maxWorkgroupSize >= 256) {
@@ -65,14 +79,30 @@ export function chooseTile(rows: number, columns: number, copies: number, capabi
   return { rows: side(rows), columns: side(columns), depth: 16, own: [4, 4] };
 }
 
-/** Columns of a workgroup's tile. */
-export function tileColumns(tile: TileShape): number {
-  return tile.depth === 0 ? tile.columns * tile.own[1] : tile.columns;
+/**
+ * Finds an operand's `Vectors`. `along` is the stride of the direction and `sizes` what must divide by four there;
+ * `others` are the operand's other strides and its offset.
+ */
+export function vectors(
+  along: { readonly depth?: Direction; readonly across?: Direction },
+  others: readonly number[],
+): Vectors {
+  const fits = (direction: Direction | undefined, rest: Direction | undefined): boolean =>
+    direction !== undefined && direction.stride === 1 && direction.size % 4 === 0 &&
+    [...others, rest?.stride ?? 0].every((stride) => stride % 4 === 0);
+  if (fits(along.depth, along.across)) return "depth";
+  return fits(along.across, along.depth) ? "across" : undefined;
+}
+
+/** A direction of an operand: its stride, and what must divide by four for vectors along it. */
+export interface Direction {
+  readonly stride: number;
+  readonly size: number;
 }
 
 /** Assembles the shader of a product. */
 export function product(parts: Product): Dispatch {
-  return parts.tile.depth === 0 ? broadcast(parts) : tiles(parts);
+  return parts.tile.depth === 0 ? direct(parts) : tiles(parts);
 }
 
 /** `index`, or the last one below `bound`. Nothing to do where tiles divide the size. */
@@ -93,54 +123,107 @@ function storeIf(conditions: readonly string[], statement: string): string {
   return conditions.length > 0 ? `if (${conditions.join(" && ")}) { ${statement} }` : statement;
 }
 
-function broadcast(parts: Product): Dispatch {
+const components = ["x", "y", "z", "w"] as const;
+
+function direct(parts: Product): Dispatch {
   const { tile, rows, columns, depth, value = (sum) => sum } = parts;
   const [ownRows, ownColumns] = tile.own;
-  const width = tileColumns(tile);
+  const across = tile.columns / ownColumns;
+  const down = tile.rows / ownRows;
+  // Vectors across need whole ones: four rows of a, or four columns of b and c.
+  const a = parts.vectors.a === "across" && (ownRows % 4 !== 0 || typeof rows !== "number")
+    ? undefined
+    : parts.vectors.a;
+  const { b, c } = parts.vectors;
+  const step = a === "depth" || b === "depth" ? 4 : 1;
   const lines: string[] = [...parts.setup];
-  const each = (count: number, line: (at: number) => readonly string[]) => {
-    for (let at = 0; at < count; at++) lines.push(...line(at));
-  };
-  each(ownRows, (i) => {
-    const { lines: before, at } = parts.rowA(clamped(`firstRow + ${i}`, rows, tile.rows), `a${i}`);
-    return [...before, `let rowA${i} = ${at};`];
-  });
-  each(ownColumns, (j) => [
-    `let column${j} = firstColumn + i32(lane) + ${j * tile.columns};`,
-    `let columnB${j} = ${parts.columnB(clamped(`column${j}`, columns, width))};`,
-  ]);
-  each(ownRows, (i) => Array.from({ length: ownColumns }, (_, j) => `var sum${i}_${j} = 0f;`));
-  const a = parts.depthA("k", "ka");
-  const b = parts.depthB("k", "kb");
-  const step = [...a.lines, `let depthA = ${a.at};`, ...b.lines, `let depthB = ${b.at};`];
-  for (let j = 0; j < ownColumns; j++) step.push(`let b${j} = b[columnB${j} + depthB];`);
-  for (let i = 0; i < ownRows; i++) {
-    step.push(`let a${i} = a[rowA${i} + depthA];`);
-    for (let j = 0; j < ownColumns; j++) step.push(`sum${i}_${j} += a${i} * b${j};`);
+  lines.push(
+    `let ownRow = firstRow${down === 1 ? "" : ` + i32(lane${across === 1 ? "" : ` / ${across}u`}) * ${ownRows}`};`,
+    `let ownColumn = firstColumn${
+      across === 1 ? "" : ` + i32(lane${down === 1 ? "" : ` % ${across}u`}) * ${ownColumns}`
+    };`,
+  );
+  const count = (size: number) => Array.from({ length: size }, (_, at) => at);
+  const range = (size: number, by: number) => count(size / by).map((at) => at * by);
+  /** `index`, or where the last whole vector (or element) starts. */
+  const within = (index: string, bound: string | number, tileSize: number, vector: boolean) =>
+    typeof bound === "number" && bound % tileSize === 0
+      ? index
+      : `min(${index}, ${typeof bound === "number" ? bound - (vector ? 4 : 1) : `${bound} - 1`})`;
+  for (const i of range(ownRows, a === "across" ? 4 : 1)) {
+    const { lines: before, at } = parts.rowA(within(`ownRow + ${i}`, rows, tile.rows, a === "across"), `a${i}`);
+    lines.push(...before, `let rowA${i} = ${at};`);
   }
-  lines.push(`for (var k = 0; k < ${depth}; k++) {`, ...indent(step), "}");
-  each(ownRows, (i) => {
-    const { lines: before, at } = parts.rowC(`firstRow + ${i}`, `c${i}`);
-    const stores = Array.from({ length: ownColumns }, (_, j) =>
-      storeIf(
-        below(`column${j}`, columns, width),
-        `c[${at} + ${parts.columnC(`column${j}`)}] = ${value(`sum${i}_${j}`)};`,
-      ));
-    const inside = below(`firstRow + ${i}`, rows, tile.rows);
-    return inside.length > 0
-      ? [`if (${inside[0]}) {`, ...indent([...before, ...stores]), "}"]
-      : ["{", ...indent([...before, ...stores]), "}"];
-  });
+  for (const j of range(ownColumns, b === "across" ? 4 : 1)) {
+    const column = within(`ownColumn + ${j}`, columns, tile.columns, b === "across");
+    lines.push(`let columnB${j} = ${parts.columnB(column)};`);
+  }
+  for (const i of count(ownRows)) for (const j of range(ownColumns, 4)) lines.push(`var sum${i}_${j} = vec4<f32>();`);
+
+  const body: string[] = [];
+  const fetch = (name: "a" | "b", index: string, deep: string, vector: Vectors) =>
+    vector ? `${name}[(${index} + ${deep}) >> 2u]` : `${name}[${index} + ${deep}]`;
+  for (const q of count(step)) {
+    const k = q === 0 ? "k" : `(k + ${q})`;
+    if (q === 0 || a !== "depth") {
+      const { lines: before, at } = parts.depthA(k, `a${q}`);
+      body.push(...before, `let depthA${q} = ${at};`);
+      for (const i of range(ownRows, a === "across" ? 4 : 1)) {
+        body.push(`let a${i}_${q} = ${fetch("a", `rowA${i}`, `depthA${q}`, a)};`);
+      }
+    }
+    if (q === 0 || b !== "depth") {
+      const { lines: before, at } = parts.depthB(k, `b${q}`);
+      body.push(...before, `let depthB${q} = ${at};`);
+      for (const j of range(ownColumns, b === "across" ? 4 : 1)) {
+        body.push(`let b${j}_${q} = ${fetch("b", `columnB${j}`, `depthB${q}`, b)};`);
+      }
+    }
+    for (const j of range(ownColumns, 4)) {
+      const four = [0, 1, 2, 3].map((part) => b === "depth" ? `b${j + part}_0.${components[q]}` : `b${j + part}_${q}`);
+      body.push(`let right${j}_${q} = ${b === "across" ? `b${j}_${q}` : `vec4<f32>(${four.join(", ")})`};`);
+    }
+    for (const i of count(ownRows)) {
+      const scalar = a === "depth"
+        ? `a${i}_0.${components[q]}`
+        : a === "across"
+        ? `a${i - i % 4}_${q}.${components[i % 4]}`
+        : `a${i}_${q}`;
+      for (const j of range(ownColumns, 4)) body.push(`sum${i}_${j} += ${scalar} * right${j}_${q};`);
+    }
+  }
+  lines.push(`for (var k = 0; k < ${depth}; k += ${step}) {`, ...indent(body), "}");
+
+  for (const i of count(ownRows)) {
+    const { lines: before, at } = parts.rowC(`(ownRow + ${i})`, `c${i}`);
+    const stores: string[] = [...before];
+    for (const j of range(ownColumns, 4)) {
+      if (c === "across") {
+        const to = `c[(${at} + ${parts.columnC(`(ownColumn + ${j})`)}) >> 2u]`;
+        stores.push(storeIf(
+          below(`ownColumn + ${j}`, columns, tile.columns),
+          `${to} = vec4<f32>(${components.map((part) => value(`sum${i}_${j}.${part}`)).join(", ")});`,
+        ));
+        continue;
+      }
+      for (const part of count(4)) {
+        const column = `ownColumn + ${j + part}`;
+        const store = `c[${at} + ${parts.columnC(`(${column})`)}] = ${value(`sum${i}_${j}.${components[part]}`)};`;
+        stores.push(storeIf(below(column, columns, tile.columns), store));
+      }
+    }
+    const inside = below(`ownRow + ${i}`, rows, tile.rows);
+    lines.push(inside.length > 0 ? `if (${inside[0]}) {` : "{", ...indent(stores), "}");
+  }
+  const vectored: Readonly<Record<string, Vectors>> = { a, b, c };
   return shader({
-    bindings: parts.bindings,
+    bindings: parts.bindings.map((binding) => vectored[binding.name] ? { ...binding, type: "vec4<f32>" } : binding),
     declarations: parts.declarations,
-    workgroupSize: tile.columns,
+    workgroupSize: across * down,
     groups: parts.groups,
     body: lines,
   });
 }
-
-const components = ["x", "y", "z", "w"] as const;
 
 function tiles(parts: Product): Dispatch {
   const { tile, rows, columns, depth, value = (sum) => sum } = parts;

@@ -17,7 +17,8 @@ export async function run(args: Arguments<typeof commands.convert>, context: Con
     context.print(`would read ${input} (${format}, ${tensors.size} tensors) and write ${out}`);
     return { dry_run: true, from: format, tensor_count: tensors.size, out };
   }
-  const options = { overwrite, tokenizer, dtype, to, coefficients, signal: context.signal };
+  using bar = context.progress("convert", undefined, "tensors");
+  const options = { overwrite, tokenizer, dtype, to, coefficients, signal: context.signal, progress: bar.of };
   const report = await convert(input, out, options);
   context.print(columns([
     ["read", `${input} (${report.from})`],

@@ -256,7 +256,7 @@ export const lists: Domain = domain<number[]>({
       phrases: [
         "remove repeated items",
         "keep each value once",
-        "drop every second copy of a value",
+        "drop later copies of a value",
         "make the values unique",
       ],
       apply: (xs) => [...new Set(xs)],

@@ -90,7 +90,7 @@ export const texts: Domain = domain<string>({
         "replace every '{letter}' with '{other}'",
         "turn each '{letter}' to '{other}'",
         "change the letter '{letter}' to '{other}'",
-        "put in for '{letter}' the letter '{other}'",
+        "write '{other}' in place of each '{letter}'",
       ],
       apply: (s, { letter, other }) => s.replaceAll(letter, other),
     },

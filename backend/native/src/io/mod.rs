@@ -228,3 +228,6 @@ impl Checkpoint {
         serde_json::json!({ "format": self.format, "metadata": self.metadata, "tensors": tensors })
     }
 }
+
+#[cfg(test)]
+mod tests;

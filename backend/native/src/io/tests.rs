@@ -1,0 +1,194 @@
+//! Readers against files that are not what they should be, and the writer against failures. That values are right is
+//! tested from TypeScript, where the files of other programs are.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::writer::{Outline, Writer};
+use super::{Checkpoint, Dtype};
+
+/// A folder of one test, gone afterwards.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("xft-io-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn names(&self) -> Vec<String> {
+        std::fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/gguf").join(name);
+    std::fs::read(path).unwrap()
+}
+
+/// Opens a file of these bytes and reads all of it. Only a panic is wrong here.
+fn read_all(folder: &Folder, name: &str, bytes: &[u8]) -> Result<(), String> {
+    let path = folder.file(name, bytes);
+    let checkpoint = Checkpoint::open(&path).map_err(|error| error.0)?;
+    for tensor in &checkpoint.tensors {
+        checkpoint.stream(&tensor.name, |_, _| Ok(())).map_err(|error| error.0)?;
+    }
+    Ok(())
+}
+
+/// Every header with one byte changed in every way that flips a bit, and every shorter file.
+fn torture(name: &str, header: usize) {
+    let folder = Folder::new();
+    let bytes = golden(name);
+    read_all(&folder, name, &bytes).unwrap();
+    for at in 0..header {
+        for flip in [1, 16, 128, 255] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= flip;
+            let _ = read_all(&folder, name, &damaged);
+        }
+    }
+    for length in (0..bytes.len()).step_by(7) {
+        let error = read_all(&folder, name, &bytes[..length]).unwrap_err();
+        assert!(error.contains(name) && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn no_damaged_gguf_panics() {
+    torture("blocks.gguf", 864);
+}
+
+#[test]
+fn no_damaged_safetensors_panics() {
+    let bytes = golden("blocks.safetensors");
+    let header = usize::try_from(u64::from_le_bytes(*bytes.first_chunk().unwrap())).unwrap();
+    torture("blocks.safetensors", 8 + header);
+}
+
+/// A GGUF header with these counts and this body.
+fn gguf(tensors: u64, pairs: u64, body: &[u8]) -> Vec<u8> {
+    let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+    bytes.extend(tensors.to_le_bytes());
+    bytes.extend(pairs.to_le_bytes());
+    bytes.extend(body);
+    bytes
+}
+
+#[test]
+fn a_gguf_header_cannot_ask_for_more_than_its_file() {
+    let folder = Folder::new();
+    let error = |bytes: &[u8]| read_all(&folder, "m.gguf", bytes).unwrap_err();
+    assert!(error(&gguf(u64::MAX, 0, &[])).contains("room for"));
+    assert!(error(&gguf(0, u64::MAX, &[])).contains("room for"));
+    // One key "k", an array of u8 that claims 2^40 values.
+    let mut array = 1u64.to_le_bytes().to_vec();
+    array.extend(b"k\x09\0\0\0\0\0\0\0");
+    array.extend((1u64 << 40).to_le_bytes());
+    assert!(error(&gguf(0, 1, &array)).contains("room for"));
+    // A tensor whose elements overflow.
+    let mut tensor = 1u64.to_le_bytes().to_vec();
+    tensor.extend(b"t\x02\0\0\0");
+    tensor.extend([(1u64 << 62).to_le_bytes(), (1u64 << 62).to_le_bytes()].concat());
+    tensor.extend([0; 12]);
+    assert!(error(&gguf(1, 0, &tensor)).contains("impossible shape"));
+    // Arrays in arrays, as deep as the file is long.
+    let mut nested = 1u64.to_le_bytes().to_vec();
+    nested.extend(b"k");
+    for _ in 0..10_000 {
+        nested.extend(9u32.to_le_bytes());
+        nested.extend([9, 0, 0, 0]);
+        nested.extend(1u64.to_le_bytes());
+    }
+    assert!(!error(&gguf(0, 1, &nested)).is_empty());
+    assert!(error(b"GGUF\0\0\0\x03").contains("big-endian"));
+}
+
+fn outline(tensors: &[(&str, &[usize])]) -> Outline {
+    Outline {
+        dtype: "F32".to_owned(),
+        metadata: serde_json::Map::new(),
+        tensors: tensors.iter().map(|&(name, shape)| (name.to_owned(), shape.to_vec())).collect(),
+    }
+}
+
+#[test]
+fn a_file_appears_whole_or_not_at_all() {
+    let folder = Folder::new();
+    let target = folder.file("m.safetensors", b"old");
+    let mut writer = Writer::create(&target, outline(&[("a", &[2]), ("b", &[0, 3]), ("c", &[])])).unwrap();
+    writer.add(&[1.0, 2.0]).unwrap();
+    assert!(writer.add(&[1.0]).unwrap_err().0.contains("\"b\""));
+    drop(writer);
+    assert_eq!(folder.names(), ["m.safetensors"]);
+    assert_eq!(std::fs::read(&target).unwrap(), b"old");
+
+    let mut writer = Writer::create(&target, outline(&[("a", &[2]), ("b", &[0, 3]), ("c", &[])])).unwrap();
+    writer.add(&[1.0, 2.0]).unwrap();
+    writer.add(&[]).unwrap();
+    writer.add(&[3.0]).unwrap();
+    assert_eq!(std::fs::read(&target).unwrap(), b"old");
+    writer.finish().unwrap();
+    assert_eq!(folder.names(), ["m.safetensors"]);
+    let checkpoint = Checkpoint::open(&target).unwrap();
+    let mut values = [0.0; 2];
+    checkpoint.read("a", &mut values).unwrap();
+    assert_eq!(values, [1.0, 2.0]);
+    checkpoint.read("c", &mut values[..1]).unwrap();
+    assert_eq!(values[0], 3.0);
+    assert!(checkpoint.read("a", &mut values[..1]).is_err());
+}
+
+#[test]
+fn an_incomplete_file_is_not_finished() {
+    let folder = Folder::new();
+    let target = folder.0.join("m.safetensors");
+    let writer = Writer::create(&target, outline(&[("a", &[2])])).unwrap();
+    assert!(writer.finish().unwrap_err().0.contains("only 0 of 1"));
+    assert!(folder.names().is_empty());
+    assert!(Writer::create(&target, outline(&[("a", &[1]), ("a", &[1])])).is_err());
+    assert!(Writer::create(&folder.0.join("no/m.safetensors"), outline(&[])).unwrap_err().0.contains("no such file"));
+    assert!(folder.names().is_empty());
+}
+
+#[test]
+fn the_formats_own_crate_reads_what_we_write_and_the_other_way_round() {
+    let folder = Folder::new();
+    let target = folder.0.join("m.safetensors");
+    for (dtype, bytes) in [("F32", 4), ("BF16", 2), ("F16", 2)] {
+        let mut about = outline(&[("z", &[2, 3]), ("a", &[1])]);
+        about.dtype = dtype.to_owned();
+        about.metadata.insert("format".to_owned(), "pt".into());
+        let mut writer = Writer::create(&target, about).unwrap();
+        writer.add(&[0.0, -0.0, 1.0, -2.5, f32::INFINITY, 1e-8]).unwrap();
+        writer.add(&[7.0]).unwrap();
+        writer.finish().unwrap();
+        let written = std::fs::read(&target).unwrap();
+        let theirs = safetensors::SafeTensors::deserialize(&written).unwrap();
+        assert_eq!(theirs.tensor("z").unwrap().shape(), [2, 3]);
+        assert_eq!(theirs.tensor("z").unwrap().data().len(), 6 * bytes);
+        assert_eq!(Dtype::from_safetensors(&theirs.tensor("a").unwrap().dtype().to_string()).unwrap().name(), dtype);
+    }
+    let data: Vec<u8> = [5i64, -6].iter().flat_map(|value| value.to_le_bytes()).collect();
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::I64, vec![2], &data).unwrap();
+    let theirs = safetensors::serialize([("ids", view)], None).unwrap();
+    let checkpoint = Checkpoint::open(&folder.file("theirs.safetensors", &theirs)).unwrap();
+    let mut values = [0.0; 2];
+    checkpoint.read("ids", &mut values).unwrap();
+    assert_eq!(values, [5.0, -6.0]);
+}
