@@ -8,6 +8,7 @@ import { check, deviceSymbols, type Functions, openLibrary, readBytes } from "./
 
 /** What a device can do. On the CPU every limit is a large number. */
 export interface Capabilities {
+  /** Which of the library's devices it is. */
   readonly kind: "cpu" | "wgpu";
   /** Name of the processor or adapter. */
   readonly name: string;
@@ -15,6 +16,7 @@ export interface Capabilities {
   readonly maxBindings: number;
   /** Bytes of one binding. */
   readonly maxBindingBytes: number;
+  /** Bytes of one buffer. */
   readonly maxBufferBytes: number;
   /** Memory of the device, in bytes. */
   readonly memoryBytes: number;
@@ -22,6 +24,7 @@ export interface Capabilities {
   readonly software: boolean;
   /** Invocations of a workgroup. */
   readonly maxWorkgroupSize: number;
+  /** Bytes that the invocations of a workgroup share. */
   readonly workgroupMemoryBytes: number;
 }
 
@@ -37,6 +40,7 @@ export interface MemoryUse {
 export interface NativeDevice extends Disposable {
   /** As it was opened: "cpu", "wgpu" or "wgpu:NAME". */
   readonly name: string;
+  /** What it can do. */
   readonly capabilities: Capabilities;
   /** The library's handle of the device, for its other functions (reading checkpoints). */
   readonly handle: bigint;
@@ -179,8 +183,11 @@ export function openNative(name: "cpu" | "wgpu" | `wgpu:${string}` = "cpu"): Nat
 
 /** An adapter that wgpu lists. */
 export interface Adapter {
+  /** Its name, as the driver gives it. */
   readonly name: string;
+  /** Does a driver on the CPU stand in for hardware? */
   readonly software: boolean;
+  /** What else the driver says. */
   readonly [detail: string]: unknown;
 }
 

@@ -59,7 +59,9 @@ export function openLibrary<const Symbols extends Deno.ForeignLibraryInterface>(
     const functions = open(path, commonSymbols);
     const found = functions.xft_version();
     if (found !== version) {
-      throw new UserError(`${path}: the library speaks version ${found}, this program version ${version}. Build it again.`);
+      throw new UserError(
+        `${path}: the library speaks version ${found}, this program version ${version}. Build it again.`,
+      );
     }
     common = functions;
   }

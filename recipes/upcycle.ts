@@ -35,10 +35,9 @@ export interface UpcycleSettings {
   readonly balanceWeight?: number;
   /** Start of the routers' random weights. */
   readonly seed?: number;
+  /** Standard deviation of the routers' random weights (default 0.02: no expert is preferred much). */
+  readonly routerDeviation?: number;
 }
-
-/** Deviation of a router's weights: every expert is asked for, none is preferred much. */
-const routerDeviation = 0.02;
 
 /** The mixture's settings. @throws {UserError} if there cannot be such a mixture */
 export function mixtureConfig(dense: ModelConfig, settings: UpcycleSettings): ModelConfig & { readonly kind: "moe" } {
@@ -90,7 +89,7 @@ function redraw(matrix: Float32Array, name: string, config: ModelConfig, seed: n
 function* mixtureTensors(
   config: ModelConfig & { readonly kind: "moe" },
   checkpoint: Checkpoint,
-  { seed = 0, init = "copy", share = 0.5 }: UpcycleSettings,
+  { seed = 0, init = "copy", share = 0.5, routerDeviation = 0.02 }: UpcycleSettings,
 ): Generator<TensorOut> {
   for (const { name, shape } of expectedTensors(config)) {
     const size = shape.reduce((a, b) => a * b, 1);

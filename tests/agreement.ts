@@ -62,18 +62,23 @@ export async function onDevice(
   return read;
 }
 
-/** Fails unless every value lies within `tolerance` of the wanted one, relative to the largest of its tensor. */
+/**
+ * Fails unless every value lies within `tolerance` of the wanted one, relative to the largest of its tensor.
+ *
+ * @param floor what sums in the program are made of: where they cancel to nothing, rounding of this size remains
+ */
 export function assertAgree(
   got: readonly Float64Array[],
   want: readonly Float64Array[],
   tolerance: number,
   what: string,
+  floor = 1e-6,
 ): void {
   want.forEach((wanted, i) => {
     if (got[i].length !== wanted.length) {
       throw new Error(`${what}: result ${i} has ${got[i].length} elements, not ${wanted.length}`);
     }
-    const scale = wanted.reduce((most, value) => Math.max(most, Number.isFinite(value) ? Math.abs(value) : 0), 1e-6);
+    const scale = wanted.reduce((most, value) => Math.max(most, Number.isFinite(value) ? Math.abs(value) : 0), floor);
     wanted.forEach((value, j) => {
       const error = Object.is(got[i][j], value) || got[i][j] === value ? 0 : Math.abs(got[i][j] - value) / scale;
       if (!(error <= tolerance)) {

@@ -93,7 +93,8 @@ function emit(
     return sources.length - 1;
   };
   const memoryOf = (node: Node): Node => inPlace.has(node) ? memoryOf(inPlace.get(node)!) : node;
-  const used = new Set(steps.flatMap(({ slots }) => slots));
+  // What is written in place is read only through its result: the argument behind it counts as used.
+  const used = new Set(steps.flatMap(({ slots }) => slots.flatMap((slot) => [slot, memoryOf(slot)])));
   let upload = 0;
   program.parameters.forEach((parameter, position) => {
     if (!used.has(parameter)) return;

@@ -12,13 +12,13 @@ export function reference(kernel: Kernel, slots: readonly Memory[]): boolean {
     case "contract": {
       const [a, b, c] = slots;
       const { batch, m, n, k, offsets } = kernel;
+      const deep = [...indices(k.map(({ size }) => size))].map((at) => [dot(k, "a", at), dot(k, "b", at)]);
       for (const at of indices(batch.map(({ size }) => size))) {
         for (const [i, j] of indices([m.size, n.size])) {
+          const fromA = offsets.a + dot(batch, "a", at) + i * m.a;
+          const fromB = offsets.b + dot(batch, "b", at) + j * n.b;
           let total = 0;
-          for (const deep of indices(k.map(({ size }) => size))) {
-            total += a[offsets.a + dot(batch, "a", at) + i * m.a + dot(k, "a", deep)] *
-              b[offsets.b + dot(batch, "b", at) + j * n.b + dot(k, "b", deep)];
-          }
+          for (const [stepA, stepB] of deep) total += a[fromA + stepA] * b[fromB + stepB];
           c[offsets.c + dot(batch, "c", at) + i * m.c + j * n.c] = total;
         }
       }
@@ -30,7 +30,10 @@ export function reference(kernel: Kernel, slots: readonly Memory[]): boolean {
       const groupOf = (p: number) => index[p] >= 0 && index[p] < groups ? index[p] : groups;
       const sorted = Array.from({ length: positions }, (_, p) => p).sort((p, q) => groupOf(p) - groupOf(q) || p - q);
       out.set(sorted);
-      for (let g = 0; g <= groups; g++) out[positions + g] = sorted.filter((p) => groupOf(p) < g).length;
+      for (let g = 0, before = 0; g <= groups; g++) {
+        while (before < positions && groupOf(sorted[before]) < g) before++;
+        out[positions + g] = before;
+      }
       return index.slice(0, positions).some((value) => value < -1 || value >= groups);
     }
     case "grouped": {
@@ -265,7 +268,12 @@ function loop(kernel: LoopKernel, slots: readonly Memory[]): boolean {
   for (const row of indices(sizes.slice(0, outer))) {
     for (const { level, registers } of stages) {
       if (level === "outer") {
-        for (const register of registers) value[register] = step(register, [...row, ...sizes.slice(outer).map(() => 0)]);
+        for (const register of registers) {
+          value[register] = step(register, [
+            ...row,
+            ...sizes.slice(outer).map(() => 0),
+          ]);
+        }
         continue;
       }
       const partial = new Map<number, number>();

@@ -44,6 +44,9 @@ Deno.test("words become typed values, paths start from the caller's folder, abse
     experts: 4,
     active: 6,
     router: "linear",
+    init: "copy",
+    share: 0.5,
+    noise: false,
     data: [],
     device: "auto",
     seed: 0,
@@ -89,7 +92,7 @@ Deno.test("a mistake is one sentence that names the word and, where one is near,
     "--stage mo: expected one of sft, moe.",
   );
   assertEquals(mistake("doctor", "--device", "gpu"), "--device gpu: expected auto, cpu, wgpu or wgpu:NAME.");
-  assertEquals(mistake("convert", "", "--out", "o"), "IN : expected a path, got an empty word.");
+  assertEquals(mistake("convert", "", "--out", "o"), "IN : expected a name, got an empty word.");
 });
 
 Deno.test("every command has help with an example that its own parser takes, and every flag is in it", () => {

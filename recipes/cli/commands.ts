@@ -1,6 +1,6 @@
 /** @file The command line as one table: every command, its positionals and its flags. `optique.ts` makes parsers of it. */
 import { UserError } from "../../dsl/errors.ts";
-import { choice, command, integer, number, output, path, paths, text, texts, toggle } from "./schema.ts";
+import { choice, command, integer, number, objective, output, path, paths, text, texts, toggle } from "./schema.ts";
 
 const LAMBDA_RULE = "λ is a share, between 0 and 1.";
 const DATA_HELP = "instruction data: JSON or JSONL, gzip too (several: in order)";
@@ -11,7 +11,7 @@ const stage = {
   steps: integer("optimiser steps (default: from the epochs)", { min: 1 }),
   epochs: number("passes over the data (default: the preset's)", { min: 0 }),
   lr: number("highest learning rate (default: the preset's)", { min: 0 }),
-  warmup: integer("steps of warm-up (default: a sixteenth of all)", { min: 0 }),
+  warmup: integer("steps of warm-up (default: the preset's share)", { min: 0 }),
   batch: integer("sequences per step (default: the preset's)", { min: 1 }),
   seq: integer("longest sequence in tokens, longer ones are cut (default: the preset's)", { min: 2 }),
   validation: integer("examples kept for validation", { fallback: 64, min: 1 }),
@@ -93,10 +93,7 @@ export const commands = {
     flags: {
       ...output("coefficients file (JSON)"),
       data: paths(DATA_HELP, { metavar: "FILE", required: true }),
-      objective: text("built-in objective, or a TypeScript file with one", {
-        fallback: "xft",
-        metavar: "NAME|FILE.ts",
-      }),
+      objective: objective("built-in objective, or a TypeScript file with one"),
       lambda: number("share of the shared expert", { fallback: 0.75, min: 0, max: 1, rule: LAMBDA_RULE }),
       ...stage,
     },
@@ -112,13 +109,14 @@ export const commands = {
     flags: {
       ...output("folder of the dense model"),
       coefficients: path("file from `learn` or `convert`", { metavar: "FILE" }),
-      method: choice("how (default: xft with --coefficients, else uniform)", ["xft", "uniform", "shared"]),
+      method: choice("how (default: xft with coefficients, else uniform)", ["xft", "uniform", "shared"]),
       lambda: number("share of the shared expert (default: the file's, else 0.75)", {
         min: 0,
         max: 1,
         rule: LAMBDA_RULE,
       }),
       overrideLambda: toggle("let --lambda win over the file's"),
+      dtype: choice("type of the weights written", ["F32", "BF16", "F16"], { fallback: "F32" }),
     },
     check({ method, coefficients }) {
       if (method === "xft" && !coefficients) throw new UserError("--method xft: it needs --coefficients FILE.");

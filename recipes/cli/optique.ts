@@ -148,8 +148,10 @@ function valueParser(field: Field<unknown>, name: string): ValueParser<"sync", u
 
 function finish(field: Field<unknown>, value: unknown, cwd: string): unknown {
   if (value === undefined) return field.fallback;
-  if (!field.path) return value;
-  return Array.isArray(value) ? value.map((one) => resolve(cwd, one)) : resolve(cwd, value as string);
+  const { path } = field;
+  if (!path) return value;
+  const absolute = (word: string): string => path === true || path(word) ? resolve(cwd, word) : word;
+  return Array.isArray(value) ? value.map(absolute) : absolute(value as string);
 }
 
 /** Optique's message as one sentence, with a suggestion. */

@@ -37,9 +37,9 @@ export class Progress implements Disposable {
   }
 
   /** Sets the count and the total: for functions that report both (bound, so that it can be handed over). */
-  readonly of = (done: number, total: number): void => {
+  readonly of = (done: number, total: number, detail = ""): void => {
     this.#total = total;
-    this.update(done);
+    this.update(done, detail);
   };
 
   /** Adds to the count. */

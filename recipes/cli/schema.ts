@@ -22,8 +22,8 @@ export interface Field<T> {
   readonly parse: (word: string) => unknown;
   /** The only words allowed, for `--help` and completion. */
   readonly choices?: readonly string[];
-  /** The word is a path: it is made absolute. */
-  readonly path?: boolean;
+  /** The word is a path, or may be one: it is made absolute. */
+  readonly path?: boolean | ((word: string) => boolean);
 }
 
 /** Fields by name; flags are camelCase here and `--kebab-case` on the command line. */
@@ -82,6 +82,13 @@ export function path<const S extends Settings<string>>(
   settings: S = {} as S,
 ): Field<Presence<string, S>> {
   return field(help, settings, "PATH", nonEmpty, { path: true });
+}
+
+/** The name of an objective, or a path of a file with one. */
+export function objective(help: string): Field<string> {
+  const isFile = (word: string): boolean => /\.[mc]?[jt]s$/.test(word);
+  const metavar = "NAME|FILE.ts";
+  return { help, metavar, required: false, many: false, parse: nonEmpty, fallback: "xft", path: isFile };
 }
 
 /** Any number of texts, in order. */
@@ -211,6 +218,6 @@ function inRange(value: number, { min = -Infinity, max = Infinity, rule }: Range
 }
 
 function nonEmpty(word: string): string {
-  if (word === "") throw new UserError("expected a path, got an empty word.");
+  if (word === "") throw new UserError("expected a name, got an empty word.");
   return word;
 }

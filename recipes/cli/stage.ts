@@ -88,8 +88,7 @@ export function stageLines(name: string, context: Context): {
     lines,
     onLine(line) {
       lines.push(line);
-      bar.of(line.step, line.steps);
-      if (line.loss !== undefined) bar.update(line.step, `loss ${line.loss.toFixed(4)}`);
+      bar.of(line.step, line.steps, line.loss === undefined ? "" : `loss ${line.loss.toFixed(4)}`);
       if (line.validation === undefined) return;
       bar.finish();
       context.note(`${name}: step ${line.step} of ${line.steps}, validation loss ${line.validation.toFixed(4)}`);

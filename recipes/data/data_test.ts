@@ -4,12 +4,12 @@ import fc from "fast-check";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { UserError } from "../../dsl/errors.ts";
+import { magicoder } from "../evaluate/prompts.ts";
 import { makeBatch, type Sample } from "../model/batch.ts";
 import { sharedData, withTempDir } from "../../tests/support.ts";
 import {
   bucketLength,
   type Encoder,
-  magicoderPrompt,
   readInstructions,
   splitInstructions,
   tokenizeInstruction,
@@ -116,9 +116,9 @@ Deno.test("the default prompt is Magicoder's, and raw prompts stay as they are",
     new TextDecoder().decode(Uint8Array.from(ids.slice(1, -1), (id) => id - 2));
   const options = { maxTokens: 1024, vocab: 258 };
   const { ids } = tokenizeInstruction({ instruction: "Do.", response: "Done.", raw: false }, bytes, options);
-  assertEquals(decode(ids), `${magicoderPrompt("Do.")}Done.`);
+  assertEquals(decode(ids), `${magicoder("Do.")}Done.`);
   assertEquals(
-    magicoderPrompt("Do."),
+    magicoder("Do."),
     "You are an exceptionally intelligent coding assistant that consistently delivers accurate and reliable responses " +
       "to user instructions.\n\n@@ Instruction\nDo.\n\n@@ Response\n",
   );

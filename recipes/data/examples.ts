@@ -1,9 +1,9 @@
 /** @file Instructions as samples of token ids, and the split into training and validation. */
 import { UserError } from "../../dsl/errors.ts";
 import { seeded } from "../demo/random.ts";
+import { magicoder } from "../evaluate/prompts.ts";
 import type { Sample } from "../model/batch.ts";
 import type { Instruction } from "./instructions.ts";
-import { magicoderPrompt } from "./magicoder.ts";
 
 /** The part of a tokenizer that is needed here (`backend/tokenizer.ts` has it). */
 export interface Encoder {
@@ -49,7 +49,7 @@ export function tokenizeInstruction(
 ): Sample & { readonly truncated: boolean } {
   const { bos, eos } = tokenizer;
   if (eos === undefined) throw new UserError("the tokenizer names no end token (eos): a response could not end.");
-  const template = example.raw ? (text: string): string => text : options.prompt ?? magicoderPrompt;
+  const template = example.raw ? (text: string): string => text : options.prompt ?? magicoder;
   const prompt = tokenizer.encode(template(example.instruction), { special: false });
   if (bos !== undefined) prompt.unshift(bos);
   const ids = [...prompt, ...tokenizer.encode(example.response, { special: false }), eos];

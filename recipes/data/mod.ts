@@ -2,6 +2,5 @@
 export * from "./batches.ts";
 export * from "./examples.ts";
 export * from "./instructions.ts";
-export * from "./magicoder.ts";
 export type { BatchOptions, HostBatch, Sample } from "../model/batch.ts";
 export * from "./prepare.ts";

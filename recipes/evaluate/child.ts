@@ -48,7 +48,7 @@ export interface JobHeader {
 export interface AnswerHeader {
   readonly nonce: string;
   readonly id: number;
-  readonly how: "done" | "timeout" | "memory" | "output" | "files" | "exit" | "crash";
+  readonly how: "done" | "timeout" | "memory" | "output" | "exit" | "crash";
   readonly detail: string;
   readonly lengths: readonly number[];
   readonly printed: string;
@@ -232,7 +232,7 @@ export function interpret(
       how = "crash";
       detail = String(error).slice(0, 500);
       if (error instanceof End) how = error.how;
-      else if ((error as { name?: string })?.name === "ExitStatus") how = "exit";
+      else if ((error as { name?: string })?.name === "ExitStatus") [how, detail] = ["exit", "the process was ended"];
     }
     post({ is: "end", how, detail, printed: new TextDecoder().decode(new Uint8Array(printed)) });
   })();

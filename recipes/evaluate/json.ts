@@ -18,7 +18,11 @@ export function parsePythonJson(text: string): PythonValue {
   const token = /\s*(?:([[\]{},:])|("(?:[^"\\]|\\.)*")|(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(-?[A-Za-z]+))/y;
   let found: RegExpExecArray | null = null;
   const fail = (): never => {
-    throw new SyntaxError(`JSON: unexpected text at ${token.lastIndex}: ${JSON.stringify(text.slice(token.lastIndex, token.lastIndex + 20))}`);
+    throw new SyntaxError(
+      `JSON: unexpected text at ${token.lastIndex}: ${
+        JSON.stringify(text.slice(token.lastIndex, token.lastIndex + 20))
+      }`,
+    );
   };
   const advance = (): RegExpExecArray => {
     const at = token.lastIndex;

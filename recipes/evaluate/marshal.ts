@@ -2,9 +2,8 @@
 import { type Dictionary, Opaque, PyBytes, PyComplex, PyDict, PySet, type PythonValue, Tuple } from "./values.ts";
 
 /**
- * Writes a value the way `marshal.dumps(value, 2)` does; Python reads it with `marshal.loads`.
- *
- * @throws TypeError for an {@link Opaque}: it stands for an object that only lived in its interpreter
+ * Writes a value the way `marshal.dumps(value, 2)` does; Python reads it with `marshal.loads`. An {@link Opaque} is
+ * written as the tuple `(..., type, text)`: it stands for an object that only lived in its interpreter.
  */
 export function encode(value: PythonValue): Uint8Array<ArrayBuffer> {
   const out = new Writer();
@@ -98,7 +97,13 @@ function write(out: Writer, value: PythonValue): void {
     }
     return out.type("0");
   }
-  if (value instanceof Opaque) throw new TypeError(`a ${value.type} cannot leave its interpreter`);
+  if (value instanceof Opaque) {
+    out.type("(");
+    out.int32(3);
+    out.type(".");
+    write(out, value.type);
+    return write(out, value.text);
+  }
   const items = Array.isArray(value) ? value : value.items;
   out.type(Array.isArray(value) ? "[" : value instanceof Tuple ? "(" : value.frozen ? ">" : "<");
   out.int32(items.length);

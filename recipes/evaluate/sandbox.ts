@@ -113,7 +113,8 @@ export async function openSandbox(options: SandboxOptions = {}): Promise<Sandbox
   const waiting: ((lane: Lane) => void)[] = [];
   let closed = false;
   return {
-    description: `pyodide ${pyodideVersion} (CPython 3.${pyodideVersion.slice(1, 3)} in WebAssembly), one interpreter per ` +
+    description:
+      `pyodide ${pyodideVersion} (CPython 3.${pyodideVersion.slice(1, 3)} in WebAssembly), one interpreter per ` +
       `sample, Deno process without permissions, ${settings.memoryBytes / mebibyte} MiB`,
     async run(job) {
       if (closed) throw new Error("the sandbox is closed");
@@ -164,7 +165,7 @@ class Lane {
     const answer = await child.run(job, seconds);
     const broken = answer === undefined || answer.head.how !== "done";
     if (broken || ++this.#samples >= this.settings.samplesPerProcess) await this.close();
-    return read(answer, seconds);
+    return read(answer, seconds, job.inputs.length);
   }
 
   async close(): Promise<void> {
@@ -202,7 +203,11 @@ class Child implements AsyncDisposable {
         args: ["run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-npm", "--no-remote", "--cached-only"]
           .concat(`--v8-flags=${flags.join()}`, program),
         clearEnv: true,
-        env: { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1", ...inherited(["HOME", "DENO_DIR", "SystemRoot", "TEMP", "LOCALAPPDATA", "USERPROFILE"]) },
+        env: {
+          NO_COLOR: "1",
+          DENO_NO_UPDATE_CHECK: "1",
+          ...inherited(["HOME", "DENO_DIR", "SystemRoot", "TEMP", "LOCALAPPDATA", "USERPROFILE"]),
+        },
         stdin: "piped",
         stdout: "piped",
         stderr: "null",
@@ -249,7 +254,7 @@ class Child implements AsyncDisposable {
 
   /** The child's next frame. */
   async answer(seconds: number): Promise<Answer | undefined> {
-    let timer: number | undefined;
+    let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<undefined>((resolve) => timer = setTimeout(() => resolve(undefined), seconds * 1000));
     try {
       return await Promise.race([late, this.#read()]);
@@ -327,11 +332,14 @@ function inherited(names: readonly string[]): Record<string, string> {
 }
 
 /** Reads the interpreter's messages, which a sample may have forged: whatever makes no sense is a crash. */
-function read(answer: Answer | undefined, limit: number): Outcome {
-  if (!answer) return { kind: "crash", detail: "the sandbox's process ended", results: [], printed: "", seconds: limit };
+function read(answer: Answer | undefined, limit: number, calls: number): Outcome {
+  if (!answer) {
+    return { kind: "crash", detail: "the sandbox's process ended", results: [], printed: "", seconds: limit };
+  }
   const { head, messages } = answer;
   const results: CallResult[] = [];
   const common = { results, printed: head.printed, seconds: head.seconds };
+  const memory = { kind: "memory", detail: "MemoryError", ...common } as const;
   let finished = false;
   try {
     for (const message of messages) {
@@ -341,21 +349,21 @@ function read(answer: Answer | undefined, limit: number): Outcome {
         const seconds = new DataView(body.buffer, body.byteOffset).getFloat64(0, true);
         results.push({ value: decode(body.subarray(8)), seconds });
       } else if (kind === "e") results.push({ error: readError(body) });
-      else if (kind === "x") return { kind: "error", error: readError(body), ...common };
-      else if (kind === "d") finished = true;
+      else if (kind === "x") {
+        const error = readError(body);
+        return error.type === "MemoryError" ? memory : { kind: "error", error, ...common };
+      } else if (kind === "d") finished = true;
       else throw new RangeError(`message ${kind}`);
     }
   } catch (error) {
     return { kind: "crash", detail: `unreadable result: ${(error as Error).message}`, ...common };
   }
+  if (results.length > calls) return { kind: "crash", detail: "more results than calls", ...common };
   if (head.how === "done" && finished) {
     const last = results.at(-1);
-    if (last && "error" in last && last.error.type === "MemoryError") {
-      return { kind: "memory", detail: "MemoryError", ...common };
-    }
-    return { kind: "values", ...common };
+    return last && "error" in last && last.error.type === "MemoryError" ? memory : { kind: "values", ...common };
   }
-  if (head.how === "done" || head.how === "files") return { kind: "crash", detail: head.detail || "no end", ...common };
+  if (head.how === "done") return { kind: "crash", detail: head.detail || "it ended before its end", ...common };
   return { kind: head.how, detail: head.detail, ...common };
 }
 

@@ -78,11 +78,11 @@ function fewRows({ kernel: { batch, m, n, k, offsets }, slots }: Placed, capabil
 
 function tiled({ kernel, slots }: Placed, copies: number, capabilities: Capabilities): Dispatch {
   const { batch, m, n, k: given, offsets } = kernel;
-  const tile = chooseTile(m.size, n.size, copies, capabilities);
+  const depth = product(given.map(({ size }) => size));
+  const tile = chooseTile(m.size, n.size, depth, copies, capabilities);
   const down = Math.ceil(m.size / tile.rows);
   const right = Math.ceil(n.size / tile.columns);
   const k = joinAxes(given, ["a", "b"]);
-  const depth = product(k.map(({ size }) => size));
   const batches = batch.map((_, axis) => `batch${axis}`);
   const base = (name: "a" | "b" | "c") =>
     sum(offsets[name], batch.map((axis, at) => [axis[name], batches[at]] as const));

@@ -63,10 +63,22 @@ export interface Product {
 /** Lanes of a workgroup of the direct engine: the vector width of software adapters. */
 const DIRECT_LANES = 8;
 
-/** Chooses tile sizes for c of `rows` × `columns`; `copies` such products run side by side. */
-export function chooseTile(rows: number, columns: number, copies: number, capabilities: Capabilities): TileShape {
+/** Up to so many multiplications, compiling a large block takes longer than it saves. */
+const SMALL = 2 ** 21;
+
+/** Chooses tile sizes for c of `rows` × `columns` with `depth`; `copies` such products run side by side. */
+export function chooseTile(
+  rows: number,
+  columns: number,
+  depth: number,
+  copies: number,
+  capabilities: Capabilities,
+): TileShape {
   if (capabilities.software) {
-    const own = [Math.min(rows, columns <= 8 ? 16 : 8), columns <= 4 ? 4 : columns <= 8 ? 8 : 16] as const;
+    const small = rows * columns * depth * copies <= SMALL;
+    const own = small
+      ? [Math.min(rows, 4), 4] as const
+      : [Math.min(rows, columns < 16 ? 16 : 8), columns < 8 ? 4 : columns < 16 ? 8 : 16] as const;
     let right = 1;
     while (right < DIRECT_LANES && right * own[1] < columns) right *= 2;
     return { rows: own[0] * (DIRECT_LANES / right), columns: own[1] * right, depth: 0, own };
@@ -137,26 +149,28 @@ function direct(parts: Product): Dispatch {
   const { b, c } = parts.vectors;
   const step = a === "depth" || b === "depth" ? 4 : 1;
   const lines: string[] = [...parts.setup];
-  lines.push(
-    `let ownRow = firstRow${down === 1 ? "" : ` + i32(lane${across === 1 ? "" : ` / ${across}u`}) * ${ownRows}`};`,
-    `let ownColumn = firstColumn${
-      across === 1 ? "" : ` + i32(lane${down === 1 ? "" : ` % ${across}u`}) * ${ownColumns}`
-    };`,
-  );
   const count = (size: number) => Array.from({ length: size }, (_, at) => at);
   const range = (size: number, by: number) => count(size / by).map((at) => at * by);
-  /** `index`, or where the last whole vector (or element) starts. */
-  const within = (index: string, bound: string | number, tileSize: number, vector: boolean) =>
-    typeof bound === "number" && bound % tileSize === 0
-      ? index
-      : `min(${index}, ${typeof bound === "number" ? bound - (vector ? 4 : 1) : `${bound} - 1`})`;
+  // The last blocks are moved back to end with the matrix, or repeat its last row or column: what is computed twice
+  // has the same bits both times, so no store needs a condition.
+  const fitted = (index: string, bound: string | number, own: number) =>
+    typeof bound === "number" && bound >= own ? `min(${index}, ${bound - own})` : index;
+  const within = (index: string, bound: string | number, own: number) =>
+    typeof bound === "number" && bound >= own ? index : `min(${index}, ${bound} - 1)`;
+  const laneRow = across === 1 ? "lane" : `lane / ${across}u`;
+  const laneColumn = down === 1 ? "lane" : `lane % ${across}u`;
+  const placeRow = down === 1 ? "firstRow" : `firstRow + i32(${laneRow}) * ${ownRows}`;
+  const placeColumn = across === 1 ? "firstColumn" : `firstColumn + i32(${laneColumn}) * ${ownColumns}`;
+  lines.push(
+    `let ownRow = ${fitted(placeRow, rows, ownRows)};`,
+    `let ownColumn = ${fitted(placeColumn, columns, ownColumns)};`,
+  );
   for (const i of range(ownRows, a === "across" ? 4 : 1)) {
-    const { lines: before, at } = parts.rowA(within(`ownRow + ${i}`, rows, tile.rows, a === "across"), `a${i}`);
+    const { lines: before, at } = parts.rowA(within(`ownRow + ${i}`, rows, ownRows), `a${i}`);
     lines.push(...before, `let rowA${i} = ${at};`);
   }
   for (const j of range(ownColumns, b === "across" ? 4 : 1)) {
-    const column = within(`ownColumn + ${j}`, columns, tile.columns, b === "across");
-    lines.push(`let columnB${j} = ${parts.columnB(column)};`);
+    lines.push(`let columnB${j} = ${parts.columnB(within(`ownColumn + ${j}`, columns, ownColumns))};`);
   }
   for (const i of count(ownRows)) for (const j of range(ownColumns, 4)) lines.push(`var sum${i}_${j} = vec4<f32>();`);
 
@@ -194,26 +208,17 @@ function direct(parts: Product): Dispatch {
   }
   lines.push(`for (var k = 0; k < ${depth}; k += ${step}) {`, ...indent(body), "}");
 
+  for (const j of range(ownColumns, c === "across" ? 4 : 1)) {
+    lines.push(`let columnC${j} = ${parts.columnC(`(${within(`ownColumn + ${j}`, columns, ownColumns)})`)};`);
+  }
   for (const i of count(ownRows)) {
-    const { lines: before, at } = parts.rowC(`(ownRow + ${i})`, `c${i}`);
-    const stores: string[] = [...before];
+    const { lines: before, at } = parts.rowC(`(${within(`ownRow + ${i}`, rows, ownRows)})`, `c${i}`);
+    lines.push(...before, `let rowC${i} = ${at};`);
     for (const j of range(ownColumns, 4)) {
-      if (c === "across") {
-        const to = `c[(${at} + ${parts.columnC(`(ownColumn + ${j})`)}) >> 2u]`;
-        stores.push(storeIf(
-          below(`ownColumn + ${j}`, columns, tile.columns),
-          `${to} = vec4<f32>(${components.map((part) => value(`sum${i}_${j}.${part}`)).join(", ")});`,
-        ));
-        continue;
-      }
-      for (const part of count(4)) {
-        const column = `ownColumn + ${j + part}`;
-        const store = `c[${at} + ${parts.columnC(`(${column})`)}] = ${value(`sum${i}_${j}.${components[part]}`)};`;
-        stores.push(storeIf(below(column, columns, tile.columns), store));
-      }
+      const four = components.map((part) => value(`sum${i}_${j}.${part}`));
+      if (c === "across") lines.push(`c[(rowC${i} + columnC${j}) >> 2u] = vec4<f32>(${four.join(", ")});`);
+      else four.forEach((sum, part) => lines.push(`c[rowC${i} + columnC${j + part}] = ${sum};`));
     }
-    const inside = below(`ownRow + ${i}`, rows, tile.rows);
-    lines.push(inside.length > 0 ? `if (${inside[0]}) {` : "{", ...indent(stores), "}");
   }
   const vectored: Readonly<Record<string, Vectors>> = { a, b, c };
   return shader({

@@ -7,6 +7,7 @@ import type { ModelConfig } from "../../convert/config.ts";
 import { kindOf } from "../../convert/files.ts";
 import { checkModel } from "../../convert/huggingface.ts";
 import { expectedTensors } from "../../convert/names.ts";
+import { distanceFromUniform, softmaxOf } from "../../merge/weights.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
 import { columns, count, size } from "../format.ts";
@@ -80,22 +81,15 @@ function inspectTensors(path: string, list: boolean): Findings & { readonly list
 /** How far a learned merge is from the uniform one. */
 function inspectCoefficients(path: string, context: Context): JsonResult {
   const { objective, lambda, alpha } = readCoefficients(path);
-  const shares = alpha.map(softmax);
-  const distances = shares.map((share) => Math.max(...share.map((value) => Math.abs(value - 1 / share.length))));
-  const distance = Math.max(...distances);
+  const distances = distanceFromUniform(alpha);
+  const furthest = Math.max(...distances);
+  const shares = alpha.map(softmaxOf);
   context.print(columns([
     ["objective", objective],
-    ["λ", String(lambda)],
+    ["λ", typeof lambda === "number" ? String(lambda) : lambda.map((each) => each.toFixed(3)).join(" ")],
     ["layers", `${alpha.length}, ${alpha[0].length} routed experts each`],
-    ["from uniform", `${distance.toFixed(4)} at most (layer ${distances.indexOf(distance)})`],
+    ["from uniform", `${furthest.toFixed(4)} at most (layer ${distances.indexOf(furthest)})`],
   ]));
   context.print(columns(shares.map((share, layer) => [layer, share.map((value) => value.toFixed(4)).join(" ")])));
-  return { objective, lambda, softmax: shares, distance_from_uniform: distance };
-}
-
-function softmax(values: readonly number[]): number[] {
-  const top = Math.max(...values);
-  const powers = values.map((value) => Math.exp(value - top));
-  const sum = powers.reduce((total, power) => total + power, 0);
-  return powers.map((power) => power / sum);
+  return { objective, lambda, softmax: shares, distance_from_uniform: furthest, distance_per_layer: distances };
 }

@@ -131,7 +131,9 @@ pub unsafe extern "C" fn xft_plan_run(
         ensure!(arguments.is_aligned(), "the arguments' handles are not aligned");
         let size = count.saturating_mul(size_of::<u64>());
         // SAFETY: the caller's contract: `count` handles.
-        let arguments = bytemuck::cast_slice_mut(unsafe { bytes_mut(arguments.cast(), size) }?);
+        let arguments = unsafe { bytes_mut(arguments.cast(), size) }?;
+        // An empty slice of bytes lies nowhere in particular: it cannot be cast.
+        let arguments = if count == 0 { &mut [] } else { bytemuck::cast_slice_mut(arguments) };
         // SAFETY: the caller's contract.
         device(handle)?.run(plan, arguments, unsafe { bytes(upload, length) }?)
     })

@@ -54,12 +54,18 @@ mod tests {
             let (ours, theirs) = (from_bf16(bits), half::bf16::from_bits(bits).to_f32());
             assert!(ours.to_bits() == theirs.to_bits() || ours.is_nan() && theirs.is_nan(), "{bits:x}");
         }
-        for bits in (0..=u32::MAX).step_by(4099).chain((0..=0xffff).flat_map(|high| [0x8000, 0x7fff, 0x8001].map(|low| high << 16 | low))) {
+        for bits in (0..=u32::MAX)
+            .step_by(4099)
+            .chain((0..=0xffff).flat_map(|high| [0x8000, 0x7fff, 0x8001].map(|low| high << 16 | low)))
+        {
             let value = f32::from_bits(bits);
             let half = half::f16::from_f32(value);
             assert!(to_f16(value) == half.to_bits() || value.is_nan() && from_f16(to_f16(value)).is_nan(), "{value:e}");
             let half = half::bf16::from_f32(value);
-            assert!(to_bf16(value) == half.to_bits() || value.is_nan() && from_bf16(to_bf16(value)).is_nan(), "{value:e}");
+            assert!(
+                to_bf16(value) == half.to_bits() || value.is_nan() && from_bf16(to_bf16(value)).is_nan(),
+                "{value:e}"
+            );
         }
         for low in (0x1000..0x4000).step_by(0x1000) {
             for high in 0..0x1_0000_u32 {

@@ -48,9 +48,9 @@ impl Memory {
 
     /// The bytes `offset .. offset + length`, if they are inside.
     pub fn part(&self, offset: u64, length: usize) -> Result<*mut u8> {
-        let inside = usize::try_from(offset).ok().filter(|&start| {
-            start.checked_add(length).is_some_and(|end| end <= self.bytes)
-        });
+        let inside = usize::try_from(offset)
+            .ok()
+            .filter(|&start| start.checked_add(length).is_some_and(|end| end <= self.bytes));
         let Some(start) = inside else {
             crate::fail!("{length} bytes from byte {offset} on of a buffer that has {}", self.bytes)
         };

@@ -51,9 +51,9 @@ impl<'a> Order<'a> {
         let rising = offsets.windows(2).all(|pair| pair[0] <= pair[1]);
         let sound = offsets[0] == 0 && rising && inside(offsets[groups], positions + 1);
         let mut seen = vec![false; positions];
-        let distinct = order.iter().all(|&position| {
-            inside(position, positions) && !std::mem::replace(&mut seen[position as usize], true)
-        });
+        let distinct = order
+            .iter()
+            .all(|&position| inside(position, positions) && !std::mem::replace(&mut seen[position as usize], true));
         (sound && distinct).then_some(Self { positions: order, offsets })
     }
 

@@ -39,7 +39,11 @@ thread_local! {
 }
 
 /// Runs `body` with `count` floats of this thread's scratch memory, of any content.
-pub fn with_scratch<R>(cell: &'static std::thread::LocalKey<Cell<Vec<f32>>>, count: usize, body: impl FnOnce(&mut [f32]) -> R) -> R {
+pub fn with_scratch<R>(
+    cell: &'static std::thread::LocalKey<Cell<Vec<f32>>>,
+    count: usize,
+    body: impl FnOnce(&mut [f32]) -> R,
+) -> R {
     let mut scratch = cell.take();
     if scratch.len() < count {
         scratch.resize(count, 0.0);
@@ -98,9 +102,7 @@ impl Product {
         let Self { m, n, k, a, a_m, a_k, b, b_k, b_n, c, c_m, c_n, add } = self;
         // SAFETY: the caller's contract.
         unsafe {
-            gemm::gemm(
-                m, n, k, c, c_n, c_m, add, a, a_k, a_m, b, b_n, b_k, 1.0, 1.0, false, false, false, parallelism,
-            );
+            gemm::gemm(m, n, k, c, c_n, c_m, add, a, a_k, a_m, b, b_n, b_k, 1.0, 1.0, false, false, false, parallelism);
         }
     }
 

@@ -54,7 +54,11 @@ impl Vector for Plain {
     }
     #[inline(always)]
     unsafe fn multiply_add(self, b: Self, c: Self) -> Self {
-        Self(std::array::from_fn(|lane| Self::multiply_add_one(self.0[lane], b.0[lane], c.0[lane])))
+        let mut lanes = c.0;
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum = Self::multiply_add_one(self.0[lane], b.0[lane], *sum);
+        }
+        Self(lanes)
     }
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
@@ -137,7 +141,11 @@ mod x86 {
             let mut lanes = [0.0; 16];
             // SAFETY: see `Avx2::splat`; sixteen floats.
             unsafe { self.store(lanes.as_mut_ptr()) };
-            halve(std::array::from_fn(|lane| lanes[lane] + lanes[lane + 8]))
+            let mut eight = [0.0; 8];
+            for (lane, sum) in eight.iter_mut().enumerate() {
+                *sum = lanes[lane] + lanes[lane + 8];
+            }
+            halve(eight)
         }
     }
 }

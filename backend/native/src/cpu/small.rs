@@ -110,18 +110,27 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize>(product: &Small, row: 
     let depth = product.depth;
     // SAFETY: rows and columns are inside the operands, each `depth` floats long.
     unsafe {
-        let a: [*const f32; M] = std::array::from_fn(|i| product.a.add((row + i) * product.row_stride));
-        let b: [*const f32; N] =
-            std::array::from_fn(|j| product.b.offset((column + j) as isize * product.b_column));
+        // Loops, not `array::from_fn`: a closure in a library function is not compiled for these instructions.
+        let mut a = [product.a; M];
+        for (i, a) in a.iter_mut().enumerate() {
+            *a = a.add((row + i) * product.row_stride);
+        }
+        let mut b = [product.b; N];
+        for (j, b) in b.iter_mut().enumerate() {
+            *b = b.offset((column + j) as isize * product.b_column);
+        }
         let mut sums = [[V::splat(0.0); N]; M];
         let whole = depth - depth % V::WIDTH;
         let mut k = 0;
         while k < whole {
-            let weights: [V; N] = std::array::from_fn(|j| V::load(b[j].add(k)));
-            for (sums, a) in sums.iter_mut().zip(a) {
-                let value = V::load(a.add(k));
-                for (sum, &weight) in sums.iter_mut().zip(&weights) {
-                    *sum = value.multiply_add(weight, *sum);
+            let mut weights = [V::splat(0.0); N];
+            for j in 0..N {
+                weights[j] = V::load(b[j].add(k));
+            }
+            for i in 0..M {
+                let value = V::load(a[i].add(k));
+                for j in 0..N {
+                    sums[i][j] = value.multiply_add(weights[j], sums[i][j]);
                 }
             }
             k += V::WIDTH;
@@ -184,12 +193,18 @@ unsafe fn accumulate<V: Vector, const K: usize>(
 ) {
     // SAFETY: columns `from .. from + count` of rows `k .. k + K` are inside b, and row k … of a.
     unsafe {
-        let b: [*const f32; K] =
-            std::array::from_fn(|i| product.b.offset((k + i) as isize * product.b_depth).add(from));
+        let mut b = [product.b; K];
+        for (i, b) in b.iter_mut().enumerate() {
+            *b = b.offset((k + i) as isize * product.b_depth).add(from);
+        }
         for row in 0..product.rows {
             let a = product.a.add(row * product.row_stride + k);
-            let factors: [f32; K] = std::array::from_fn(|i| *a.add(i));
-            let vectors: [V; K] = std::array::from_fn(|i| V::splat(factors[i]));
+            let mut factors = [0.0; K];
+            let mut vectors = [V::splat(0.0); K];
+            for i in 0..K {
+                factors[i] = *a.add(i);
+                vectors[i] = V::splat(factors[i]);
+            }
             let sums = &mut sums[row * BLOCK..row * BLOCK + count];
             let to = sums.as_mut_ptr();
             let whole = count - count % V::WIDTH;

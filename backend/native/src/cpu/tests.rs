@@ -34,9 +34,16 @@ impl Random {
     }
 }
 
-/// Runs `body` in a pool of so many threads.
+/// Runs `body` in a pool of so many threads. Pools are kept: starting thousands of them takes long.
 pub fn in_threads<R: Send>(threads: usize, body: impl FnOnce() -> R + Send) -> R {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(body)
+    static POOLS: Mutex<Vec<(usize, Arc<rayon::ThreadPool>)>> = Mutex::new(Vec::new());
+    let known = lock(&POOLS).iter().find(|(count, _)| *count == threads).map(|(_, pool)| pool.clone());
+    let pool = known.unwrap_or_else(|| {
+        let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
+        lock(&POOLS).push((threads, pool.clone()));
+        pool
+    });
+    pool.install(body)
 }
 
 fn plan(kernel: Kernel, bytes: &[u64]) -> Plan {
@@ -107,7 +114,8 @@ fn random_contract(random: &mut Random, sizes: [i64; 3], batch: &[i64], depth: &
     let c = layout(&[batch, &[m, n]].concat());
     let count = batch.len();
     let batch = batch.iter().enumerate().map(|(i, &size)| BatchAxis { size, a: a[i], b: b[i], c: c[i] }).collect();
-    let k = depth.iter().enumerate().map(|(i, &size)| DepthAxis { size, a: a[count + 1 + i], b: b[count + i] }).collect();
+    let k =
+        depth.iter().enumerate().map(|(i, &size)| DepthAxis { size, a: a[count + 1 + i], b: b[count + i] }).collect();
     ContractKernel {
         batch,
         m: RowAxis { size: m, a: a[count], c: c[count] },
@@ -223,7 +231,9 @@ fn routing(random: &mut Random, positions: usize, groups: i64) -> (Vec<i32>, Vec
 #[test]
 fn grouped_products_choose_weights_by_index() {
     let mut random = Random(6);
-    for (tokens, slots, groups, depth, width) in [(5, 2, 4, 7, 9), (200, 3, 8, 33, 40), (1, 1, 2, 5, 3), (4, 2, 3, 0, 6)] {
+    for (tokens, slots, groups, depth, width) in
+        [(5, 2, 4, 7, 9), (200, 3, 8, 33, 40), (1, 1, 2, 5, 3), (4, 2, 3, 0, 6)]
+    {
         for transposed in [false, true] {
             let count = (tokens * slots) as usize;
             let (index, order) = routing(&mut random, count, groups);
@@ -244,7 +254,10 @@ fn grouped_products_choose_weights_by_index() {
             for (position, &group) in index.iter().enumerate() {
                 let (token, s) = (position as i64 / slots, position as i64 % slots);
                 for n in 0..width {
-                    let product = |k| value(&a, 1 + token * depth + k) * value(&b, i64::from(group) * depth * width + k * b_k + n * b_n);
+                    let product = |k| {
+                        value(&a, 1 + token * depth + k)
+                            * value(&b, i64::from(group) * depth * width + k * b_k + n * b_n)
+                    };
                     let sum = if group < 0 { 0.0 } else { (0..depth).map(product).sum() };
                     expected[(token * row + s * slot + n * column) as usize] = sum;
                 }
@@ -285,7 +298,10 @@ fn grouped_into_sums_outer_products_per_group() {
         let b = floats(&mut random, count * width as usize);
         let kernel = GroupedIntoKernel {
             groups,
-            positions: vec![DepthAxis { size: tokens, a: rows, b: slots * width }, DepthAxis { size: slots, a: 0, b: width }],
+            positions: vec![
+                DepthAxis { size: tokens, a: rows, b: slots * width },
+                DepthAxis { size: slots, a: 0, b: width },
+            ],
             m: RowAxis { size: rows, a: 1, c: width },
             n: ColumnAxis { size: width, b: 1, c: 1 },
             group: rows * width,

@@ -146,9 +146,10 @@ impl Loaded {
     ) -> Result<()> {
         for at in range {
             let handles = self.steps[at].arguments.iter().map(|&index| handles[index]).collect::<Vec<_>>();
-            let current = self.steps[at].cached.as_ref().is_some_and(|(cached, generation, _)| {
-                *cached == handles && *generation == memory.generation
-            });
+            let current = self.steps[at]
+                .cached
+                .as_ref()
+                .is_some_and(|(cached, generation, _)| *cached == handles && *generation == memory.generation);
             if !current {
                 let group = self.bind(device, memory, at, &handles)?;
                 self.steps[at].cached = Some((handles, memory.generation, group));
@@ -174,7 +175,9 @@ impl Loaded {
                     let handle = handles.next().copied().unwrap_or_default();
                     entry(binding, &memory.get(handle)?.buffer, 0, bytes)
                 }
-                PlanBuffer::Arena { chunk, offset, bytes } => entry(binding, &memory.chunk(chunk).buffer, offset, bytes),
+                PlanBuffer::Arena { chunk, offset, bytes } => {
+                    entry(binding, &memory.chunk(chunk).buffer, offset, bytes)
+                }
                 PlanBuffer::Upload { offset, bytes } => match &self.upload {
                     Some(upload) => entry(binding, &upload.buffer, offset, bytes),
                     None => fail!("plan: step {at} reads an upload that the plan has not"),

@@ -1,9 +1,7 @@
 //! Validation of a plan: what a device may rely on without looking again.
 
 use super::extent::{self, Range};
-use super::kernel::{
-    ContractKernel, GroupedIntoKernel, GroupedKernel, Kernel, OrderKernel, ScatterKernel, TopkKernel,
-};
+use super::kernel::{ContractKernel, GroupedIntoKernel, GroupedKernel, Kernel, OrderKernel, ScatterKernel, TopkKernel};
 use super::{ALIGNMENT, Plan, PlanBuffer, VERSION, check_loop};
 use crate::ensure;
 use crate::error::{Error, Result};
@@ -160,7 +158,8 @@ fn topk(kernel: &TopkKernel, bindings: &mut Bindings) -> Result<()> {
     ensure!(slots.size <= axis.size, "the {} largest of {} elements", slots.size, axis.size);
     let output = || rows.iter().map(|row| (row.size, row.c)).chain([(slots.size, slots.c)]);
     check_output(output())?;
-    bindings.read(0, extent::of_axes(offsets.a, rows.iter().map(|row| (row.size, row.a)).chain([(axis.size, axis.a)])))?;
+    bindings
+        .read(0, extent::of_axes(offsets.a, rows.iter().map(|row| (row.size, row.a)).chain([(axis.size, axis.a)])))?;
     bindings.write(1, extent::of_axes(offsets.c, output()))
 }
 

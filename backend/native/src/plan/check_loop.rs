@@ -65,7 +65,10 @@ fn check_types(body: &[Instruction], number: usize) -> Result<()> {
     };
     ensure!(fits, "the types of register {number} do not fit together ({instruction:?})");
     if let Some(gather) = instruction.access().and_then(|access| access.gather) {
-        ensure!(type_of(gather.register) == RegisterType::I32, "register {number} gathers by a register that is no i32");
+        ensure!(
+            type_of(gather.register) == RegisterType::I32,
+            "register {number} gathers by a register that is no i32"
+        );
     }
     Ok(())
 }

@@ -139,8 +139,11 @@ pub fn of_axes(offset: i64, axes: impl IntoIterator<Item = (i64, i64)>) -> Range
 
 /// Does every index have an address of its own? (Sufficient, and true of every layout the compiler makes.)
 pub fn is_injective(axes: impl IntoIterator<Item = (i64, i64)>) -> bool {
-    let mut axes: Vec<(i128, i128)> =
-        axes.into_iter().filter(|(size, _)| *size > 1).map(|(size, stride)| (i128::from(stride).abs(), size.into())).collect();
+    let mut axes: Vec<(i128, i128)> = axes
+        .into_iter()
+        .filter(|(size, _)| *size > 1)
+        .map(|(size, stride)| (i128::from(stride).abs(), size.into()))
+        .collect();
     axes.sort_unstable();
     let mut reach = 0;
     axes.iter().all(|(stride, size)| {

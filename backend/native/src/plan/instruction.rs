@@ -235,9 +235,7 @@ impl TryFrom<Record> for Instruction {
             "select" => Ok(Self::Select { kind, c: operand(c, "c")?, a: operand(a, "a")?, b: operand(b, "b")? }),
             "cast" => Ok(Self::Cast { kind, a: operand(a, "a")? }),
             "reduce" => Ok(Self::Reduce { kind, by: by.ok_or_else(|| missing("by"))?, a: operand(a, "a")? }),
-            "store" => {
-                Ok(Self::Store { kind, access: access.ok_or_else(|| missing("access"))?, a: operand(a, "a")? })
-            }
+            "store" => Ok(Self::Store { kind, access: access.ok_or_else(|| missing("access"))?, a: operand(a, "a")? }),
             name => {
                 if let Some(op) = unary(name) {
                     Ok(Self::Unary { op, kind, a: operand(a, "a")? })

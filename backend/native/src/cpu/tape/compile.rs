@@ -11,7 +11,13 @@ use crate::plan::{
 fn unary(op: Unary, kind: RegisterType) -> Code {
     let float = kind == RegisterType::F32;
     match op {
-        Unary::Neg => if float { Code::NegF } else { Code::NegI },
+        Unary::Neg => {
+            if float {
+                Code::NegF
+            } else {
+                Code::NegI
+            }
+        }
         Unary::Abs => match kind {
             RegisterType::F32 => Code::AbsF,
             RegisterType::I32 => Code::AbsI,
@@ -26,7 +32,13 @@ fn unary(op: Unary, kind: RegisterType) -> Code {
         Unary::Tanh => Code::Tanh,
         Unary::Erf => Code::Erf,
         Unary::Floor => Code::Floor,
-        Unary::Not => if kind == RegisterType::Bool { Code::NotBool } else { Code::NotI },
+        Unary::Not => {
+            if kind == RegisterType::Bool {
+                Code::NotBool
+            } else {
+                Code::NotI
+            }
+        }
     }
 }
 

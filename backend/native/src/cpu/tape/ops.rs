@@ -1,7 +1,6 @@
 //! What each instruction does to a block, as loops that LLVM turns into vector code: once for every processor, once
 //! for AVX2 and once for AVX-512, chosen at the start.
 
-
 use super::walk::Run;
 use super::{Block, Code, LANES, Op, Tape, TapeAccess, TapeGather};
 use crate::cpu::{Status, convert, math};

@@ -83,15 +83,8 @@ impl<'a> Worker<'a> {
 
     fn execute(&mut self, stage: &TapeStage, position: usize, count: usize) {
         let Launch { tape, slots, status, runner } = *self.launch;
-        let frame = Frame {
-            tape,
-            blocks: self.blocks.as_mut_ptr(),
-            slots,
-            bases: &self.bases,
-            position,
-            count,
-            status,
-        };
+        let frame =
+            Frame { tape, blocks: self.blocks.as_mut_ptr(), slots, bases: &self.bases, position, count, status };
         // SAFETY: `run`'s contract; the blocks are this worker's own.
         unsafe { runner(&tape.ops[stage.ops.clone()], &frame) };
     }

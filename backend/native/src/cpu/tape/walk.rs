@@ -77,7 +77,10 @@ impl Walk {
             .iter()
             .map(|affine| Line {
                 offset: affine.offset,
-                scalar: (0..sizes.len()).filter(|axis| !lanes.contains(axis)).map(|axis| affine.strides[axis]).collect(),
+                scalar: (0..sizes.len())
+                    .filter(|axis| !lanes.contains(axis))
+                    .map(|axis| affine.strides[axis])
+                    .collect(),
                 strides: affine.strides[lanes.clone()].to_vec(),
             })
             .collect();

@@ -1,0 +1,39 @@
+/** @file `xft generate`: text from a model, greedy or sampled. */
+import { open } from "../../../backend/open.ts";
+import { loadTokenizer } from "../../../backend/tokenizer.ts";
+import { checkTarget, writeFile } from "../../convert/files.ts";
+import { generate } from "../../generate.ts";
+import { loadModel } from "../../model/parameters.ts";
+import type { commands } from "../commands.ts";
+import type { Context, JsonResult } from "../context.ts";
+import { readText } from "../files.ts";
+import type { Arguments } from "../schema.ts";
+
+/** Runs the command. */
+export async function run(args: Arguments<typeof commands.generate>, context: Context): Promise<JsonResult> {
+  const { model, out, overwrite, maxTokens, temperature, topP, top, stop, seed, ignoreEnd } = args;
+  if (out) checkTarget(out, "file", { overwrite });
+  const texts = [...args.prompt, ...args.promptFile.map(readText)];
+  using tokenizer = loadTokenizer(model);
+  const prompts = texts.map((text) => tokenizer.encode(text, { special: !args.noSpecial }));
+  using device = open(args.device);
+  using bar = context.progress("generate", undefined, "tokens");
+  const { signal } = context;
+  const options = { maxTokens, temperature, topP, top, stop, seed, ignoreEnd, signal };
+  const generations = await generate(loadModel(model, device), tokenizer, device, prompts, {
+    ...options,
+    onProgress: ({ tokens, done, total }) => bar.update(tokens, `${done} of ${total} finished`),
+  });
+  bar.finish();
+  const results = generations.map(({ promptIds, ids, text, top, finished }) => ({
+    prompt_ids: promptIds,
+    ids,
+    text,
+    finished,
+    ...(top ? { top } : {}),
+  }));
+  if (out) writeFile(out, results.map((result) => `${JSON.stringify(result)}\n`).join(""), { overwrite });
+  // Decoded together: some tokenizers drop the space at a text's start.
+  for (const { prompt_ids, ids } of results) context.print(tokenizer.decode([...prompt_ids, ...ids]));
+  return { results };
+}

@@ -1,0 +1,63 @@
+/** @file `xft learn`: the coefficients of a merge, by any objective. */
+import { basename } from "node:path";
+import { open } from "../../../backend/open.ts";
+import { loadTokenizer } from "../../../backend/tokenizer.ts";
+import { formatCoefficients } from "../../convert/coefficients.ts";
+import { checkTarget, writeFile } from "../../convert/files.ts";
+import { readConfig } from "../../convert/huggingface.ts";
+import { learn } from "../../learn.ts";
+import { loadMixture } from "../../model/parameters.ts";
+import { loadObjective } from "../../objectives/mod.ts";
+import type { commands } from "../commands.ts";
+import type { Context, JsonResult } from "../context.ts";
+import { prepareStage, stageLines } from "../stage.ts";
+import type { Arguments } from "../schema.ts";
+
+/** Runs the command. */
+export async function run(args: Arguments<typeof commands.learn>, context: Context): Promise<JsonResult> {
+  const { moe, out, overwrite, lambda } = args;
+  checkTarget(out, "file", { overwrite });
+  const objective = await loadObjective(args.objective);
+  using tokenizer = loadTokenizer(moe);
+  const { schedule, data } = prepareStage("learn", args, { tokenizer, vocab: readConfig(moe).vocabSize }, context);
+  if (args.dryRun) {
+    context.print(`would learn coefficients of ${moe} by ${args.objective} and write ${out}`);
+    return { dry_run: true, out, objective: args.objective, lambda, schedule, data: data.report };
+  }
+  using device = open(args.device);
+  using shown = stageLines("learn", context);
+  const learned = await learn(loadMixture(moe, device), device, {
+    objective,
+    name: args.objective,
+    lambda,
+    schedule,
+    batches: data.batches,
+    validation: data.validation,
+    signal: context.signal,
+    onLine: shown.onLine,
+    onNote: context.note,
+  });
+  const { files, sha256, train, validation } = data.report;
+  const source = { files: files.map((path) => basename(path)), sha256, train, validation };
+  writeFile(out, formatCoefficients({ ...learned.coefficients, data: source }), { overwrite });
+  const { budget, distance, uniform, seconds, step } = learned;
+  const furthest = Math.max(...distance);
+  context.print(
+    `${out}: validation loss ${uniform.toFixed(4)} (uniform) → ${learned.learned.toFixed(4)}; ` +
+      `softmax(α) is up to ${furthest.toFixed(4)} from uniform`,
+  );
+  return {
+    out,
+    objective: args.objective,
+    lambda: learned.coefficients.lambda,
+    uniform_loss: uniform,
+    learned_loss: learned.learned,
+    distance_from_uniform: furthest,
+    distance_per_layer: distance,
+    update_budget: budget,
+    kept_step: step,
+    seconds,
+    schedule,
+    data: data.report,
+  };
+}

@@ -1,0 +1,184 @@
+/**
+ * @file The whole method in miniature, from nothing: a tiny Llama is pretrained on generated tasks, tuned, upcycled,
+ * tuned as a mixture, its merge learned; every model's answers to held-out tasks run in the sandbox.
+ */
+import { join } from "node:path";
+import { UserError } from "../../dsl/errors.ts";
+import type { Device } from "../../backend/runtime.ts";
+import { free } from "../../backend/compile.ts";
+import type { ModelConfig } from "../convert/config.ts";
+import { trainingBatches } from "../data/batches.ts";
+import type { Sandbox } from "../evaluate/sandbox.ts";
+import { type Learned, learn } from "../learn.ts";
+import { merger } from "../merge/device.ts";
+import { singleExpert, uniformWeights, weightsOf } from "../merge/weights.ts";
+import { batchesOf, type Sample } from "../model/batch.ts";
+import { initModel, loadDense, loadMixture, type Loaded, saveModel } from "../model/parameters.ts";
+import { objectives } from "../objectives/mod.ts";
+import { train, type TrainLine } from "../train.ts";
+import { upcycle } from "../upcycle.ts";
+import { normalisedSyntax, type Task, tasks } from "./family/mod.ts";
+import { pretrainingBatches } from "./pretraining.ts";
+import { retriever } from "./retrieve.ts";
+import { type Row, type RowContext, rowOfModel, rowOfPrograms } from "./rows.ts";
+import { computeRatio, type DemoSettings, type StageSettings } from "./settings.ts";
+import { encodeTask, special, tokenizerFiles, vocabulary } from "./tokenizer.ts";
+
+/** What the miniature run needs besides its settings. */
+export interface DemoOptions {
+  readonly device: Device;
+  readonly sandbox: Sandbox;
+  /** Folder for the models; it must exist. */
+  readonly folder: string;
+  /** Which tasks the table is made of: choices are made on the validation split, the test split is for the end. */
+  readonly split?: "validation" | "test";
+  readonly signal?: AbortSignal;
+  /** Called at the start of each stage. */
+  readonly onStage?: (name: string) => void;
+  /** Called after every training step. */
+  readonly onLine?: (line: TrainLine) => void;
+  /** Called as soon as a row is known. */
+  readonly onRow?: (row: Row) => void;
+  readonly onProgress?: RowContext["onProgress"];
+}
+
+/** What came of it. */
+export interface DemoReport {
+  readonly rows: readonly Row[];
+  readonly learned: Omit<Learned, "coefficients"> & { readonly alpha: readonly (readonly number[])[] };
+  /** Dense steps per mixture step at equal FLOPs. */
+  readonly computeRatio: number;
+  readonly seconds: number;
+}
+
+/** The dense model's settings. */
+export function modelConfig({ model }: DemoSettings): ModelConfig & { readonly kind: "llama" } {
+  return {
+    kind: "llama",
+    vocabSize: vocabulary.length,
+    hiddenSize: model.hiddenSize,
+    ffnSize: model.ffnSize,
+    layers: model.layers,
+    heads: model.heads,
+    kvHeads: model.heads,
+    headDim: model.hiddenSize / model.heads,
+    maxPositions: model.maxPositions,
+    normEps: model.normEps,
+    ropeTheta: model.ropeTheta,
+    ropeScaling: null,
+    tied: true,
+    bos: special.bos,
+    eos: [special.eos],
+    pad: special.pad,
+  };
+}
+
+/** Says no when a held-out solution occurs in training, whatever its names. */
+function checkUnseen(training: readonly Task[], heldOut: readonly Task[]): void {
+  const seen = new Set(training.map(({ solution }) => normalisedSyntax(solution)));
+  const leaked = heldOut.find(({ solution }) => seen.has(normalisedSyntax(solution)));
+  if (leaked) throw new UserError(`the held-out task ${leaked.id} has a solution that occurs in training.`);
+}
+
+/** Runs the whole method. The table's rows come in the order of the report. */
+export async function runDemo(settings: DemoSettings, options: DemoOptions): Promise<DemoReport> {
+  const { device, folder, signal, onStage, onRow, onLine } = options, began = performance.now();
+  const { seed } = settings, config = modelConfig(settings);
+  const training = tasks(seed, "train", settings.tasks.train);
+  const validation = tasks(seed, "validation", settings.tasks.validation);
+  const heldOut = options.split === "validation" ? validation : tasks(seed, "test", settings.tasks.test);
+  checkUnseen(training, heldOut);
+  const samples: Sample[] = training.map(encodeTask);
+  const rows: Row[] = [], context: RowContext = { ...options, tasks: heldOut, newTokens: settings.generation.newTokens };
+  const add = (row: Row): void => {
+    rows.push(row);
+    onRow?.(row);
+  };
+  const at = (name: string): string => join(folder, name);
+  Deno.mkdirSync(at("tokenizer"), { recursive: true });
+  for (const [name, text] of Object.entries(tokenizerFiles())) Deno.writeTextFileSync(join(at("tokenizer"), name), text);
+  const save = (name: string, loaded: Loaded): Promise<void> =>
+    saveModel(at(name), loaded, device, { tokenizerFrom: at("tokenizer"), overwrite: true });
+  const tune = async <L extends Loaded>(loaded: L, stage: StageSettings, epochs = stage.epochs): Promise<{ loaded: L; seconds: number }> => {
+    const batches = trainingBatches(samples, { batch: stage.batch, seq: config.maxPositions, seed });
+    const steps = batches.stepsFor(epochs);
+    return await train(loaded, device, {
+      schedule: { kind: "linear", rate: stage.rate, steps, warmup: Math.round(stage.warmup * steps) },
+      optimizer: "adamw",
+      batches,
+      seed,
+      signal,
+      onLine,
+    });
+  };
+
+  onStage?.("pretraining");
+  const { steps, rows: batch, length, rate, warmup, mixture } = settings.pretraining;
+  const base = await train(initModel(config, seed, device, settings.model.gain), device, {
+    schedule: { kind: "linear", rate, steps, warmup },
+    optimizer: "adamw",
+    batches: pretrainingBatches(seed, { rows: batch, length, mixture }),
+    signal,
+    onLine,
+  });
+  await save("base", base.loaded);
+  onStage?.("evaluating the base model");
+  add(await rowOfModel("base", base.loaded, 0, context));
+  free(base.loaded.model, device);
+  onStage?.("retrieving");
+  const nearest = retriever(training);
+  add(await rowOfPrograms("retrieval", heldOut.map(({ instruction }) => nearest(instruction).solution), context));
+
+  const ratio = computeRatio(settings, vocabulary.length);
+  for (const [name, folderName, epochs] of [
+    ["SFT", "sft", settings.sft.epochs],
+    [`SFT, the MoE's FLOPs (×${ratio.toFixed(1)})`, "sft-matched", settings.sft.epochs * ratio],
+  ] as const) {
+    onStage?.(name);
+    const { loaded, seconds } = await tune(loadDense(at("base"), device), settings.sft, epochs);
+    await save(folderName, loaded);
+    onStage?.(`evaluating ${name}`);
+    add(await rowOfModel(name, loaded, seconds, context));
+    free(loaded.model, device);
+  }
+
+  onStage?.("MoE");
+  const { experts, active, noise, balanceWeight } = settings.moe;
+  await upcycle(at("base"), at("moe-start"), { experts, active, noise, balanceWeight, seed, routerDeviation: settings.moe.routerDeviation }, { overwrite: true });
+  const moe = await tune(loadMixture(at("moe-start"), device), settings.moe);
+  await save("moe", moe.loaded);
+  onStage?.("evaluating the MoE");
+  add(await rowOfModel(`MoE (${experts} experts, ${active} active)`, moe.loaded, moe.seconds, context));
+
+  onStage?.("coefficients");
+  const { coefficients: stage } = settings, batches = trainingBatches(samples, { batch: stage.batch, seq: config.maxPositions, seed: seed + 1 });
+  const learned = await learn(moe.loaded, device, {
+    objective: objectives.xft,
+    name: "xft",
+    lambda: stage.lambda,
+    schedule: { kind: "linear", rate: stage.rate, steps: batches.stepsFor(stage.epochs), warmup: 0 },
+    batches,
+    validation: batchesOf(validation.map(encodeTask), { batch: 64, seq: config.maxPositions, bucket: 16 }),
+    signal,
+    onLine,
+  });
+  const merge = merger(moe.loaded, device), { config: mixtureConfig } = moe.loaded;
+  for (const [name, folderName, weights, seconds] of [
+    ["shared expert alone", "shared", singleExpert(mixtureConfig, 0), 0],
+    ["uniform merge", "uniform", uniformWeights(mixtureConfig, stage.lambda), 0],
+    ["XFT merge", "xft", weightsOf(mixtureConfig, learned.coefficients), learned.seconds],
+  ] as const) {
+    onStage?.(`evaluating: ${name}`);
+    using dense = await merge(weights);
+    await save(folderName, dense);
+    add(await rowOfModel(name, dense, moe.seconds + seconds, context));
+  }
+  free(moe.loaded.model, device);
+  const { coefficients, ...rest } = learned;
+  return {
+    rows,
+    learned: { ...rest, alpha: coefficients.alpha },
+    computeRatio: ratio,
+    seconds: (performance.now() - began) / 1000,
+  };
+}

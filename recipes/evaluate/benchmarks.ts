@@ -1,0 +1,115 @@
+/** @file Benchmarks as files have them: HumanEval, HumanEval+, MBPP+. */
+import { UserError } from "../../dsl/errors.ts";
+import { sha256 } from "./bytes.ts";
+import { itemsOf } from "./compare.ts";
+import { parsePythonJson } from "./json.ts";
+import { mbppInput } from "./mbpp_inputs.ts";
+import type { Rules } from "./oracle.ts";
+import { PyDict, type PythonValue } from "./values.ts";
+
+/** One task. */
+export interface Task extends Rules {
+  /** Such as `HumanEval/0` or `Mbpp/2`. */
+  readonly id: string;
+  /** What a model is given: a signature with its description (HumanEval), or a description with an assertion (MBPP). */
+  readonly prompt: string;
+  /** What follows the prompt in the canonical solution. */
+  readonly canonical: string;
+  /** The arguments of each call. Empty where the tests are code. */
+  readonly base: readonly (readonly PythonValue[])[];
+  readonly plus: readonly (readonly PythonValue[])[];
+  /** Tests as code that defines `check(candidate)`: the original HumanEval, which has no inputs. */
+  readonly check?: string;
+}
+
+/** A benchmark: tasks of one file. */
+export interface Benchmark {
+  readonly name: "humaneval" | "mbpp";
+  /** Whether the file has extra inputs ("plus"). */
+  readonly hasPlus: boolean;
+  /** SHA-256 of the file. */
+  readonly sha256: string;
+  readonly tasks: readonly Task[];
+}
+
+/** Settings of {@link loadBenchmark}. */
+export interface LoadOptions {
+  /** Keep only the first so many tasks. */
+  readonly limit?: number;
+}
+
+/**
+ * Reads a benchmark from a `.jsonl` or `.jsonl.gz` file: OpenAI's HumanEval, or evalplus' HumanEval+ or MBPP+.
+ *
+ * @throws UserError where the file is missing, is not JSON lines, or has tasks of another form
+ *
+ * @example
+ * ```ts
+ * import { loadBenchmark } from "./benchmarks.ts";
+ * const benchmark = await loadBenchmark("HumanEvalPlus.jsonl.gz", "humaneval");
+ * ```
+ */
+export async function loadBenchmark(
+  path: string,
+  name: Benchmark["name"],
+  options: LoadOptions = {},
+): Promise<Benchmark> {
+  const bytes = await Deno.readFile(path).catch((cause) => {
+    if (cause instanceof Deno.errors.NotFound) throw new UserError(`${path}: no such file.`, { cause });
+    throw new UserError(`${path}: cannot be read (${cause.message}).`, { cause });
+  });
+  const rows = (await text(path, bytes)).split("\n").map((line, i) => [line, i + 1] as const)
+    .filter(([line]) => line.trim() !== "");
+  if (rows.length === 0) throw new UserError(`${path}: the file has no tasks.`);
+  const tasks = rows.slice(0, options.limit).map(([line, number]) => readTask(name, line, `${path}:${number}`));
+  return { name, hasPlus: tasks.some((task) => task.plus.length > 0), sha256: await sha256(bytes), tasks };
+}
+
+async function text(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return new TextDecoder().decode(bytes);
+  try {
+    return await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  } catch (cause) {
+    throw new UserError(`${path}: the gzip data is damaged or cut short.`, { cause });
+  }
+}
+
+function readTask(benchmark: Benchmark["name"], line: string, where: string): Task {
+  let row: PythonValue;
+  try {
+    row = parsePythonJson(line);
+  } catch (cause) {
+    throw new UserError(`${where}: not a JSON object (${(cause as Error).message}).`, { cause });
+  }
+  if (!(row instanceof PyDict)) throw new UserError(`${where}: not a JSON object.`);
+  const fields = new Map(row.entries as [string, PythonValue][]);
+  const string = (name: string): string => {
+    const value = fields.get(name);
+    if (typeof value !== "string") throw new UserError(`${where}: field "${name}" is missing or is no text.`);
+    return value;
+  };
+  const id = string("task_id");
+  const prefix = benchmark === "humaneval" ? "HumanEval/" : "Mbpp/";
+  if (!id.startsWith(prefix)) {
+    throw new UserError(`${where}: task "${id}" is not of ${benchmark}, whose tasks are called ${prefix}N.`);
+  }
+  const number = Number(id.slice(prefix.length));
+  const inputs = (name: string): PythonValue[][] =>
+    (itemsOf(fields.get(name) ?? []) ?? []).map((input) => {
+      const list = itemsOf(input);
+      if (!list) throw new UserError(`${where}: field "${name}" is not a list of argument lists.`);
+      return benchmark === "mbpp" ? mbppInput(number, [...list]) : [...list];
+    });
+  const hasInputs = fields.has("base_input");
+  return {
+    id,
+    benchmark,
+    prompt: string("prompt"),
+    entry: string("entry_point"),
+    canonical: string("canonical_solution"),
+    atol: Number(fields.get("atol") ?? 0),
+    base: inputs("base_input"),
+    plus: inputs("plus_input"),
+    ...(hasInputs ? {} : { check: string("test") }),
+  };
+}

@@ -1,0 +1,52 @@
+/**
+ * Evaluation: a sandbox for Python that nobody has read, benchmarks, and grading.
+ *
+ * - running code: {@link openSandbox}, {@link runTasks}
+ * - values: {@link PythonValue}, {@link toPython}, {@link equal}
+ * - benchmarks: {@link loadBenchmark}, {@link promptOf}, {@link readSamples}, {@link gradeSamples}
+ * - statistics: {@link passAt}, {@link wilson}
+ *
+ * Permissions: to read (Pyodide's package, benchmarks), to run Deno, to read the environment; to write the user's cache
+ * folder, without which a few seconds of work are repeated in each process.
+ *
+ * @module
+ */
+export { type Benchmark, loadBenchmark, type LoadOptions, type Task } from "./benchmarks.ts";
+export { allClose, equal } from "./compare.ts";
+export { type Interval, normalInterval, passAt, passAtOverTasks, wilson } from "./estimate.ts";
+export { type GradeOptions, gradeSamples, type Report, type Sample, type Verdict } from "./grade.ts";
+export { parsePythonJson } from "./json.ts";
+export { isRight, type Rules } from "./oracle.ts";
+export {
+  cutAt,
+  extractCompletion,
+  humanEvalPrompt,
+  magicoder,
+  mbppPrompt,
+  type Prompt,
+  promptOf,
+  type PromptStyle,
+} from "./prompts.ts";
+export {
+  type CallResult,
+  type Job,
+  openSandbox,
+  type Outcome,
+  type PythonError,
+  type Sandbox,
+  type SandboxOptions,
+} from "./sandbox.ts";
+export { isSampleFile, readSamples, writeSamples } from "./samples.ts";
+export { type RunOptions, runTasks, type TaskSample } from "./tasks.ts";
+export {
+  type Dictionary,
+  Opaque,
+  PyBytes,
+  PyComplex,
+  PyDict,
+  PySet,
+  type PythonValue,
+  show,
+  toPython,
+  Tuple,
+} from "./values.ts";
