@@ -14,6 +14,8 @@ export interface Context {
   note(text: string): void;
   /** Starts a line of progress (stderr). */
   progress(label: string, total?: number, unit?: string): Progress;
+  /** Says how a stage goes, as one line of a run's metrics.jsonl (nothing outside of `run`). */
+  metric(line: JsonResult): void;
   /**
    * While the handle lives, the first Ctrl-C only aborts `signal`, so that the command can save and stop by itself
    * (`signal.throwIfAborted()`); a second one ends it at once.
@@ -37,6 +39,7 @@ export function createContext(options: { readonly json: boolean }): ContextContr
     print: (text) => options.json ? undefined : writeAll(Deno.stdout, `${text}\n`),
     note: (text) => writeAll(Deno.stderr, `${text}\n`),
     progress: (label, total, unit) => new Progress(label, total, unit),
+    metric: () => {},
     holdInterrupt() {
       held++;
       return { [Symbol.dispose]: () => void held-- };

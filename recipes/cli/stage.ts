@@ -68,7 +68,11 @@ export function prepareStage(
     `${name}: preset ${flags.preset}, ${steps} steps of ${batch} × ${seq} tokens at most, learning rate ${settings.rate}, ` +
       `${warmup} steps of warm-up.`,
   );
-  if (flags.preset === "tuned") { for (const reason of reasons) context.note(`  ${reason}`); }
+  if (flags.preset === "tuned") {
+    for (const { key, stage, why } of reasons) {
+      if ((stage ?? name) === name && settings[key] === preset[key]) context.note(`  ${why}`);
+    }
+  }
   const lost = (["skipped", "truncated", "dropped", "duplicates"] as const).filter((key) => report[key] > 0);
   context.note(
     `data: ${report.train} samples (${report.tokens} tokens), ${report.validation} for validation` +
@@ -88,6 +92,7 @@ export function stageLines(name: string, context: Context): {
     lines,
     onLine(line) {
       lines.push(line);
+      context.metric({ stage: name, ...line });
       bar.of(line.step, line.steps, line.loss === undefined ? "" : `loss ${line.loss.toFixed(4)}`);
       if (line.validation === undefined) return;
       bar.finish();

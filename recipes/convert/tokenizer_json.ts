@@ -236,6 +236,13 @@ export function byteLevelFiles(
   });
 }
 
+/** Two tokens that join to a third, with its score. */
+interface Merge {
+  readonly left: string;
+  readonly right: string;
+  readonly score: number;
+}
+
 /**
  * Merges of a SentencePiece vocabulary: each way to join two tokens to a third, the best score first.
  *
@@ -252,15 +259,19 @@ export function mergesFromScores(
   tokens.forEach((token, id) => {
     if (types[id] === tokenType.normal) ids.set(token, id);
   });
-  const merges: { readonly left: string; readonly right: string; readonly score: number }[] = [];
+  const merges: Merge[] = [];
   for (const [token, id] of ids) {
     const characters = [...token];
+    const ways: Merge[] = [];
     for (let cut = 1; cut < characters.length; cut++) {
       const [left, right] = [characters.slice(0, cut).join(""), characters.slice(cut).join("")];
-      if (ids.has(left) && ids.has(right)) merges.push({ left, right, score: scores[id] });
+      if (ids.has(left) && ids.has(right)) ways.push({ left, right, score: scores[id] });
     }
+    // SentencePiece takes the leftmost of equal scores; ranks cannot, and this order is transformers'.
+    ways.sort((a, b) => ids.get(a.left)! - ids.get(b.left)!);
+    merges.push(...ways);
   }
-  // Stable, so that equal scores keep the order of ids, as SentencePiece does.
+  // Stable: equal scores keep the order of ids.
   merges.sort((a, b) => b.score - a.score);
   return merges.map(({ left, right }) => [left, right]);
 }

@@ -19,6 +19,8 @@ export interface Welcome {
   readonly assets: readonly [wasm: number, stdlib: number, glue: number, image: number];
   /** Bytes of the interpreter's memory that the image describes; the memory grows to it before the image is laid in. */
   readonly imageBytes: number;
+  /** Addresses of functions in the interpreter's table, by name; the image holds some of them. */
+  readonly addresses?: Readonly<Record<string, number>>;
   /** Python that prepares an interpreter, run once when the image is made. */
   readonly prepare: string;
   /** Python that runs one job. */
@@ -61,7 +63,7 @@ type Note =
   | { readonly is: "ready" }
   | { readonly is: "message"; readonly bytes: Uint8Array }
   | { readonly is: "end"; readonly how: AnswerHeader["how"]; readonly detail: string; readonly printed: string }
-  | { readonly is: "image"; readonly bytes: Uint8Array };
+  | { readonly is: "image"; readonly bytes: Uint8Array; readonly addresses: Readonly<Record<string, number>> };
 
 /** What a supervisor gives to a fresh worker. */
 interface Start {
@@ -78,6 +80,7 @@ interface PythonModule {
   FS: EmscriptenFiles;
   MEMFS: Record<"expandFileStorage" | "resizeFileStorage", (node: { contents: Uint8Array }, size: number) => void>;
   ENV: Record<string, string>;
+  got: Record<string, WebAssembly.Global>;
   HEAPU8: Uint8Array;
   HEAPU32: Uint32Array;
   memory: WebAssembly.Memory;
@@ -183,6 +186,7 @@ export function interpret(
     }
   }
 
+  let tableLength = 0;
   return (async () => {
     const start = await receive() as Start;
     const { welcome } = start;
@@ -192,6 +196,7 @@ export function interpret(
       noInitialRun: start.image !== undefined,
       noImageDecoding: true,
       noAudioDecoding: true,
+      addresses: welcome.addresses,
       thisProgram: "python",
       arguments: [],
       stdin: () => null,
@@ -206,17 +211,20 @@ export function interpret(
       }],
       instantiateWasm(imports: { env: Record<string, unknown> }, done: (i: WebAssembly.Instance, m: unknown) => void) {
         Object.assign(imports.env, markers);
-        // A side module needs the table entries of the main one; there are none, so no dynamic linking either.
-        WebAssembly.instantiate(start.module, imports as unknown as WebAssembly.Imports).then((instance) =>
-          done(instance, start.module)
-        );
+        WebAssembly.instantiate(start.module, imports as unknown as WebAssembly.Imports).then((instance) => {
+          tableLength = (instance.exports.__indirect_function_table as WebAssembly.Table).length;
+          done(instance, start.module);
+        });
         return {};
       },
     });
     if (!start.image) {
       withhold(module, welcome.withheld);
       if (python(module, welcome.prepare) !== 0) throw new Error("the interpreter could not be prepared");
-      post({ is: "image", bytes: module.HEAPU8.slice() });
+      // Functions that stand in the table from the start; the few that the glue adds, it adds in the same order again.
+      const addresses = Object.entries(module.got).map(([name, { value }]) => [name, Number(value)] as const)
+        .filter(([name, value]) => value > 0 && value < tableLength);
+      post({ is: "image", bytes: module.HEAPU8.slice(), addresses: Object.fromEntries(addresses) });
       return;
     }
     if (welcome.imageBytes > module.HEAPU8.length) module.growMemory(welcome.imageBytes);
@@ -334,7 +342,7 @@ export async function supervise(worker: string): Promise<void> {
     const it = spawn();
     it.listen = (note) => {
       const bytes = note.is === "image" ? note.bytes : new Uint8Array(0);
-      const detail = note.is === "end" ? note.detail : "";
+      const detail = note.is === "image" ? JSON.stringify(note.addresses) : note.is === "end" ? note.detail : "";
       const lengths = [bytes.length];
       answer(
         { nonce: welcome.nonce, id: 0, how: "done", detail, lengths, printed: "", seconds: 0 },

@@ -32,7 +32,10 @@ export function wilson(successes: number, trials: number): Interval {
   const centre = share + z * z / (2 * trials);
   const spread = z * Math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials));
   const scale = 1 + z * z / trials;
-  return [Math.max(0, (centre - spread) / scale), Math.min(1, (centre + spread) / scale)];
+  // At 0 and at all successes the formula gives 0 and 1, which rounding would miss by a hair.
+  const low = successes === 0 ? 0 : (centre - spread) / scale;
+  const high = successes === trials ? 1 : (centre + spread) / scale;
+  return [low, high];
 }
 
 /** The interval of a mean of per-task estimates, over tasks (normal, cut to [0, 1]). */

@@ -4,9 +4,11 @@
  * The image is a WebAssembly module whose data segments are the prepared memory. A compiled module is immutable and
  * shared between workers without a copy, so laying it into a fresh memory is one memcpy that no sample can tamper with.
  */
+import { dirname, join as joinPath } from "node:path";
+import { fileURLToPath } from "node:url";
 import manifest from "npm:pyodide@314.0.7/package.json" with { type: "json" };
+import { userCache } from "../../backend/cache.ts";
 import { join, sha256, signed, unsigned } from "./bytes.ts";
-import { fromFileUrl, joinPath, userCacheFolder } from "./paths.ts";
 import { preparePython, withheldModules } from "./harness.ts";
 import { slim } from "./slim.ts";
 
@@ -23,6 +25,8 @@ export interface Image {
   readonly module: Uint8Array<ArrayBuffer>;
   /** How large the memory must be. */
   readonly memoryBytes: number;
+  /** Addresses of functions in the table that goes with the memory, by name. */
+  readonly addresses: Readonly<Record<string, number>>;
 }
 
 /** Version of Pyodide, whose first number says the Python version (314 is 3.14). */
@@ -31,12 +35,12 @@ export const pyodideVersion: string = manifest.version;
 /** Reads Pyodide's files from the npm package and cuts them down to what an interpreter needs. */
 export function readParts(): Parts {
   const file = (name: string): Uint8Array<ArrayBuffer> =>
-    Deno.readFileSync(fromFileUrl(import.meta.resolve(`npm:pyodide@314.0.7/${name}`)));
+    Deno.readFileSync(fileURLToPath(import.meta.resolve(`npm:pyodide@314.0.7/${name}`)));
   return { ...slim(file("pyodide.asm.wasm"), file("pyodide.asm.mjs")), stdlib: file("python_stdlib.zip") };
 }
 
 /** Packs a memory as a WebAssembly module of data segments; pages that are all zero are left out. */
-export function packImage(memory: Uint8Array): Image {
+export function packImage(memory: Uint8Array, addresses: Image["addresses"]): Image {
   const page = 4096;
   const words = new BigUint64Array(memory.buffer, memory.byteOffset, memory.length / 8);
   const isEmpty = (index: number): boolean => {
@@ -61,26 +65,33 @@ export function packImage(memory: Uint8Array): Image {
   }
   const dataBytes = data.reduce((sum, part) => sum + part.length, 0);
   chunks.push(new Uint8Array([11, ...unsigned(dataBytes)]), ...data);
-  return { module: join(chunks), memoryBytes: memory.length };
+  return { module: join(chunks), memoryBytes: memory.length, addresses };
 }
 
 /**
  * The image for these parts: from the user's cache where it is whole (its name and its last bytes are hashes), else made
  * by `make` (2–4 s) and kept there. Without permission to write it is made anew for each process.
  */
-export async function cachedImage(parts: Parts, make: () => Promise<Uint8Array>): Promise<Image> {
+export async function cachedImage(parts: Parts, make: () => Promise<Image>): Promise<Image> {
   const key = await sha256(parts.wasm, parts.stdlib, parts.glue, preparePython, withheldModules.join());
-  const path = joinPath(userCacheFolder(), `python-${key.slice(0, 32)}.image`);
+  const path = cacheFile(`python-${key.slice(0, 32)}.image`);
   const kept = await readChecked(path);
   if (kept) {
-    const memoryBytes = new DataView(kept.buffer, kept.byteOffset).getUint32(0, true);
-    return { module: kept.slice(4), memoryBytes };
+    const length = new DataView(kept.buffer).getUint32(0, true);
+    const head = JSON.parse(new TextDecoder().decode(kept.subarray(4, 4 + length)));
+    return { ...head, module: kept.slice(4 + length) };
   }
-  const image = packImage(await make());
+  const { module, ...head } = await make();
+  const text = new TextEncoder().encode(JSON.stringify(head));
   const size = new Uint8Array(4);
-  new DataView(size.buffer).setUint32(0, image.memoryBytes, true);
-  await writeChecked(path, join([size, image.module]));
-  return image;
+  new DataView(size.buffer).setUint32(0, text.length, true);
+  await writeChecked(path, join([size, text, module]));
+  return { module, ...head };
+}
+
+/** Path of a file in our part of the user's cache. */
+export function cacheFile(name: string): string {
+  return joinPath(userCache(), "evaluate", name);
 }
 
 /** Reads a file of the cache; undefined where it is missing, unreadable or damaged. */
@@ -98,7 +109,7 @@ export async function readChecked(path: string): Promise<Uint8Array<ArrayBuffer>
 export async function writeChecked(path: string, body: Uint8Array<ArrayBuffer>): Promise<void> {
   const temporary = `${path}.${crypto.randomUUID()}`;
   try {
-    await Deno.mkdir(userCacheFolder(), { recursive: true });
+    await Deno.mkdir(dirname(path), { recursive: true });
     await Deno.writeFile(temporary, join([body, Uint8Array.fromHex(await sha256(body))]));
     await Deno.rename(temporary, path);
   } catch {

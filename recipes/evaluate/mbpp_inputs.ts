@@ -60,16 +60,18 @@ function asSetOrDict(value: PythonValue): PythonValue {
 /** Python's `complex(text)` for the forms in the data, such as `(1+2j)`, `3j` and `5`. */
 function complex(value: PythonValue): PyComplex {
   const text = String(value).trim().replace(/^\((.*)\)$/, "$1");
-  const found = /^([+-]?(?:[\d.]+(?:e[+-]?\d+)?|inf|nan)(?!\w))?(?:([+-]?(?:[\d.]*(?:e[+-]?\d+)?|inf|nan))j)?$/i.exec(
-    text,
-  );
-  if (!found || text === "") throw new TypeError(`mbpp: ${JSON.stringify(text)} is no complex number`);
-  const part = (digits: string | undefined): number => {
-    if (digits === undefined) return 0;
-    if (/^[+-]?$/.test(digits)) return Number(digits + "1");
-    return Number(digits.replace(/inf/i, "Infinity").replace(/nan/i, "NaN"));
+  // The parts meet at a sign that belongs to no exponent.
+  const parts = text.split(/(?<=[^e])(?=[+-])/i);
+  const part = (digits: string): number => {
+    const number = Number(/^[+-]?$/.test(digits) ? digits + "1" : digits);
+    if (digits === "" || Number.isNaN(number)) {
+      throw new TypeError(`mbpp: ${JSON.stringify(text)} is no complex number`);
+    }
+    return number;
   };
-  return new PyComplex(part(found[1]), part(found[2]));
+  const imaginary = parts.at(-1)!.endsWith("j") ? parts.pop()!.slice(0, -1) : undefined;
+  if (parts.length > 1) throw new TypeError(`mbpp: ${JSON.stringify(text)} is no complex number`);
+  return new PyComplex(parts.length > 0 ? part(parts[0]) : 0, imaginary === undefined ? 0 : part(imaginary || "+"));
 }
 
 /** The arguments of one call of the task. */

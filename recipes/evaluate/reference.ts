@@ -7,9 +7,8 @@
 import { UserError } from "../../dsl/errors.ts";
 import type { Benchmark, Task } from "./benchmarks.ts";
 import { sha256 } from "./bytes.ts";
-import { pyodideVersion, readChecked, writeChecked } from "./image.ts";
+import { cacheFile, pyodideVersion, readChecked, writeChecked } from "./image.ts";
 import { decode, encode } from "./marshal.ts";
-import { joinPath, userCacheFolder } from "./paths.ts";
 import { recordProgram } from "./replay.ts";
 import type { Outcome, Sandbox } from "./sandbox.ts";
 import { PyBytes, type PythonValue, Tuple } from "./values.ts";
@@ -42,7 +41,7 @@ const limitSeconds = 600;
  */
 export async function referenceOf(benchmark: Benchmark, task: Task, sandbox: Sandbox): Promise<Reference> {
   const key = await sha256([cacheVersion, pyodideVersion, benchmark.name, benchmark.sha256, task.id].join("\n"));
-  const path = joinPath(userCacheFolder(), `reference-${key.slice(0, 32)}`);
+  const path = cacheFile(`reference-${key.slice(0, 32)}`);
   const kept = await readChecked(path);
   if (kept) return unpack(task, decode(kept));
   const body = task.check === undefined ? await computed(task, sandbox) : await recorded(task, sandbox);

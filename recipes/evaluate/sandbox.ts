@@ -10,7 +10,7 @@
 import { UserError } from "../../dsl/errors.ts";
 import { type AnswerHeader, childProgram, type JobHeader, type Welcome } from "./child.ts";
 import { preparePython, startPython, withheldModules } from "./harness.ts";
-import { cachedImage, type Image, type Parts, pyodideVersion, readParts } from "./image.ts";
+import { cachedImage, type Image, packImage, type Parts, pyodideVersion, readParts } from "./image.ts";
 import { decode, encode } from "./marshal.ts";
 import { PyBytes, type PythonValue, Tuple } from "./values.ts";
 
@@ -135,13 +135,13 @@ export async function openSandbox(options: SandboxOptions = {}): Promise<Sandbox
 }
 
 /** Has a child prepare an interpreter and returns its memory. */
-async function makeImage(parts: Parts): Promise<Uint8Array> {
+async function makeImage(parts: Parts): Promise<Image> {
   await using child = new Child(parts, undefined, { memoryBytes: 512 * mebibyte });
   const answer = await child.answer(120);
   if (!answer || answer.messages[0]?.length === 0) {
     throw new Error(`the sandbox's interpreter could not be prepared: ${answer?.head.detail ?? "no answer"}`);
   }
-  return answer.messages[0];
+  return packImage(answer.messages[0], JSON.parse(answer.head.detail));
 }
 
 /** One place for a process; the process is replaced when a sample has broken it or it is worn. */
@@ -220,6 +220,7 @@ class Child implements AsyncDisposable {
       nonce: this.#nonce,
       assets: [parts.wasm.length, parts.stdlib.length, parts.glue.length, image?.module.length ?? 0],
       imageBytes: image?.memoryBytes ?? 0,
+      addresses: image?.addresses,
       prepare: preparePython,
       start: startPython,
       withheld: withheldModules,

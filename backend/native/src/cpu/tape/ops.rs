@@ -1,8 +1,7 @@
 //! What each instruction does to a block, as loops that LLVM turns into vector code: once for every processor, once
 //! for AVX2 and once for AVX-512, chosen at the start.
 
-use super::walk::Run;
-use super::{Block, Code, LANES, Op, Tape, TapeAccess, TapeGather};
+use super::{Block, Code, Op, Tape, TapeAccess, TapeGather};
 use crate::cpu::{Status, convert, math};
 use crate::plan::StorageType;
 
@@ -72,43 +71,44 @@ impl Lane for i32 {}
 impl Lane for u32 {}
 
 impl Frame<'_> {
-    /// Lanes of a block as T.
-    ///
-    /// # Safety
-    /// The block exists, and is not written while the result lives.
+    /// A block's lanes as T, to read or to write.
     #[inline(always)]
-    unsafe fn source<T: Lane>(&self, block: u16, count: usize) -> &[T] {
-        // SAFETY: a block holds 256 initialised words, valid as any `Lane`; `count` ≤ 256.
-        unsafe { std::slice::from_raw_parts(self.blocks.add(block.into()).cast::<T>(), count) }
+    fn lanes<T: Lane>(&self, block: u16) -> *mut T {
+        self.blocks.wrapping_add(block.into()).cast()
     }
 
-    /// # Safety
-    /// The block exists, and nobody else uses it while the result lives.
-    #[inline(always)]
-    #[allow(clippy::mut_from_ref, reason = "blocks are scratch behind a pointer, distinct by number")]
-    unsafe fn target<T: Lane>(&self, block: u16, count: usize) -> &mut [T] {
-        // SAFETY: as `source`.
-        unsafe { std::slice::from_raw_parts_mut(self.blocks.add(block.into()).cast::<T>(), count) }
-    }
-
-    /// Lanes to compute where computing too many does no harm: whole vectors, no rest.
+    /// Lanes to compute where computing too many does no harm: whole vectors, no rest. At most a block, whose lanes
+    /// are a multiple of 16.
     #[inline(always)]
     fn rounded(&self) -> usize {
-        (self.count.div_ceil(16) * 16).min(LANES)
+        self.count.div_ceil(16) * 16
     }
 }
 
+// The loops below are written with pointers and indices: inside one function for all instructions, iterators of the
+// standard library are no longer inlined, and what is not inlined is compiled for any processor.
+
+/// # Safety
+/// As many lanes at each pointer; the target is none of the sources.
 #[inline(always)]
-fn map<A: Lane, R: Lane>(to: &mut [R], a: &[A], f: impl Fn(A) -> R) {
-    for (to, &a) in to.iter_mut().zip(a) {
-        *to = f(a);
+unsafe fn map<A: Lane, R: Lane>(to: *mut R, a: *const A, count: usize, f: impl Fn(A) -> R) {
+    let mut lane = 0;
+    while lane < count {
+        // SAFETY: the caller's contract.
+        unsafe { *to.add(lane) = f(*a.add(lane)) };
+        lane += 1;
     }
 }
 
+/// # Safety
+/// As [`map`].
 #[inline(always)]
-fn zip<A: Lane, R: Lane>(to: &mut [R], a: &[A], b: &[A], f: impl Fn(A, A) -> R) {
-    for ((to, &a), &b) in to.iter_mut().zip(a).zip(b) {
-        *to = f(a, b);
+unsafe fn zip<A: Lane, R: Lane>(to: *mut R, a: *const A, b: *const A, count: usize, f: impl Fn(A, A) -> R) {
+    let mut lane = 0;
+    while lane < count {
+        // SAFETY: the caller's contract.
+        unsafe { *to.add(lane) = f(*a.add(lane), *b.add(lane)) };
+        lane += 1;
     }
 }
 
@@ -174,52 +174,63 @@ impl Element for Brain {
 }
 
 /// # Safety
-/// `from + stride · lane` is readable for each lane of `to`.
+/// `from + stride · lane` is readable, and `to + lane` writable, for each lane.
 #[inline(always)]
-unsafe fn load_lanes<E: Element>(to: &mut [u32], from: *const E::Raw, stride: isize) {
+unsafe fn load_lanes<E: Element>(to: *mut u32, count: usize, from: *const E::Raw, stride: isize) {
+    let mut lane = 0;
+    // SAFETY (all): the caller's contract.
     match stride {
-        // SAFETY (all three): the caller's contract.
-        0 => to.fill(E::widen(unsafe { from.read() })),
+        0 => {
+            let word = E::widen(unsafe { from.read() });
+            while lane < count {
+                unsafe { *to.add(lane) = word };
+                lane += 1;
+            }
+        }
         1 => {
-            for (lane, to) in to.iter_mut().enumerate() {
-                *to = E::widen(unsafe { from.add(lane).read() });
+            while lane < count {
+                unsafe { *to.add(lane) = E::widen(*from.add(lane)) };
+                lane += 1;
             }
         }
         _ => {
-            for (lane, to) in to.iter_mut().enumerate() {
-                *to = E::widen(unsafe { from.offset(stride * lane as isize).read() });
+            while lane < count {
+                unsafe { *to.add(lane) = E::widen(*from.offset(stride * lane as isize)) };
+                lane += 1;
             }
         }
     }
 }
 
 /// # Safety
-/// `to + stride · lane` is writable for each lane of `from`, and `from` lies elsewhere.
+/// `to + stride · lane` is writable, and `from + lane` readable, for each lane.
 #[inline(always)]
-unsafe fn store_lanes<E: Element>(from: &[u32], to: *mut E::Raw, stride: isize) {
+unsafe fn store_lanes<E: Element>(from: *const u32, count: usize, to: *mut E::Raw, stride: isize) {
+    let mut lane = 0;
+    // SAFETY (all): the caller's contract.
     if stride == 1 {
-        for (lane, &word) in from.iter().enumerate() {
-            // SAFETY: the caller's contract.
-            unsafe { to.add(lane).write(E::narrow(word)) };
+        while lane < count {
+            unsafe { *to.add(lane) = E::narrow(*from.add(lane)) };
+            lane += 1;
         }
     } else {
-        for (lane, &word) in from.iter().enumerate() {
-            // SAFETY: the caller's contract.
-            unsafe { to.offset(stride * lane as isize).write(E::narrow(word)) };
+        while lane < count {
+            unsafe { *to.offset(stride * lane as isize) = E::narrow(*from.add(lane)) };
+            lane += 1;
         }
     }
 }
 
-/// The index of a gather at a lane, if there is an element there.
+/// The way to an element that a gather chooses at a lane, if there is one.
 ///
 /// # Safety
 /// As [`Runner`].
 #[inline(always)]
-unsafe fn gathered(frame: &Frame<'_>, gather: TapeGather, lane: usize) -> Option<i64> {
+unsafe fn gathered(frame: &Frame<'_>, gather: TapeGather, lane: usize) -> Option<isize> {
     // SAFETY: the gather's block exists and is no instruction's target now.
-    let index = unsafe { frame.source::<i32>(gather.block, LANES) }[lane];
+    let index = unsafe { *frame.lanes::<i32>(gather.block).add(lane) };
     if (0..gather.size).contains(&i64::from(index)) {
-        return Some(i64::from(index) * gather.stride);
+        return Some((i64::from(index) * gather.stride) as isize);
     }
     if index != -1 {
         frame.status.report();
@@ -231,81 +242,93 @@ unsafe fn gathered(frame: &Frame<'_>, gather: TapeGather, lane: usize) -> Option
 /// As [`Runner`].
 #[inline(always)]
 unsafe fn load<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess) {
-    // SAFETY: the target is no gather's block.
-    let to = unsafe { frame.target::<u32>(op.to, frame.count) };
+    let walk = &access.walk;
     let memory = frame.slots[access.slot].cast::<E::Raw>().cast_const();
-    let stride = access.walk.lines[0].strides[access.walk.sizes.len() - 1] as isize;
-    let visit = |run: Run<'_>| {
-        let to = &mut to[run.lane..run.lane + run.length];
-        let (low, high) = access.walk.valid(&run, &access.sizes);
-        to[..low].fill(0);
-        to[high..].fill(0);
-        let start = run.values[0] as isize + stride * low as isize;
-        match access.gather {
-            // SAFETY (all): validation proved that guarded, gathered addresses lie in the slot.
-            None if low < high => unsafe { load_lanes::<E>(&mut to[low..high], memory.offset(start), stride) },
-            Some(gather) if gather.uniform && low < high => match unsafe { gathered(frame, gather, run.lane + low) } {
-                Some(further) => unsafe {
-                    load_lanes::<E>(&mut to[low..high], memory.offset(start + further as isize), stride);
+    let stride = walk.lines[0].strides[walk.sizes.len() - 1] as isize;
+    let mut cursor = walk.start(frame.bases, frame.position, frame.count);
+    loop {
+        let (low, high) = walk.valid(&cursor, &access.sizes);
+        let start = cursor.values[0] as isize;
+        // SAFETY (all): lanes of this block; validation proved that guarded, gathered addresses lie in the slot.
+        unsafe {
+            let to = frame.lanes::<u32>(op.to).add(cursor.lane);
+            if high - low < cursor.length {
+                to.write_bytes(0, low);
+                to.add(high).write_bytes(0, cursor.length - high);
+            }
+            match access.gather {
+                None => load_lanes::<E>(to.add(low), high - low, memory.wrapping_offset(start + stride * low as isize), stride),
+                Some(gather) if gather.uniform && low < high => match gathered(frame, gather, cursor.lane + low) {
+                    Some(further) => {
+                        let from = memory.offset(start + stride * low as isize + further);
+                        load_lanes::<E>(to.add(low), high - low, from, stride);
+                    }
+                    None => to.add(low).write_bytes(0, high - low),
                 },
-                None => to[low..high].fill(0),
-            },
-            Some(gather) => {
-                for lane in low..high {
-                    to[lane] = match unsafe { gathered(frame, gather, run.lane + lane) } {
-                        Some(further) => {
-                            let place = run.values[0] as isize + stride * lane as isize + further as isize;
-                            E::widen(unsafe { memory.offset(place).read() })
-                        }
-                        None => 0,
-                    };
+                Some(gather) => {
+                    for lane in low..high {
+                        *to.add(lane) = match gathered(frame, gather, cursor.lane + lane) {
+                            Some(further) => E::widen(*memory.offset(start + stride * lane as isize + further)),
+                            None => 0,
+                        };
+                    }
                 }
             }
-            None => {}
         }
-    };
-    access.walk.runs(frame.bases, frame.position, frame.count, visit);
+        if !walk.advance(&mut cursor) {
+            return;
+        }
+    }
 }
 
 /// # Safety
 /// As [`Runner`].
 #[inline(always)]
 unsafe fn store<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess) {
-    // SAFETY: nothing writes the block meanwhile.
-    let from = unsafe { frame.source::<u32>(op.a, frame.count) };
+    let walk = &access.walk;
     let memory = frame.slots[access.slot].cast::<E::Raw>();
-    let stride = access.walk.lines[0].strides[access.walk.sizes.len() - 1] as isize;
-    let visit = |run: Run<'_>| {
-        let from = &from[run.lane..run.lane + run.length];
-        let (low, high) = access.walk.valid(&run, &access.sizes);
-        match access.gather {
-            // SAFETY (all): validation proved that guarded, gathered addresses lie in the slot.
-            None if low < high => {
-                let start = run.values[0] as isize + stride * low as isize;
-                unsafe { store_lanes::<E>(&from[low..high], memory.offset(start), stride) };
-            }
-            None => {}
-            Some(gather) => {
-                for lane in low..high {
-                    if let Some(further) = unsafe { gathered(frame, gather, run.lane + lane) } {
-                        let place = run.values[0] as isize + stride * lane as isize + further as isize;
-                        unsafe { memory.offset(place).write(E::narrow(from[lane])) };
+    let stride = walk.lines[0].strides[walk.sizes.len() - 1] as isize;
+    let mut cursor = walk.start(frame.bases, frame.position, frame.count);
+    loop {
+        let (low, high) = walk.valid(&cursor, &access.sizes);
+        let start = cursor.values[0] as isize;
+        // SAFETY (all): lanes of this block; validation proved that guarded, gathered addresses lie in the slot.
+        unsafe {
+            let from = frame.lanes::<u32>(op.a).add(cursor.lane);
+            match access.gather {
+                None => store_lanes::<E>(from.add(low), high - low, memory.wrapping_offset(start + stride * low as isize), stride),
+                Some(gather) => {
+                    for lane in low..high {
+                        if let Some(further) = gathered(frame, gather, cursor.lane + lane) {
+                            *memory.offset(start + stride * lane as isize + further) = E::narrow(*from.add(lane));
+                        }
                     }
                 }
             }
         }
-    };
-    access.walk.runs(frame.bases, frame.position, frame.count, visit);
+        if !walk.advance(&mut cursor) {
+            return;
+        }
+    }
 }
 
 /// sin and cos: the few arguments that are too large for the vector code get their own.
+///
+/// # Safety
+/// As [`map`].
 #[inline(always)]
-fn trigonometry(to: &mut [f32], a: &[f32], near: impl Fn(f32) -> f32, far: impl Fn(f32) -> f32) {
-    map(to, a, near);
-    if a.iter().fold(false, |any, x| any | (x.abs() > math::FAR)) {
-        for (to, &x) in to.iter_mut().zip(a) {
+unsafe fn trigonometry(to: *mut f32, a: *const f32, count: usize, near: impl Fn(f32) -> f32, far: impl Fn(f32) -> f32) {
+    // SAFETY (all): the caller's contract.
+    unsafe { map(to, a, count, near) };
+    let mut any = false;
+    for lane in 0..count {
+        any |= unsafe { *a.add(lane) }.abs() > math::FAR;
+    }
+    if any {
+        for lane in 0..count {
+            let x = unsafe { *a.add(lane) };
             if x.abs() > math::FAR {
-                *to = far(x);
+                unsafe { *to.add(lane) = far(x) };
             }
         }
     }
@@ -327,33 +350,30 @@ unsafe fn run_all<const FMA: bool>(ops: &[Op], frame: &Frame<'_>) {
 unsafe fn run_one<const FMA: bool>(op: &Op, frame: &Frame<'_>) {
     // SAFETY (all four macros): the tape's blocks exist, and `compile` gave destination and sources different ones.
     macro_rules! unary {
-        ($from:ty => $to:ty, $f:expr) => {{
-            let count = frame.rounded();
-            unsafe { map::<$from, $to>(frame.target(op.to, count), frame.source(op.a, count), $f) }
-        }};
+        ($from:ty => $to:ty, $f:expr) => {
+            unsafe { map::<$from, $to>(frame.lanes(op.to), frame.lanes(op.a), frame.rounded(), $f) }
+        };
     }
     macro_rules! binary {
-        ($from:ty => $to:ty, $f:expr) => {{
-            let count = frame.rounded();
-            let (a, b) = unsafe { (frame.source(op.a, count), frame.source(op.b, count)) };
-            unsafe { zip::<$from, $to>(frame.target(op.to, count), a, b, $f) }
-        }};
+        ($from:ty => $to:ty, $f:expr) => {
+            unsafe { zip::<$from, $to>(frame.lanes(op.to), frame.lanes(op.a), frame.lanes(op.b), frame.rounded(), $f) }
+        };
     }
     // Exactly `count` lanes: what follows them must not be counted.
     macro_rules! reduce {
         ($kind:ty, $f:expr) => {{
-            let to = unsafe { frame.target::<$kind>(op.to, frame.count) };
-            let a = unsafe { frame.source::<$kind>(op.a, frame.count) };
-            for (to, &a) in to.iter_mut().zip(a) {
-                *to = $f(*to, a);
+            let (to, a) = (frame.lanes::<$kind>(op.to), frame.lanes::<$kind>(op.a));
+            let mut lane = 0;
+            while lane < frame.count {
+                unsafe { *to.add(lane) = $f(*to.add(lane), *a.add(lane)) };
+                lane += 1;
             }
         }};
     }
     macro_rules! trigonometry {
-        ($near:expr, $far:expr) => {{
-            let count = frame.count;
-            unsafe { trigonometry(frame.target(op.to, count), frame.source(op.a, count), $near, $far) }
-        }};
+        ($near:expr, $far:expr) => {
+            unsafe { trigonometry(frame.lanes(op.to), frame.lanes(op.a), frame.count, $near, $far) }
+        };
     }
     match op.code {
         Code::Load => {
@@ -380,15 +400,21 @@ unsafe fn run_one<const FMA: bool>(op: &Op, frame: &Frame<'_>) {
         }
         Code::Index => {
             let walk = &frame.tape.indices[usize::from(op.place)];
-            // SAFETY: as above.
-            let to = unsafe { frame.target::<i32>(op.to, frame.count) };
             let stride = walk.lines[0].strides[walk.sizes.len() - 1] as i32;
-            walk.runs(frame.bases, frame.position, frame.count, |run| {
-                let start = run.values[0] as i32;
-                for (lane, to) in to[run.lane..run.lane + run.length].iter_mut().enumerate() {
-                    *to = start.wrapping_add(stride.wrapping_mul(lane as i32));
+            let mut cursor = walk.start(frame.bases, frame.position, frame.count);
+            loop {
+                let to = frame.lanes::<i32>(op.to).wrapping_add(cursor.lane);
+                let start = cursor.values[0] as i32;
+                let mut lane = 0;
+                while lane < cursor.length {
+                    // SAFETY: lanes of this block.
+                    unsafe { *to.add(lane) = start.wrapping_add(stride.wrapping_mul(lane as i32)) };
+                    lane += 1;
                 }
-            });
+                if !walk.advance(&mut cursor) {
+                    break;
+                }
+            }
         }
         Code::NegF => unary!(f32 => f32, |x: f32| -x),
         Code::NegI => unary!(u32 => u32, u32::wrapping_neg),
@@ -428,13 +454,13 @@ unsafe fn run_one<const FMA: bool>(op: &Op, frame: &Frame<'_>) {
         Code::Shl => binary!(u32 => u32, u32::wrapping_shl),
         Code::Shr => binary!(u32 => u32, u32::wrapping_shr),
         Code::Select => {
-            let count = frame.rounded();
-            // SAFETY: as above.
-            let (to, c) = unsafe { (frame.target::<u32>(op.to, count), frame.source::<u32>(op.c, count)) };
-            // SAFETY: as above.
-            let (a, b) = unsafe { (frame.source::<u32>(op.a, count), frame.source::<u32>(op.b, count)) };
-            for (((to, &c), &a), &b) in to.iter_mut().zip(c).zip(a).zip(b) {
-                *to = if c != 0 { a } else { b };
+            let (to, c) = (frame.lanes::<u32>(op.to), frame.lanes::<u32>(op.c));
+            let (a, b) = (frame.lanes::<u32>(op.a), frame.lanes::<u32>(op.b));
+            let (mut lane, count) = (0, frame.rounded());
+            while lane < count {
+                // SAFETY: as above.
+                unsafe { *to.add(lane) = if *c.add(lane) != 0 { *a.add(lane) } else { *b.add(lane) } };
+                lane += 1;
             }
         }
         Code::FloatToInt => unary!(f32 => i32, |x: f32| x as i32),

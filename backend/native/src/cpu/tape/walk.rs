@@ -25,13 +25,18 @@ pub struct Walk {
     pub first: usize,
 }
 
-/// A piece of a block in which every line has one stride.
-pub struct Run<'a> {
-    /// First lane of the block.
+/// Lines of a walk, at most: an address and eight guards (`plan` allows no more).
+const LINES: usize = 9;
+
+/// Goes over a block run by run; in a run every line has one stride.
+pub struct Cursor {
+    /// First lane of the run in the block.
     pub lane: usize,
     pub length: usize,
     /// The lines' values at its start.
-    pub values: &'a [i64],
+    pub values: [i64; LINES],
+    index: [usize; MAX_AXES],
+    count: usize,
 }
 
 /// Joins neighbouring axes over which every line runs on evenly. `keep_last`: never join the last axis.
@@ -88,69 +93,80 @@ impl Walk {
         Self { sizes, lines, first }
     }
 
-    /// Calls `visit` for each run of the lanes `position .. position + count`. `bases`: the lines' values at lane 0
-    /// of the current scalar index.
+    /// The first run of the lanes `position .. position + count`. `bases`: the lines' values at lane 0 of the current
+    /// scalar index.
     #[inline(always)]
-    pub fn runs(&self, bases: &[i64], position: usize, count: usize, mut visit: impl FnMut(Run<'_>)) {
-        const LINES: usize = 9;
-        let lines = self.lines.len();
-        let bases = &bases[self.first..self.first + lines];
-        let mut values = [0_i64; LINES];
-        let axes = self.sizes.len();
-        if axes == 1 {
-            for (value, (line, base)) in values.iter_mut().zip(self.lines.iter().zip(bases)) {
-                *value = base + line.strides[0] * position as i64;
+    pub fn start(&self, bases: &[i64], position: usize, count: usize) -> Cursor {
+        let mut cursor = Cursor { lane: 0, length: count, values: [0; LINES], index: [0; MAX_AXES], count };
+        if self.sizes.len() == 1 {
+            for (number, line) in self.lines.iter().enumerate() {
+                cursor.values[number] = bases[self.first + number] + line.strides[0] * position as i64;
             }
-            visit(Run { lane: 0, length: count, values: &values[..lines] });
-            return;
+        } else {
+            self.locate(&mut cursor, bases, position);
         }
-        let mut index = [0_usize; MAX_AXES];
+        cursor
+    }
+
+    fn locate(&self, cursor: &mut Cursor, bases: &[i64], position: usize) {
         let mut rest = position;
-        for axis in (0..axes).rev() {
-            index[axis] = rest % self.sizes[axis];
-            rest /= self.sizes[axis];
+        for (axis, &size) in self.sizes.iter().enumerate().rev() {
+            cursor.index[axis] = rest % size;
+            rest /= size;
         }
-        for (value, (line, base)) in values.iter_mut().zip(self.lines.iter().zip(bases)) {
-            *value = *base + line.strides.iter().zip(&index).map(|(stride, &index)| stride * index as i64).sum::<i64>();
+        for (number, line) in self.lines.iter().enumerate() {
+            let further = line.strides.iter().zip(&cursor.index).map(|(stride, &index)| stride * index as i64);
+            cursor.values[number] = bases[self.first + number] + further.sum::<i64>();
         }
-        let last = axes - 1;
-        let mut lane = 0;
-        loop {
-            let length = (count - lane).min(self.sizes[last] - index[last]);
-            visit(Run { lane, length, values: &values[..lines] });
-            lane += length;
-            if lane == count {
-                return;
-            }
-            // The run ended at the end of the innermost axis: back to its start, and on along the next one.
-            for (value, line) in values.iter_mut().zip(&self.lines) {
-                *value -= line.strides[last] * index[last] as i64;
-            }
-            index[last] = 0;
-            let mut axis = last;
-            loop {
-                axis -= 1;
-                index[axis] += 1;
-                let wraps = index[axis] == self.sizes[axis];
-                for (value, line) in values.iter_mut().zip(&self.lines) {
-                    *value += line.strides[axis] * if wraps { 1 - index[axis] as i64 } else { 1 };
-                }
-                if !wraps || axis == 0 {
-                    break;
-                }
-                index[axis] = 0;
-            }
+        let last = self.sizes.len() - 1;
+        cursor.length = cursor.count.min(self.sizes[last] - cursor.index[last]);
+    }
+
+    /// Goes to the next run; false if there is none.
+    #[inline(always)]
+    pub fn advance(&self, cursor: &mut Cursor) -> bool {
+        cursor.lane += cursor.length;
+        if cursor.lane >= cursor.count {
+            return false;
         }
+        self.turn(cursor);
+        true
+    }
+
+    /// A run ended at the end of the innermost axis: back to its start, and on along the next one.
+    fn turn(&self, cursor: &mut Cursor) {
+        let last = self.sizes.len() - 1;
+        for (value, line) in cursor.values.iter_mut().zip(&self.lines) {
+            *value -= line.strides[last] * cursor.index[last] as i64;
+        }
+        cursor.index[last] = 0;
+        for axis in (0..last).rev() {
+            cursor.index[axis] += 1;
+            let wraps = cursor.index[axis] == self.sizes[axis];
+            for (value, line) in cursor.values.iter_mut().zip(&self.lines) {
+                *value += line.strides[axis] * if wraps { 1 - cursor.index[axis] as i64 } else { 1 };
+            }
+            if !wraps {
+                break;
+            }
+            cursor.index[axis] = 0;
+        }
+        cursor.length = (cursor.count - cursor.lane).min(self.sizes[last]);
     }
 
     /// The lanes of a run in which every guard (lines from 1 on) lies in [0, its size).
     #[inline(always)]
-    pub fn valid(&self, run: &Run<'_>, sizes: &[i64]) -> (usize, usize) {
-        let (mut low, mut high) = (0_i64, run.length as i64);
-        for ((line, &value), &size) in self.lines[1..].iter().zip(&run.values[1..]).zip(sizes) {
+    pub fn valid(&self, cursor: &Cursor, sizes: &[i64]) -> (usize, usize) {
+        if sizes.is_empty() { (0, cursor.length) } else { self.guarded(cursor, sizes) }
+    }
+
+    fn guarded(&self, cursor: &Cursor, sizes: &[i64]) -> (usize, usize) {
+        let length = cursor.length as i64;
+        let (mut low, mut high) = (0_i64, length);
+        for ((line, &value), &size) in self.lines[1..].iter().zip(&cursor.values[1..]).zip(sizes) {
             let stride = line.strides[self.sizes.len() - 1];
             let inside = |value: i64| (0..size).contains(&value);
-            if inside(value) && inside(value + stride * (run.length as i64 - 1)) {
+            if inside(value) && inside(value + stride * (length - 1)) {
                 continue;
             }
             if stride == 0 {

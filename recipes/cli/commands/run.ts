@@ -1,0 +1,182 @@
+/** @file `xft run`: the whole method on a user's model and data, one resumable command made of the others. */
+import { dirname, join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { UserError } from "../../../dsl/errors.ts";
+import { checkTarget, kindOf } from "../../convert/files.ts";
+import { readJson } from "../../convert/huggingface.ts";
+import { checkRecipe, type Recipe } from "../../recipe.ts";
+import { type CommandName, commands } from "../commands.ts";
+import type { Context, JsonResult } from "../context.ts";
+import { load } from "../dispatch.ts";
+import { columns } from "../format.ts";
+import { type Arguments, type Command, COMMON_FLAGS, type Fields } from "../schema.ts";
+
+type RunArguments = Arguments<typeof commands.run>;
+
+/** A run's folder: what each stage leaves there. A stage is done when its result is there, for each appears whole. */
+const PLACES = {
+  dense: "models/dense",
+  moe: "models/moe",
+  tuned: "models/tuned",
+  coefficients: "coefficients.json",
+  uniform: "models/uniform",
+  merged: "models/merged",
+} as const;
+
+/** Runs the command. */
+export async function run(args: RunArguments, context: Context): Promise<JsonResult> {
+  const recipe = await readRecipe(args.recipe);
+  const out = args.out ?? recipe.out;
+  if (out === undefined) throw new UserError("--out DIR: say where the run's folder is to be (the recipe does not).");
+  const resolved = { ...recipe, out: undefined, seed: args.seed > 0 ? args.seed : recipe.seed ?? 0 };
+  if (args.dryRun) {
+    context.print(JSON.stringify({ ...resolved, out }, null, 2));
+    return { dry_run: true, out, recipe: resolved };
+  }
+  openFolder(out, resolved, args);
+  const stages = new Stages(out, resolved, args, context);
+  const results = await stages.all();
+  Deno.writeTextFileSync(join(out, "report.json"), `${JSON.stringify(results, null, 2)}\n`);
+  context.print(summary(results));
+  return { out, ...results };
+}
+
+/** The recipe with absolute paths. */
+async function readRecipe(path: string): Promise<Recipe> {
+  if (kindOf(path) !== "file") throw new UserError(`${path}: there is no such recipe.`);
+  let value: unknown;
+  if (/\.[mc]?[jt]s$/.test(path)) {
+    try {
+      value = (await import(pathToFileURL(path).href)).default;
+    } catch (cause) {
+      if (cause instanceof UserError) throw cause;
+      throw new UserError(`${path}: this recipe cannot be loaded: ${(cause as Error).message}`, { cause });
+    }
+  } else value = readJson(path);
+  const recipe = checkRecipe(value, path);
+  const absolute = (name: string): string => resolve(dirname(path), name);
+  const { tokenizer, out, evaluate, learn } = recipe;
+  return {
+    ...recipe,
+    model: absolute(recipe.model),
+    data: recipe.data.map(absolute),
+    tokenizer: tokenizer && absolute(tokenizer),
+    out: out && absolute(out),
+    evaluate: evaluate && { ...evaluate, data: absolute(evaluate.data) },
+    learn: learn &&
+      { ...learn, objective: learn.objective?.endsWith(".ts") ? absolute(learn.objective) : learn.objective },
+  };
+}
+
+/** Makes the run's folder, or goes on in one of the same recipe. */
+function openFolder(out: string, recipe: Recipe, { resume, overwrite }: RunArguments): void {
+  const file = join(out, "recipe.json");
+  const text = `${JSON.stringify(recipe, null, 2)}\n`;
+  if (resume && kindOf(out) !== "nothing") {
+    if (kindOf(file) !== "file") throw new UserError(`--resume: ${out} holds no run.`);
+    if (Deno.readTextFileSync(file) === text) return;
+    throw new UserError(`--resume: ${out} is a run of another recipe (see its recipe.json); give another --out.`);
+  }
+  checkTarget(out, "folder", { overwrite, marks: ["recipe.json"] });
+  if (kindOf(out) === "folder") Deno.removeSync(out, { recursive: true });
+  Deno.mkdirSync(out, { recursive: true });
+  Deno.writeTextFileSync(file, text);
+}
+
+/** The stages, in order; each is one of the other commands. */
+class Stages {
+  readonly #started = performance.now();
+  readonly #results: Record<string, JsonResult>;
+
+  constructor(
+    private readonly out: string,
+    private readonly recipe: Recipe,
+    private readonly args: RunArguments,
+    private readonly context: Context,
+  ) {
+    const before = this.#place("stages.json");
+    this.#results = kindOf(before) === "file" ? readJson(before) as Record<string, JsonResult> : {};
+  }
+
+  async all(): Promise<Readonly<Record<string, JsonResult>>> {
+    const { recipe } = this;
+    const { mixture, moe, learn, evaluate, preset = "tuned", validation = 64 } = recipe;
+    const [dense, mixed, tuned] = [PLACES.dense, PLACES.moe, PLACES.tuned].map((place) => this.#place(place));
+    const [coefficients, merged] = [this.#place(PLACES.coefficients), this.#place(PLACES.merged)];
+    const data = { data: recipe.data, preset, validation };
+
+    await this.#stage("convert", "convert", dense, { input: recipe.model, tokenizer: recipe.tokenizer });
+    await this.#stage("upcycle", "upcycle", mixed, { dense, data: recipe.data, ...mixture });
+    await this.#stage("moe", "train", tuned, { model: mixed, stage: "moe", ...data, ...moe });
+    await this.#stage("learn", "learn", coefficients, { moe: tuned, ...data, ...learn });
+    const lambda = learn?.lambda;
+    await this.#stage("merge uniform", "merge", this.#place(PLACES.uniform), { moe: tuned, method: "uniform", lambda });
+    await this.#stage("merge", "merge", merged, { moe: tuned, coefficients });
+    if (evaluate) {
+      for (const name of ["dense", "uniform", "merged"] as const) {
+        const target = this.#place(PLACES[name]);
+        await this.#stage(`evaluate ${name}`, "evaluate", this.#place(`samples/${name}`), { target, ...evaluate });
+      }
+    }
+    return this.#results;
+  }
+
+  #place(name: string): string {
+    return join(this.out, name);
+  }
+
+  /** Runs a command, unless its result is there already. */
+  async #stage(name: string, command: CommandName, out: string, values: Record<string, unknown>): Promise<void> {
+    const { context } = this;
+    if (kindOf(out) !== "nothing" && this.#results[name]) return context.note(`${name}: done before`);
+    context.signal.throwIfAborted();
+    context.note(`\n${name} → ${out}`);
+    const started = performance.now();
+    const { run } = await load[command]() as { run(values: unknown, context: Context): Promise<JsonResult> };
+    const { device } = this.args;
+    const result = await run(
+      { ...defaults(command), device, seed: this.recipe.seed, ...known(values), out, overwrite: true },
+      { ...context, print: context.note, metric: (line) => this.#metric(line) },
+    );
+    const seconds = (performance.now() - started) / 1000;
+    this.#results[name] = { ...result, seconds };
+    this.#metric({ stage: name, ...result, seconds });
+    Deno.writeTextFileSync(this.#place("stages.json"), JSON.stringify(this.#results));
+    context.note(
+      `${name}: ${seconds.toFixed(0)} s (${((performance.now() - this.#started) / 1000).toFixed(0)} s in all)`,
+    );
+  }
+
+  #metric(line: JsonResult): void {
+    Deno.writeTextFileSync(this.#place("metrics.jsonl"), `${JSON.stringify(line)}\n`, { append: true });
+  }
+}
+
+/** What a command's fields are worth when absent. */
+function defaults(name: CommandName): Record<string, unknown> {
+  const { positionals, flags }: Command = commands[name];
+  const fields: Fields = { ...positionals, ...flags, ...COMMON_FLAGS };
+  return Object.fromEntries(Object.entries(fields).map(([key, { fallback }]) => [key, fallback]));
+}
+
+/** Without the fields that are there but undefined: they must not hide defaults. */
+function known(values: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+}
+
+/** What came out, for people. */
+function summary(results: Readonly<Record<string, JsonResult>>): string {
+  const number = (value: unknown): string => typeof value === "number" ? value.toFixed(4) : "–";
+  const { moe, learn, upcycle } = results;
+  const rows: [string, string][] = [
+    ["step 0", `logits differ by ${(upcycle.step_zero as { largest: number }).largest.toExponential(1)} at most`],
+    ["mixture", `validation loss ${number(moe.before)} → ${number(moe.after)}`],
+    ["merge", `validation loss ${number(learn.uniform_loss)} (uniform) → ${number(learn.learned_loss)} (learned)`],
+    ["softmax(α)", `up to ${number(learn.distance_from_uniform)} from uniform`],
+  ];
+  for (const name of ["dense", "uniform", "merged"]) {
+    const report = results[`evaluate ${name}`] as { tasks: number; passed: { base: number } } | undefined;
+    if (report) rows.push([name, `${report.passed.base} of ${report.tasks} tasks passed`]);
+  }
+  return columns(rows);
+}

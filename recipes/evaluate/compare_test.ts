@@ -1,0 +1,109 @@
+import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
+import { allClose, equal } from "./compare.ts";
+import { normalInterval, passAt, passAtOverTasks, wilson } from "./estimate.ts";
+import { mbppInput } from "./mbpp_inputs.ts";
+import { isRight, type Rules } from "./oracle.ts";
+import { Opaque, PyBytes, PyComplex, PyDict, PySet, type PythonValue, Tuple } from "./values.ts";
+
+Deno.test("equality is Python's ==", () => {
+  const same: [PythonValue, PythonValue][] = [
+    [1n, 1],
+    [1n, true],
+    [0, false],
+    [-0, 0],
+    [2n ** 53n, 2 ** 53],
+    [new PyComplex(2, 0), 2n],
+    [[1n, [2]], [1, [2n]]],
+    [new PySet([1n, new Tuple([2n])]), new PySet([new Tuple([2]), true], true)],
+    [new PyDict([["a", 1n], ["b", 2n]]), new PyDict([["b", 2], ["a", 1]])],
+    [new PyBytes(new Uint8Array([1])), new PyBytes(new Uint8Array([1]))],
+    [new Opaque("deque", "deque([1])"), new Opaque("deque", "deque([1])")],
+    [Infinity, Infinity],
+  ];
+  const different: [PythonValue, PythonValue][] = [
+    [2n ** 53n + 1n, 2 ** 53],
+    ["1", 1n],
+    [null, false],
+    [[1n], new Tuple([1n])],
+    [[1n], [1n, 2n]],
+    [NaN, NaN],
+    [new Opaque("generator"), new Opaque("generator")],
+    [new PySet([1n]), [1n]],
+    [new PyDict([]), new PySet([])],
+    [new PyDict([["a", null]]), new PyDict([["b", null]])],
+    [new PyBytes(new Uint8Array([97])), "a"],
+  ];
+  for (const [a, b] of same) assert(equal(a, b) && equal(b, a));
+  for (const [a, b] of different) assert(!equal(a, b) && !equal(b, a));
+});
+
+Deno.test("closeness is numpy.allclose with rtol 1e-7", () => {
+  assert(allClose([1, 2 + 1e-8], [1n, 2], 0));
+  assert(!allClose([1, 2 + 1e-6], [1, 2], 0));
+  assert(allClose(0.5e-6, 0, 1e-6) && !allClose(2e-6, 0, 1e-6));
+  assert(allClose(Infinity, Infinity, 0) && !allClose(1, Infinity, 1) && !allClose(NaN, NaN, 1));
+  assert(!allClose("a", "a", 1) && !allClose([1], [[1]], 1) && !allClose([1], 1, 1));
+});
+
+const humaneval = (entry: string, atol: number = 0): Rules => ({ benchmark: "humaneval", entry, atol });
+const mbpp = (entry: string, atol: number = 0): Rules => ({ benchmark: "mbpp", entry, atol });
+
+Deno.test("the oracle follows evalplus: floats within 1e-6, types alike, everything else exactly", () => {
+  assert(isRight(humaneval("f"), [], 1.0000005, 1));
+  assert(!isRight(humaneval("f"), [], 1.00001, 1));
+  assert(isRight(humaneval("f"), [], 1n, 1), "equal values of different types are equal");
+  assert(!isRight(humaneval("f"), [], new Tuple([1.0000001]), [1]), "a tuple is close to no list");
+  assert(!isRight(humaneval("f"), [], 100000001n, 100000000n), "ints are exact");
+  assert(isRight(humaneval("f", 1e-4), [], [1.00005], [1]));
+  assert(!isRight(humaneval("f"), [], "a", "b"));
+});
+
+Deno.test("the oracle knows the tasks with many right answers", () => {
+  // x³ − 6x² + 11x − 6 has the roots 1, 2 and 3; which one comes back does not count.
+  const cubic = [[-6n, 11n, -6n, 1n]];
+  for (const root of [1, 2, 3]) assert(isRight(humaneval("find_zero", 1e-4), cubic, root, 1));
+  assert(!isRight(humaneval("find_zero", 1e-4), cubic, 1.5, 1));
+  assert(!isRight(humaneval("find_zero", 1e-4), cubic, null, 1));
+  assert(isRight(mbpp("similar_elements"), [], [5n, 4n], new Tuple([4n, 5n])));
+  assert(!isRight(mbpp("similar_elements"), [], [5n], new Tuple([4n, 5n])));
+  assert(!isRight(mbpp("similar_elements"), [], 5n, new Tuple([5n])));
+  assert(isRight(mbpp("check_str"), [], new Opaque("Match"), new Opaque("Match")));
+  assert(!isRight(mbpp("check_str"), [], new Opaque("Match"), null));
+  assert(isRight(mbpp("check_str"), [], false, null));
+  assert(isRight(mbpp("digit_distance_nums"), [23n, 156n], 7n, 99n));
+  assert(isRight(mbpp("surface_Area"), [3n, 4n], 35n, 33n));
+});
+
+Deno.test("MBPP's inputs become tuples, sets and complex numbers where its tasks want them", () => {
+  assertEquals(mbppInput(2, [[1n], [2n]]), [new Tuple([1n]), new Tuple([2n])]);
+  assertEquals(mbppInput(63, [[[1n, 2n]]]), [[new Tuple([1n, 2n])]]);
+  assertEquals(mbppInput(252, ["(3+4j)"]), [new PyComplex(3, 4)]);
+  assertEquals(mbppInput(252, ["-1.5e3j"]), [new PyComplex(0, -1500)]);
+  assertEquals(mbppInput(124, ["0", "1j"]), [0, new PyComplex(0, 1)]);
+  assertEquals(mbppInput(115, [[[1n, 2n], []]]), [[new PySet([1n, 2n]), new PyDict([])]]);
+  assertEquals(mbppInput(580, [[1n, [2n]]]), [new Tuple([1n, new Tuple([2n])])]);
+  assertEquals(mbppInput(3, [[1n]]), [[1n]]);
+});
+
+Deno.test("pass@k is the share of k-subsets with a right sample", () => {
+  assertEquals(passAt(1, 10, 3), 0.3);
+  assertEquals(passAt(5, 5, 0), 0);
+  assertEquals(passAt(3, 4, 2), 1);
+  // By enumeration: of the 10 pairs out of 5 samples with 2 right ones, 3 have no right one.
+  assertAlmostEquals(passAt(2, 5, 2), 0.7);
+  assertThrows(() => passAt(6, 5, 1), RangeError);
+});
+
+Deno.test("intervals: Wilson's for shares, a normal one for means, both within [0, 1]", () => {
+  // Wilson (1927) for 67.1% of 164, as statsmodels' proportion_confint gives it.
+  const [low, high] = wilson(110, 164);
+  assertAlmostEquals(low, 0.5956, 1e-3);
+  assertAlmostEquals(high, 0.7381, 1e-3);
+  assertEquals(wilson(0, 10)[0], 0);
+  assertEquals(wilson(10, 10)[1], 1);
+  assertEquals(wilson(0, 0), [0, 1]);
+  const [from, to] = normalInterval([0, 1, 0, 1]);
+  assert(from >= 0 && to <= 1 && from < 0.5 && to > 0.5);
+  assertEquals(passAtOverTasks(1, [{ samples: 1, right: 1 }, { samples: 1, right: 0 }]).interval, wilson(1, 2));
+  assertEquals(passAtOverTasks(1, [{ samples: 2, right: 1 }, { samples: 2, right: 2 }]).value, 0.75);
+});

@@ -1,0 +1,122 @@
+/** @file A recipe: everything that a whole run of XFT needs to know, as data. */
+import { UserError } from "../dsl/errors.ts";
+
+/** How one stage differs from its preset. */
+export interface RecipeStage {
+  /** Optimiser steps; instead of epochs. */
+  readonly steps?: number;
+  /** Passes over the data. */
+  readonly epochs?: number;
+  /** Highest learning rate. */
+  readonly lr?: number;
+  /** Steps of warm-up. */
+  readonly warmup?: number;
+  /** Sequences per step. */
+  readonly batch?: number;
+  /** Longest sequence in tokens. */
+  readonly seq?: number;
+  /** Batches whose gradients are added up for one step. */
+  readonly accumulate?: number;
+  /** Largest global norm of the gradient. */
+  readonly clip?: number;
+}
+
+/** A benchmark that models of a run are measured on. */
+export interface RecipeBenchmark {
+  /** Its name. */
+  readonly benchmark: "humaneval" | "mbpp";
+  /** Its file. */
+  readonly data: string;
+  /** Only the first so many tasks. */
+  readonly limit?: number;
+  /** How a task becomes a prompt (default: magicoder). */
+  readonly prompt?: "magicoder" | "base";
+  /** Most new tokens per task (default 512). */
+  readonly maxTokens?: number;
+}
+
+/** A whole run. Paths are relative to the recipe's file. */
+export interface Recipe {
+  /** The dense model: a Hugging Face folder, GGUF or llama2.c. */
+  readonly model: string;
+  /** llama2.c: the tokenizer's .bin. */
+  readonly tokenizer?: string;
+  /** Instruction data, for tuning and for the coefficients. */
+  readonly data: readonly string[];
+  /** Folder of the run, where the command gives none. */
+  readonly out?: string;
+  /** Settings that stages start from (default: tuned). */
+  readonly preset?: "paper" | "tuned";
+  /** Start of every random choice (default 0). */
+  readonly seed?: number;
+  /** Examples kept for validation, the same for all stages (default 64). */
+  readonly validation?: number;
+  /** The mixture (default: 8 experts, 6 active, one of them shared; a linear router). */
+  readonly mixture?: {
+    readonly experts?: number;
+    readonly active?: number;
+    readonly router?: "linear" | "mlp";
+    readonly noise?: boolean;
+  };
+  /** Tuning of the mixture. */
+  readonly moe?: RecipeStage & { readonly optimizer?: "adafactor" | "adamw" };
+  /** The coefficients. */
+  readonly learn?: Omit<RecipeStage, "accumulate" | "clip"> & {
+    /** Share of the shared expert (default 0.75). */
+    readonly lambda?: number;
+    /** Name of an objective, or a TypeScript file with one (default: xft). */
+    readonly objective?: string;
+  };
+  /** What the dense model and the merged one are measured on (default: nothing). */
+  readonly evaluate?: RecipeBenchmark;
+}
+
+/** The fields of a recipe, to find misspelt ones in JSON. */
+const FIELDS: Record<keyof Recipe, true> = {
+  model: true,
+  tokenizer: true,
+  data: true,
+  out: true,
+  preset: true,
+  seed: true,
+  validation: true,
+  mixture: true,
+  moe: true,
+  learn: true,
+  evaluate: true,
+};
+
+/**
+ * A recipe, checked by the compiler: `export default recipe({ … })`.
+ *
+ * @example
+ * ```ts
+ * import { recipe } from "./recipe.ts";
+ * export default recipe({ model: "models/dense", data: ["code.jsonl"], moe: { steps: 200 }, learn: { steps: 50 } });
+ * ```
+ */
+export function recipe(settings: Recipe): Recipe {
+  return settings;
+}
+
+/**
+ * Checks what a recipe's file holds, as far as the first stage would find out too late.
+ *
+ * @param where the file, for messages
+ * @throws {UserError} if model or data are missing, or a field is unknown
+ */
+export function checkRecipe(value: unknown, where: string): Recipe {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new UserError(`${where}: a recipe is an object (in TypeScript the default export).`);
+  }
+  const unknown = Object.keys(value).find((name) => !Object.hasOwn(FIELDS, name));
+  if (unknown !== undefined) {
+    throw new UserError(`${where}: "${unknown}" is no field of a recipe (${Object.keys(FIELDS).join(", ")}).`);
+  }
+  const { model, data } = value as { model?: unknown; data?: unknown };
+  if (typeof model !== "string") throw new UserError(`${where}: "model" must name the dense model.`);
+  if (!Array.isArray(data) || data.length === 0 || !data.every((path) => typeof path === "string")) {
+    throw new UserError(`${where}: "data" must list at least one file.`);
+  }
+  return value as Recipe;
+}
