@@ -128,7 +128,7 @@ class LibraryCheckpoint implements Checkpoint {
  *
  * @throws {UserError} if it is missing, cut short, malformed or of another format
  * @example
- * ```ts no-run
+ * ```ts ignore
  * import { openCheckpoint } from "./checkpoint.ts";
  * using checkpoint = openCheckpoint("models/smollm2");
  * for (const { name, shape, dtype } of checkpoint.tensors.values()) console.log(name, shape.join("×"), dtype);
@@ -215,7 +215,7 @@ export function createSafetensors(
  *
  * @throws {UserError} if the file cannot be made or the disk is full
  * @example
- * ```ts no-run
+ * ```ts ignore
  * import { writeSafetensors } from "./checkpoint.ts";
  * writeSafetensors("adapter.safetensors", [{ name: "alpha", shape: [2, 7], data: new Float32Array(14) }]);
  * ```

@@ -29,7 +29,7 @@ const BOTH_WAYS = "Install Rust from https://rustup.rs and run the command again
  * @throws {UserError} if `XFT_LIBRARY` names no file, or the library is neither there nor can be built
  *
  * @example
- * ```ts no-run
+ * ```ts ignore
  * import { libraryPath } from "./library.ts";
  * console.error(`using ${libraryPath()}`);
  * ```

@@ -179,7 +179,7 @@ class LibraryTokenizer implements Tokenizer {
  * generation_config.json, config.json, chat_template.jinja), or a file like tokenizer.json
  * @throws {UserError} if there is none, or it is not valid
  * @example
- * ```ts no-run
+ * ```ts ignore
  * import { loadTokenizer } from "./tokenizer.ts";
  * using tokenizer = loadTokenizer("models/smollm2");
  * console.log(tokenizer.encode("Hello world"));

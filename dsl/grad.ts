@@ -37,7 +37,7 @@ export function backward(out: Node, seed: Node, wrt: readonly Node[]): Node[] {
  * @throws TypeError when the result is not a scalar or a tensor occurs twice in the tree
  * @example
  * ```ts
- * import { evaluate, item, mul, scalar, sum, tensor, valueAndGrad } from "./mod.ts";
+ * import { item, mul, scalar, valueAndGrad } from "./mod.ts";
  * const { value, grad } = valueAndGrad((p: { x: ReturnType<typeof scalar> }) => mul(p.x, p.x))({ x: scalar(3) });
  * console.assert(item(value) === 9 && item(grad.x) === 6);
  * ```

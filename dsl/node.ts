@@ -61,7 +61,8 @@ export interface Attributes {
   write: { readonly axis: string };
   sum: { readonly over: readonly string[]; readonly order?: readonly string[] };
   max: { readonly over: readonly string[] };
-  logSumExp: { readonly over: readonly string[] };
+  /** At least `floor`: what an all-masked row gives. */
+  logSumExp: { readonly over: readonly string[]; readonly floor?: number };
   contract: { readonly over: readonly string[]; readonly order?: readonly string[] };
   /** `axis` of the second input is chosen by the third. */
   contractAt: { readonly axis: string; readonly over: readonly string[] };

@@ -24,7 +24,17 @@ import {
 } from "../dsl/mod.ts";
 import type { ModelConfig } from "./convert/config.ts";
 import type { AnyModel } from "./model/layout.ts";
-import { llama, type LlamaOptions, type Memory, type Model, type Output, swiglu, type Tokens, turns, unembed } from "./model/llama.ts";
+import {
+  llama,
+  type LlamaOptions,
+  type Memory,
+  type Model,
+  type Output,
+  swiglu,
+  type Tokens,
+  turns,
+  unembed,
+} from "./model/llama.ts";
 import { type Moe, moe } from "./model/moe.ts";
 
 /** Keys or values of a layer, for every place of the cache. */
@@ -51,7 +61,10 @@ export function emptyCache(config: ModelConfig, batch: number, key: number): Cac
   return { key: make(), value: make() };
 }
 
-const eachKept = (cache: Cache, f: (kept: Kept) => Kept): Cache => ({ key: cache.key.map(f), value: cache.value.map(f) });
+const eachKept = (cache: Cache, f: (kept: Kept) => Kept): Cache => ({
+  key: cache.key.map(f),
+  value: cache.value.map(f),
+});
 
 /** The same cache with room for more tokens. */
 export const longer = (cache: Cache, more: number): Cache => eachKept(cache, (kept) => pad(kept, "key", 0, more));

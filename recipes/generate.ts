@@ -1,9 +1,9 @@
 /** @file Generation: greedy or sampled, many prompts at a time, with a cache of keys and values on the device. */
 import { UserError } from "../dsl/errors.ts";
 import { tensor } from "../dsl/mod.ts";
-import { type Compiled, compile, free, put, values } from "../backend/compile.ts";
+import { compile, type Compiled, free, put, values } from "../backend/compile.ts";
 import type { Device } from "../backend/runtime.ts";
-import { type Cache, emptyCache, longer, next, type Next, rowsOf, type Wanted } from "./decode.ts";
+import { type Cache, emptyCache, longer, type Next, next, rowsOf, type Wanted } from "./decode.ts";
 import { batchesOf, generatorOf, type Sample } from "./model/batch.ts";
 import { evaluator, type Measurement } from "./model/loss.ts";
 import type { Loaded } from "./model/parameters.ts";
@@ -138,7 +138,11 @@ export async function generate(
     empty: compile((batch: number, length: number) => emptyCache(config, batch, length), device),
     grow: compile(longer, device),
     compact: compile(rowsOf, device),
-    stops: new Set(options.ignoreEnd ? [] : options.stopTokens ?? [...config.eos ?? [], ...tokenizer.eos === undefined ? [] : [tokenizer.eos]]),
+    stops: new Set(
+      options.ignoreEnd
+        ? []
+        : options.stopTokens ?? [...config.eos ?? [], ...tokenizer.eos === undefined ? [] : [tokenizer.eos]],
+    ),
     progress: { done: 0, total: prompts.length, tokens: 0 },
   };
   const rows = prompts.map((promptIds, index): Row => ({
@@ -162,10 +166,14 @@ export async function generate(
 
 function checkPrompt(ids: readonly number[], index: number, maxPositions: number, vocabSize: number): void {
   if (ids.length === 0) {
-    throw new UserError(`prompt ${index + 1} has no tokens, and the tokenizer adds none: there is nothing to continue.`);
+    throw new UserError(
+      `prompt ${index + 1} has no tokens, and the tokenizer adds none: there is nothing to continue.`,
+    );
   }
   if (ids.length >= maxPositions) {
-    throw new UserError(`prompt ${index + 1} has ${ids.length} tokens, the model was made for ${maxPositions}: shorten it.`);
+    throw new UserError(
+      `prompt ${index + 1} has ${ids.length} tokens, the model was made for ${maxPositions}: shorten it.`,
+    );
   }
   const beyond = ids.find((id) => !(id >= 0 && id < vocabSize));
   if (beyond !== undefined) {
@@ -195,7 +203,10 @@ async function continueRows(
   { run, empty, grow, compact, stops, progress }: Session,
 ): Promise<void> {
   const { temperature = 0, topP = 1, top = 0, stop = [], signal, onProgress } = options;
-  const width = Math.min(config.maxPositions - 1, roundUp(Math.max(...rows.map(({ promptIds }) => promptIds.length)), 16));
+  const width = Math.min(
+    config.maxPositions - 1,
+    roundUp(Math.max(...rows.map(({ promptIds }) => promptIds.length)), 16),
+  );
   // The cache holds what was fed: the last token of a row never is.
   const most = Math.min(config.maxPositions, width + options.maxTokens) - 1;
   const lengthFor = (places: number): number =>

@@ -11,16 +11,28 @@ import { llama, type Model, swiglu, type Tokens } from "./model/llama.ts";
 import { type Moe, moe } from "./model/moe.ts";
 import type { Loaded } from "./model/parameters.ts";
 
-const tokenizer = { vocabSize: 10, decode: (ids: Iterable<number>) => [...ids].map((id) => String.fromCharCode(97 + id)).join("") };
+const tokenizer = {
+  vocabSize: 10,
+  decode: (ids: Iterable<number>) => [...ids].map((id) => String.fromCharCode(97 + id)).join(""),
+};
 const prompts = [[3, 4, 5, 6], [7], [2, 9, 2, 9, 2, 9, 2, 9, 2, 9, 2, 9, 2, 9, 2, 9, 2], [8, 3]];
 
 /** Logits of every position, without a cache. */
 async function logitsOf({ config, model }: Loaded, ids: readonly number[], device: Device): Promise<number[][]> {
-  const run = compile((tokens: Tokens) =>
-    config.kind === "llama"
-      ? llama(config, model as Model, tokens, swiglu).logits
-      : llama(config, model as Model<Moe>, tokens, moe(config)).logits, device);
-  const out = values(await run(tensor({ batch: 1, seq: ids.length }, Int32Array.from(ids), "i32")), device, "batch", "seq", "vocab");
+  const run = compile(
+    (tokens: Tokens) =>
+      config.kind === "llama"
+        ? llama(config, model as Model, tokens, swiglu).logits
+        : llama(config, model as Model<Moe>, tokens, moe(config)).logits,
+    device,
+  );
+  const out = values(
+    await run(tensor({ batch: 1, seq: ids.length }, Int32Array.from(ids), "i32")),
+    device,
+    "batch",
+    "seq",
+    "vocab",
+  );
   return ids.map((_, i) => [...out.subarray(i * config.vocabSize, (i + 1) * config.vocabSize)]);
 }
 
@@ -38,12 +50,19 @@ for (const name of allDevices()) {
     Deno.test(`generate, ${name}: a ${config.kind}'s greedy tokens are those without a cache, alone and in batches`, () =>
       withDevice(name, async (device) => {
         const loaded = tinyModel(config, device) as Loaded;
-        const got = await generate(loaded, tokenizer, device, prompts, { maxTokens: 5, ignoreEnd: true, batch: 3, top: 3 });
+        const got = await generate(loaded, tokenizer, device, prompts, {
+          maxTokens: 5,
+          ignoreEnd: true,
+          batch: 3,
+          top: 3,
+        });
         for (const [i, prompt] of prompts.entries()) {
           assertEquals(got[i].ids, await greedily(loaded, prompt, 5, device));
           assertEquals(got[i].promptIds, prompt);
           const last = (await logitsOf(loaded, prompt, device)).at(-1)!;
-          for (const [id, logit] of got[i].top!) assert(Math.abs(last[id] - logit) < 1e-4, `${logit}, expected ${last[id]}`);
+          for (const [id, logit] of got[i].top!) {
+            assert(Math.abs(last[id] - logit) < 1e-4, `${logit}, expected ${last[id]}`);
+          }
         }
       }));
   }
@@ -106,7 +125,9 @@ Deno.test("perplexity: the mean over all predicted tokens, however long their te
 Deno.test("generate: what cannot be continued is refused in words", () =>
   withDevice("interpreter", async (device) => {
     const loaded = tinyModel(tinyDense(), device);
-    for (const [prompt, words] of [[[], "no tokens"], [[11], "beyond"], [new Array(64).fill(2), "made for 64"]] as const) {
+    for (
+      const [prompt, words] of [[[], "no tokens"], [[11], "beyond"], [new Array(64).fill(2), "made for 64"]] as const
+    ) {
       await assertRejects(() => generate(loaded, tokenizer, device, [prompt], { maxTokens: 1 }), UserError, words);
     }
   }));

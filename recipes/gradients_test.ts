@@ -7,13 +7,16 @@ import { type Coefficients, merged } from "./merge/formula.ts";
 import { generatorOf, makeBatch, normal, toBatch } from "./model/batch.ts";
 import { lossFor } from "./model/loss.ts";
 import type { Model } from "./model/llama.ts";
-import { type Moe, mixtureLoss, type Noise } from "./model/moe.ts";
+import { mixtureLoss, type Moe, type Noise } from "./model/moe.ts";
 import { objectives } from "./objectives/mod.ts";
 
 const device = openInterpreter();
 const batch = toBatch(makeBatch(tinySamples(3, 5, 6), 6));
 const random = generatorOf(3);
-const noise: Noise = tensor({ layer: 2, batch: 3, seq: 6, expert: 3 }, Float64Array.from({ length: 108 }, () => normal(random)));
+const noise: Noise = tensor(
+  { layer: 2, batch: 3, seq: 6, expert: 3 },
+  Float64Array.from({ length: 108 }, () => normal(random)),
+);
 
 for (const tied of [false, true]) {
   Deno.test(`gradients: Llama with cross-entropy, ${tied ? "tied" : "untied"}`, () => {
@@ -71,8 +74,12 @@ for (const [name, objective] of Object.entries(objectives)) {
 Deno.test("gradients: a merged model, in the mixture's own weights (merging while training)", () => {
   const { alpha } = coefficients(), lambda = [tensor({}, [0.75]), tensor({}, [0.6])];
   const still = [0, 1].map((layer) => `layers.${layer}.ffn.router.linear`);
-  checkGradients((mixture: Model<Moe>) => {
-    const dense = merged(mixture, { alpha, lambda });
-    return lossFor(tinyDense())(dense, batch, null).loss;
-  }, model, still);
+  checkGradients(
+    (mixture: Model<Moe>) => {
+      const dense = merged(mixture, { alpha, lambda });
+      return lossFor(tinyDense())(dense, batch, null).loss;
+    },
+    model,
+    still,
+  );
 });

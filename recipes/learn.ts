@@ -2,7 +2,7 @@
  * @file Learning how to merge: all weights are frozen, only the coefficients move. The merged weights are computed on
  * the device in the same step, so a step costs what a dense model's step costs.
  */
-import { mul, type Scalar, sigmoid, tensor, type Tensor, valueAndGrad } from "../dsl/mod.ts";
+import { mul, type Scalar, sigmoid, type Tensor, tensor, valueAndGrad } from "../dsl/mod.ts";
 import { UserError } from "../dsl/errors.ts";
 import { compile, free, number, values } from "../backend/compile.ts";
 import type { Device } from "../backend/runtime.ts";
@@ -30,7 +30,7 @@ export interface LearnOptions {
   readonly batches: Batches;
   /** A fixed set on which points are compared; the best one seen is kept, the start included. */
   readonly validation: readonly HostBatch[];
-  /** Steps between two looks at the validation set (default: an eighth of all). */
+  /** Steps between two looks at the validation set (default: a quarter of all). */
   readonly validateEvery?: number;
   readonly signal?: AbortSignal;
   /** Called after every step and every measurement. */
@@ -76,12 +76,16 @@ async function descend(
   look: (step: number, point: Point) => Promise<void>,
 ): Promise<void> {
   const fixed = Array.from({ length: config.layers }, () => tensor({}, [lambda])), optimizer = adamw();
-  const step = compile((parameters: Parameters, state: AdamWState, model: Model<Moe>, batch: Batch, shares: Scalar[], rate: Scalar) => {
-    const loss = ({ alpha, logit }: Parameters): Scalar =>
-      objective.loss({ alpha, lambda: logit ? logit.map(sigmoid) : shares }, model, batch, config);
-    const { value, grad } = valueAndGrad(loss)(parameters);
-    return { value, ...optimizer.step(parameters, grad, state, rate) };
-  }, device, { donate: [0, 1] });
+  const step = compile(
+    (parameters: Parameters, state: AdamWState, model: Model<Moe>, batch: Batch, shares: Scalar[], rate: Scalar) => {
+      const loss = ({ alpha, logit }: Parameters): Scalar =>
+        objective.loss({ alpha, lambda: logit ? logit.map(sigmoid) : shares }, model, batch, config);
+      const { value, grad } = valueAndGrad(loss)(parameters);
+      return { value, ...optimizer.step(parameters, grad, state, rate) };
+    },
+    device,
+    { donate: [0, 1] },
+  );
   const start = (): Parameters => ({
     alpha: fixed.map(() => tensor({ expert: config.experts - 1 }, new Float64Array(config.experts - 1))),
     ...(objective.learnsLambda && { logit: fixed.map(() => tensor({}, [logitOf(lambda)])) }),
@@ -98,7 +102,14 @@ async function descend(
     if (!Number.isFinite(loss)) {
       throw new UserError(`step ${done + 1}: the objective is ${loss}; try a smaller learning rate (it was ${rate}).`);
     }
-    onLine?.({ step: done + 1, steps: schedule.steps, loss, rate, seconds, tokensPerSecond: host.rows * host.length / seconds });
+    onLine?.({
+      step: done + 1,
+      steps: schedule.steps,
+      loss,
+      rate,
+      seconds,
+      tokensPerSecond: host.rows * host.length / seconds,
+    });
     await look(done + 1, {
       alpha: parameters.alpha.map((each) => [...values(each, device)]),
       lambda: parameters.logit?.map((each) => 1 / (1 + Math.exp(-number(each, device)))) ?? fixed.map(() => lambda),
@@ -140,13 +151,16 @@ async function measure(
  */
 export async function learn(mixture: Mixture, device: Device, options: LearnOptions): Promise<Learned> {
   const { objective, schedule, validation, signal, onLine, onNote } = options, { config } = mixture;
-  const began = performance.now(), { steps } = schedule, every = options.validateEvery ?? Math.max(1, Math.ceil(steps / 8));
-  const merge = merger(mixture, device), file = (point: Point): CoefficientsFile => ({
-    version: 1,
-    objective: options.name,
-    lambda: new Set(point.lambda).size === 1 ? point.lambda[0] : point.lambda,
-    alpha: point.alpha,
-  });
+  const began = performance.now(),
+    { steps } = schedule,
+    every = options.validateEvery ?? Math.max(1, Math.ceil(steps / 4));
+  const merge = merger(mixture, device),
+    file = (point: Point): CoefficientsFile => ({
+      version: 1,
+      objective: options.name,
+      lambda: new Set(point.lambda).size === 1 ? point.lambda[0] : point.lambda,
+      alpha: point.alpha,
+    });
   let measureLoss: ReturnType<typeof evaluator> | undefined;
   const lossOf = async (weights: ReturnType<typeof uniformWeights>): Promise<number> => {
     using dense = await merge(weights);

@@ -21,6 +21,9 @@ export interface RecipeStage {
   readonly clip?: number;
 }
 
+/** A model of a run: as given, the tuned mixture, its uniform merge, its learned merge. */
+export type RecipeModel = "dense" | "tuned" | "uniform" | "merged";
+
 /** A benchmark that models of a run are measured on. */
 export interface RecipeBenchmark {
   /** Its name. */
@@ -33,6 +36,8 @@ export interface RecipeBenchmark {
   readonly prompt?: "magicoder" | "base";
   /** Most new tokens per task (default 512). */
   readonly maxTokens?: number;
+  /** Which models (default: dense and merged). */
+  readonly models?: readonly RecipeModel[];
 }
 
 /** A whole run. Paths are relative to the recipe's file. */
@@ -67,7 +72,7 @@ export interface Recipe {
     /** Name of an objective, or a TypeScript file with one (default: xft). */
     readonly objective?: string;
   };
-  /** What the dense model and the merged one are measured on (default: nothing). */
+  /** What models are measured on, before and after (default: nothing). */
   readonly evaluate?: RecipeBenchmark;
 }
 

@@ -9,10 +9,18 @@ import type { Device } from "../backend/runtime.ts";
 import type { ModelConfig } from "./convert/config.ts";
 import { type Batch, generatorOf, type HostBatch, normal, toBatch } from "./model/batch.ts";
 import { type AnyModel, layout } from "./model/layout.ts";
-import { evaluator, lossFor, type Losses } from "./model/loss.ts";
+import { evaluator, type Losses, lossFor } from "./model/loss.ts";
 import type { Noise } from "./model/moe.ts";
 import type { Loaded } from "./model/parameters.ts";
-import { clip, globalNorm, optimizer, type OptimizerName, type OptimizerState, rateAt, type Schedule } from "./optim/mod.ts";
+import {
+  clip,
+  globalNorm,
+  optimizer,
+  type OptimizerName,
+  type OptimizerState,
+  rateAt,
+  type Schedule,
+} from "./optim/mod.ts";
 
 /** Batches by step: the same in every run, so that a run can be repeated. */
 export interface Batches {
@@ -86,46 +94,78 @@ export interface Trained<L extends Loaded> {
 /** Standard normal numbers for every layer, token and routed expert; null where the routers have no noise. */
 function noiseFor(config: ModelConfig, { rows, length }: HostBatch, seed: number): Noise | null {
   if (config.kind !== "moe" || !config.noise) return null;
-  const sizes = { layer: config.layers, batch: rows, seq: length, expert: config.experts - 1 }, random = generatorOf(seed);
+  const sizes = { layer: config.layers, batch: rows, seq: length, expert: config.experts - 1 },
+    random = generatorOf(seed);
   return tensor(sizes, new Float32Array(config.layers * rows * length * sizes.expert).map(() => normal(random)));
 }
 
 type Step = { model: AnyModel; state: OptimizerState; metrics: Omit<Losses, "loss">; norm?: Scalar };
-type Stepper = (model: AnyModel, state: OptimizerState, hosts: readonly HostBatch[], seed: number, rate: number) => Promise<Step>;
+type Stepper = (
+  model: AnyModel,
+  state: OptimizerState,
+  hosts: readonly HostBatch[],
+  seed: number,
+  rate: number,
+) => Promise<Step>;
 
 /** One batch, one call. */
 function singleStep(config: ModelConfig, device: Device, options: TrainOptions): Stepper {
   const chosen = optimizer(options.optimizer, layout(config), options.weightDecay), loss = lossFor(config);
-  const run = compile((model: AnyModel, state: OptimizerState, batch: Batch, noise: Noise | null, rate: Scalar) => {
-    const { value: { loss: _, ...metrics }, grad } = valueAndGradWith(loss)(model, batch, noise);
-    const limited = options.clip === undefined ? { gradient: grad } : clip(grad, options.clip);
-    const { parameters, state: next } = chosen.step(model, limited.gradient, state, rate);
-    return { model: parameters, state: next, metrics, ...("norm" in limited && { norm: limited.norm }) };
-  }, device, { donate: [0, 1] });
-  return (model, state, [host], seed, rate) => run(model, state, toBatch(host), noiseFor(config, host, seed), tensor({}, [rate]));
+  const run = compile(
+    (model: AnyModel, state: OptimizerState, batch: Batch, noise: Noise | null, rate: Scalar) => {
+      const { value: { loss: _, ...metrics }, grad } = valueAndGradWith(loss)(model, batch, noise);
+      const limited = options.clip === undefined ? { gradient: grad } : clip(grad, options.clip);
+      const { parameters, state: next } = chosen.step(model, limited.gradient, state, rate);
+      return { model: parameters, state: next, metrics, ...("norm" in limited && { norm: limited.norm }) };
+    },
+    device,
+    { donate: [0, 1] },
+  );
+  return (model, state, [host], seed, rate) =>
+    run(model, state, toBatch(host), noiseFor(config, host, seed), tensor({}, [rate]));
 }
 
 /** Gradients of several batches are added up, each weighing as many tokens as it scores; then one update. */
 function accumulatedStep(config: ModelConfig, device: Device, options: TrainOptions): Stepper {
   const chosen = optimizer(options.optimizer, layout(config), options.weightDecay), loss = lossFor(config);
-  const start = compile((model: AnyModel) => ({ sum: mapTree((w) => zerosLike(w), model), tokens: tensor({}, [0]), nll: tensor({}, [0]) }), device);
+  const start = compile(
+    (model: AnyModel) => ({ sum: mapTree((w) => zerosLike(w), model), tokens: tensor({}, [0]), nll: tensor({}, [0]) }),
+    device,
+  );
   type Sum = { sum: AnyModel; tokens: Scalar; nll: Scalar };
-  const collect = compile((so: Sum, model: AnyModel, batch: Batch, noise: Noise | null) => {
-    const { value: { loss: _, ...metrics }, grad } = valueAndGradWith(loss)(model, batch, noise);
-    const sum = mapTree((total, each) => add(total, mul(each, metrics.count as never)), so.sum, grad);
-    return { so: { sum, tokens: add(so.tokens, metrics.count), nll: add(so.nll, mul(metrics.nll, metrics.count)) }, metrics };
-  }, device, { donate: [0] });
-  const update = compile((model: AnyModel, state: OptimizerState, { sum, tokens, nll }: Sum, rate: Scalar) => {
-    const count = maximum(tokens, 1), grad = mapTree((g) => div(g, count as never), sum);
-    const limited = options.clip === undefined ? { gradient: grad } : clip(grad, options.clip);
-    const { parameters, state: next } = chosen.step(model, limited.gradient, state, rate);
-    return { model: parameters, state: next, nll: div(nll, count), count: add(tokens, 0), ...("norm" in limited && { norm: limited.norm }) };
-  }, device, { donate: [0, 1, 2] });
+  const collect = compile(
+    (so: Sum, model: AnyModel, batch: Batch, noise: Noise | null) => {
+      const { value: { loss: _, ...metrics }, grad } = valueAndGradWith(loss)(model, batch, noise);
+      const sum = mapTree((total, each) => add(total, mul(each, metrics.count as never)), so.sum, grad);
+      return {
+        so: { sum, tokens: add(so.tokens, metrics.count), nll: add(so.nll, mul(metrics.nll, metrics.count)) },
+        metrics,
+      };
+    },
+    device,
+    { donate: [0] },
+  );
+  const update = compile(
+    (model: AnyModel, state: OptimizerState, { sum, tokens, nll }: Sum, rate: Scalar) => {
+      const count = maximum(tokens, 1), grad = mapTree((g) => div(g, count as never), sum);
+      const limited = options.clip === undefined ? { gradient: grad } : clip(grad, options.clip);
+      const { parameters, state: next } = chosen.step(model, limited.gradient, state, rate);
+      return {
+        model: parameters,
+        state: next,
+        nll: div(nll, count),
+        count: add(tokens, 0),
+        ...("norm" in limited && { norm: limited.norm }),
+      };
+    },
+    device,
+    { donate: [0, 1, 2] },
+  );
   return async (model, state, hosts, seed, rate) => {
     let so: Sum = await start(model), metrics: Omit<Losses, "loss"> | undefined;
     for (const [i, host] of hosts.entries()) {
       options.signal?.throwIfAborted();
-      ({ so, metrics } = await collect(so, model, toBatch(host), noiseFor(config, host, seed + i), ));
+      ({ so, metrics } = await collect(so, model, toBatch(host), noiseFor(config, host, seed + i)));
     }
     const { nll, count, ...out } = await update(model, state, so, tensor({}, [rate]));
     return { ...out, metrics: { ...metrics, nll, count } };
@@ -138,7 +178,11 @@ const perLayer = (data: ArrayLike<number>, layers: number): number[][] => {
 };
 
 /** A step's metrics as numbers. */
-function lineOf({ metrics: { nll, count, balance, health }, norm }: Step, layers: number, device: Device): Omit<TrainLine, "step" | "steps"> {
+function lineOf(
+  { metrics: { nll, count, balance, health }, norm }: Step,
+  layers: number,
+  device: Device,
+): Omit<TrainLine, "step" | "steps"> {
   return {
     loss: number(nll, device),
     tokens: number(count, device),
@@ -164,7 +208,8 @@ function lineOf({ metrics: { nll, count, balance, health }, norm }: Step, layers
 export async function train<L extends Loaded>(given: L, device: Device, options: TrainOptions): Promise<Trained<L>> {
   const { schedule, accumulate = 1, validation, validateEvery = 0, signal, onLine, seed = 0 } = options;
   const { config } = given, { steps } = schedule, began = performance.now();
-  const measure = evaluator(config, device), step = accumulate > 1 ? accumulatedStep(config, device, options) : singleStep(config, device, options);
+  const measure = evaluator(config, device),
+    step = accumulate > 1 ? accumulatedStep(config, device, options) : singleStep(config, device, options);
   const validate = async (model: AnyModel, done: number): Promise<number | undefined> => {
     if (!validation || validation.length === 0) return undefined;
     const { nll } = await measure(model, validation, signal);
@@ -174,8 +219,10 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
   let model: AnyModel = given.model, tokens = 0;
   const before = await validate(model, 0);
   let after = before;
-  let state: OptimizerState = await compile((parameters: AnyModel) =>
-    optimizer(options.optimizer, layout(config)).init(parameters), device)(model);
+  let state: OptimizerState = await compile(
+    (parameters: AnyModel) => optimizer(options.optimizer, layout(config)).init(parameters),
+    device,
+  )(model);
   for (let done = 0; done < steps; done++) {
     signal?.throwIfAborted();
     const start = performance.now(), rate = rateAt(schedule, done);

@@ -25,7 +25,11 @@ for (const name of allDevices()) {
       withDevice(name, async (device) => {
         const lines: TrainLine[] = [];
         const more = { optimizer, onLine: (line: TrainLine) => void lines.push(line) };
-        const { before, after, tokens, loaded } = await train(tinyModel(tinyDense(), device, 1, 5), device, options(12, 0.03, more));
+        const { before, after, tokens, loaded } = await train(
+          tinyModel(tinyDense(), device, 1, 5),
+          device,
+          options(12, 0.03, more),
+        );
         assert(after! < before! - 0.3, `${before} → ${after}`);
         assertEquals(lines.filter(({ loss }) => loss !== undefined).length, 12);
         assert(tokens > 0);
@@ -53,7 +57,11 @@ for (const name of allDevices()) {
       const halves = { at: (step: number) => makeBatch(samples.slice(step * 2, step * 2 + 2), 8) };
       const step = { optimizer: "sgd", validation: undefined } as const;
       const whole = await train(tinyModel(tinyDense(), device), device, options(2, 0.1, step));
-      const parts = await train(tinyModel(tinyDense(), device), device, options(2, 0.1, { ...step, batches: halves, accumulate: 2 }));
+      const parts = await train(
+        tinyModel(tinyDense(), device),
+        device,
+        options(2, 0.1, { ...step, batches: halves, accumulate: 2 }),
+      );
       const want = new Map(entriesOf(whole.loaded.model));
       for (const [path, leaf] of entriesOf(parts.loaded.model)) {
         const got = values(tensorOf(leaf), device), other = values(tensorOf(want.get(path)!), device);
@@ -63,7 +71,11 @@ for (const name of allDevices()) {
 
   Deno.test(`train, ${name}: a loss that is no number ends it in words`, () =>
     withDevice(name, async (device) => {
-      await assertRejects(() => train(tinyModel(tinyDense(), device), device, options(4, 1e30, { optimizer: "sgd" })), UserError, "diverged");
+      await assertRejects(
+        () => train(tinyModel(tinyDense(), device), device, options(4, 1e30, { optimizer: "sgd" })),
+        UserError,
+        "diverged",
+      );
     }));
 }
 

@@ -44,7 +44,9 @@ export function mixtureConfig(dense: ModelConfig, settings: UpcycleSettings): Mo
   const { experts, active, router = "linear", noise = false, normalised = true, balanceWeight = 0.01 } = settings;
   if (dense.kind === "moe") throw new UserError("this model is a mixture already.");
   if (!Number.isInteger(experts) || experts < 2) {
-    throw new UserError(`--experts ${experts}: a mixture has the shared expert and at least one more.`, { usage: true });
+    throw new UserError(`--experts ${experts}: a mixture has the shared expert and at least one more.`, {
+      usage: true,
+    });
   }
   if (!Number.isInteger(active) || active < 2 || active > experts) {
     throw new UserError(
@@ -56,7 +58,8 @@ export function mixtureConfig(dense: ModelConfig, settings: UpcycleSettings): Mo
 }
 
 /** A number for a text, so that every tensor has its own random numbers, in whatever order they are made. */
-const hash = (text: string): number => [...text].reduce((h, c) => Math.imul(h ^ c.charCodeAt(0), 0x01000193), 0x811c9dc5) >>> 0;
+const hash = (text: string): number =>
+  [...text].reduce((h, c) => Math.imul(h ^ c.charCodeAt(0), 0x01000193), 0x811c9dc5) >>> 0;
 
 /** Normal numbers for a tensor of this name. */
 function random(name: string, seed: number, length: number, deviation: number): Float32Array {

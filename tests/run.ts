@@ -23,11 +23,17 @@ async function run(
 ): Promise<Counts> {
   console.error(`\n$ ${[command === Deno.execPath() ? "deno" : command, ...args].join(" ")}`);
   const env = { NO_COLOR: "1", ...environment };
-  const child = new Deno.Command(command, { args, cwd: checkout("."), env, stdout: "piped", stdin: "null" }).spawn();
+  let child: Deno.ChildProcess;
+  try {
+    child = new Deno.Command(command, { args, cwd: checkout("."), env, stdout: "piped", stdin: "null" }).spawn();
+  } catch (error) {
+    console.error(`${command} cannot be run: ${(error as Error).message}`);
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
   const decoder = new TextDecoder();
   let text = "";
   for await (const chunk of child.stdout) {
-    Deno.stdout.writeSync(chunk);
+    for (let rest = chunk; rest.length > 0;) rest = rest.subarray(Deno.stdout.writeSync(rest));
     text += decoder.decode(chunk, { stream: true });
   }
   const { code } = await child.status;
@@ -63,7 +69,8 @@ if (!quick) {
   const args = ["test", "--release", "--locked", "--quiet", "--manifest-path", manifest];
   results.push(await run("cargo", args, environment, countCargo));
 }
-const denoArguments = ["test", "--allow-all", "--quiet", ...(quick ? [] : ["--doc"]), ...rest];
+const preload = `--preload=${checkout("tests/preload.ts")}`;
+const denoArguments = ["test", "--allow-all", "--quiet", preload, ...(quick ? [] : ["--doc"]), ...rest];
 results.push(await run(Deno.execPath(), denoArguments, { ...environment, XFT_LIBRARY: library }, countDeno));
 
 const sum = (key: keyof Counts): number => results.reduce((total, counts) => total + counts[key], 0);

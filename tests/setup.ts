@@ -36,6 +36,8 @@ export async function prepare(): Promise<Prepared> {
   } catch (error) {
     missing.push(`SmolLM2: ${(error as Error).message}`);
   }
+  // Mesa complains on stderr where there is no desktop session.
+  if (!Deno.env.get("XDG_RUNTIME_DIR")) environment = { ...environment, XDG_RUNTIME_DIR: userCache() };
   return { environment, missing };
 }
 
@@ -89,7 +91,7 @@ async function unpackDrivers(): Promise<Record<string, string>> {
     for (const name of namesIn(packages).filter((name) => name.endsWith(".deb"))) {
       await output("dpkg", ["-x", join(packages, name), root]);
     }
-    await Deno.remove(packages, { recursive: true });
+    for (const folder of [packages, lists]) await Deno.remove(folder, { recursive: true });
     const driver = find(root, "libvulkan_lvp.so");
     if (!driver) throw new Error("the downloaded packages hold no lavapipe");
     const icd = { file_format_version: "1.0.0", ICD: { library_path: driver, api_version: "1.1.230" } };

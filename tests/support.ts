@@ -21,7 +21,7 @@ export function golden(path: string): string {
  * needs it then sets `ignore`, so that the skip is counted).
  *
  * @example
- * ```ts no-run
+ * ```ts ignore
  * import { sharedData } from "./support.ts";
  * const model = sharedData("ckpt/stories260K.bin");
  * Deno.test({ name: "reads stories260K", ignore: !model, fn: () => void Deno.statSync(model!) });

@@ -101,7 +101,7 @@ interface Source {
 }
 
 /** Elementwise operations that may be computed again in another kernel rather than stored. */
-const inlineLimit = 4;
+const inlineLimit = 12;
 
 /** Cuts a program into kernels. */
 export function group(roots: readonly Node[], limits: GroupLimits): Grouping & { readonly resolve: Resolver } {
@@ -233,8 +233,11 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
   /** Would merging run elementwise work that must be stored on too few rows to be parallel? */
   function serialises(producer: LoopGroup, consumer: LoopGroup, { space, reduced }: { space: Shape; reduced: readonly string[] }, via: Node): boolean {
     const rows = sizeOf(without(space, reduced)), map = producer.reduced.length === 0 ? producer : consumer;
-    if (reduced.length === 0 || rows >= 64 || sizeOf(space) <= 16384 || map.reduced.length > 0) return false;
+    if (reduced.length === 0 || sizeOf(space) <= 16384 || map.reduced.length > 0) return false;
     if (sizeOf(map.space) <= 16384) return false;
+    // A reduction across memory (not along its last axis) walks columns: enough of them must be there to share out.
+    const along = reduced.includes(axesOf(map.space).at(-1)!);
+    if (rows >= (along ? 64 : 65536)) return false;
     const alone = (users.get(via) ?? []).every((user) => consumer.nodes.has(user)) && !always.has(via);
     return !(map === producer && producer.nodes.size === 1 && alone);
   }

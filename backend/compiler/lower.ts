@@ -8,7 +8,7 @@
  */
 import { contract as product, expand, mul, node as make, ordered, sum } from "../../dsl/build.ts";
 import { isOp, type Node, topological, unite } from "../../dsl/node.ts";
-import { axesOf, missing, type Shape, without } from "../../dsl/shape.ts";
+import { axesOf, missing, type Shape, sizeOf, without } from "../../dsl/shape.ts";
 import { substitute } from "../../dsl/substitute.ts";
 import { simplify } from "../../dsl/simplify.ts";
 import { isView, operandOf } from "./views.ts";
@@ -42,7 +42,8 @@ function lowerContract(node: Node<"contract">): Node {
   const columns = kept.some((axis) => axis in y.shape && !(axis in x.shape));
   if (over.length === 0 || over.every((axis) => x.shape[axis] === 0) || !rows || !columns || x.dtype !== "f32") {
     const wide = { ...node.shape, ...ordered(x.shape, over) };
-    return sum(mul(expand(x, wide), expand(y, wide)), over, kept);
+    const total = sum(mul(expand(x, wide), expand(y, wide)), over, kept);
+    return isOp(total, "sum") ? lowerSum(total) : total;
   }
   return product(stored(x), stored(y), over, kept);
 }
@@ -75,7 +76,31 @@ function lowerContractInto(node: Node<"contractInto">): Node {
   return make("contractInto", [stored(x), stored(y), chosen, order], node.attributes);
 }
 
+/**
+ * A long sum into few results, in two: parts first, then the parts. Every device gets rows to work on side by side,
+ * and errors of rounding grow more slowly.
+ */
+function lowerSum(node: Node<"sum">): Node {
+  const { over } = node.attributes, [x] = node.inputs;
+  const results = sizeOf(node.shape), terms = sizeOf(ordered(x.shape, over));
+  if (node.dtype !== "f32" || results >= 4096 || terms < 1024 || results * terms < 32768) return node;
+  const parts = over.map((axis) => ({ axis, count: partsOf(x.shape[axis]) })).sort((a, b) => b.count - a.count);
+  const [{ axis, count }] = parts;
+  if (count === 1) return node;
+  const whole = count === x.shape[axis], part = whole ? axis : `${axis}′`;
+  const cut = whole ? x : make("unflatten", [x], { axis, sizes: { [part]: count, [axis]: x.shape[axis] / count } });
+  const first = sum(cut, whole ? over.filter((name) => name !== axis) : over, [part, ...axesOf(node.shape)]);
+  return sum(first, [part], axesOf(node.shape));
+}
+
+/** The largest number of equal parts, up to 64, that an axis can be cut into. */
+function partsOf(size: number): number {
+  for (let count = Math.min(64, size); count > 3; count--) if (size % count === 0) return count;
+  return 1;
+}
+
 function lowerOne(node: Node): Node {
+  if (isOp(node, "sum")) return lowerSum(node);
   if (isOp(node, "contract")) return lowerContract(node);
   if (isOp(node, "contractAt") && node.inputs.length === 3) return lowerContractAt(node);
   if (isOp(node, "contractInto") && node.inputs.length === 3) return lowerContractInto(node);

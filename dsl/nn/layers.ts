@@ -1,11 +1,11 @@
 /** @file Layers shared by the recipes: generic in whatever axes the caller carries along. */
-import { add, less, mul, neg, rsqrt, square, where } from "../ops/elementwise.ts";
+import { node } from "../build.ts";
+import { add, exp, less, mul, neg, rsqrt, square, where } from "../ops/elementwise.ts";
 import { iota, tensor } from "../ops/making.ts";
 import { mean } from "../ops/reduce.ts";
-import { softmax } from "../ops/reduce.ts";
 import { concat, expand, rename, slice } from "../ops/structure.ts";
 import { take } from "../ops/indexing.ts";
-import type { Operand, Tensor } from "../tensor.ts";
+import { nodeOf, type Operand, type Tensor, tensorOf } from "../tensor.ts";
 
 /** x / √(mean(x²) + ε) · weight along an axis (arXiv 1910.07467). */
 export const rmsNorm = <A extends string, D extends A>(x: Tensor<A>, weight: Tensor<D>, axis: D, epsilon: number): Tensor<A> =>
@@ -103,7 +103,9 @@ export const causal = (length: number, keys: number = length): Tensor<"seq" | "k
  * all are 0, with zero gradient.
  */
 export function maskedSoftmax<A extends string>(x: Tensor<A>, axis: NoInfer<A>, keep: Operand<NoInfer<A>, "bool">): Tensor<A> {
-  // A large finite number: −∞ would make NaN of an all-masked row on devices without IEEE rules.
+  // Large finite numbers: −∞ would make NaN of an all-masked row on devices without IEEE rules. Such a row's
+  // normaliser is the floor, far above its elements, so that all of them (and their gradients) are exp(−9e29) = 0.
   const masked = where(keep, x, -1e30);
-  return where(keep, softmax(masked, axis), 0);
+  const normaliser = node("logSumExp", [nodeOf(masked)], { over: [axis], floor: -1e29 });
+  return exp(add(masked, neg(tensorOf<never, "real">(normaliser)) as never));
 }

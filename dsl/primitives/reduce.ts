@@ -57,7 +57,10 @@ export const max: Primitive<"max"> = {
   ],
 };
 
-/** log Σ exp(x): what softmax and cross-entropy share. All −∞ gives −∞, whose cotangent is zero. */
+/**
+ * log Σ exp(x), at least `floor`: what softmax and cross-entropy share. The cotangent of x is exp(x − result), which
+ * is 0 far below the floor.
+ */
 export const logSumExp: Primitive<"logSumExp"> = {
   op: "logSumExp",
   type: ({ over }, [x]) => ({ shape: reduced("logSumExp", x, over, false), dtype: x.dtype }),
@@ -67,22 +70,25 @@ export const logSumExp: Primitive<"logSumExp"> = {
     return [mul(share, expand(g, x.shape))];
   },
   interpret: (self, [x]) => {
+    const { floor = -Infinity } = self.attributes;
     const top = fold(self.shape, x, -Infinity, Math.max), out = fresh(self.shape);
     loop(x.shape, [along(x.shape, self.shape), along(x.shape, x.shape)], ([o, a]) => {
       out[o] += top[o] === -Infinity ? 0 : Math.exp(x.data[a] - top[o]);
     });
-    return out.map((value, i) => Math.log(value) + (top[i] === -Infinity ? 0 : top[i]));
+    return out.map((value, i) => Math.max(floor, Math.log(value) + (top[i] === -Infinity ? 0 : top[i])));
   },
-  lower: (build, [x]) => {
+  lower: (build, [x], { attributes: { floor } }) => {
     const top = build.reduce("max", x);
     // x − (−∞) would be NaN: an all-masked row must stay −∞.
     const safe = build.select(build.binary("equal", top, build.constant(-Infinity, "f32")), build.constant(0, "f32"), top);
     const total = build.reduce("sum", build.unary("exp", build.binary("sub", x, safe)));
-    return build.binary("add", build.unary("log", total), safe);
+    const value = build.binary("add", build.unary("log", total), safe);
+    return floor === undefined ? value : build.binary("max", value, build.constant(floor, "f32"));
   },
   samples: [
     { inputs: [{ shape: { a: 3, b: 5 }, range: [-3, 3] }], attributes: { over: ["b"] } },
     { inputs: [{ shape: { a: 70, b: 5 }, range: [-30, 90] }], attributes: { over: ["a"] } },
+    { inputs: [{ shape: { a: 3, b: 5 }, range: [-3, 3] }], attributes: { over: ["b"], floor: -20 } },
   ],
 };
 

@@ -120,7 +120,7 @@ function breathe(): Promise<void> {
  * @param build fills the folder it is given; `pause` is awaited between pieces of work (an interrupt ends it there)
  * @throws {UserError} if something is in the way; whatever `build` throws. Then everything is as before.
  * @example
- * ```ts no-run
+ * ```ts ignore
  * import { writeFolder } from "./files.ts";
  * await writeFolder("models/mine", (folder) => Deno.writeTextFileSync(`${folder}/config.json`, "{}"));
  * ```

@@ -185,7 +185,7 @@ function ggufName(name: string): { readonly name: string; readonly pairs: boolea
  * @param checkpoint an opened GGUF file; the tensors read from it when their data is asked for
  * @throws {UserError} if it is of another architecture, incomplete, or uses what we do not compute
  * @example
- * ```ts no-run
+ * ```ts ignore
  * import { openCheckpoint } from "../../backend/checkpoint.ts";
  * import { fromGguf } from "./gguf.ts";
  * using checkpoint = openCheckpoint("SmolLM2-135M-Instruct.Q4_1.gguf");

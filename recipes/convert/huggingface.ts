@@ -117,7 +117,7 @@ function checkTensors(folder: string, config: ModelConfig, checkpoint: Checkpoin
  *
  * @throws {UserError} if a file is missing or damaged, or a tensor is missing, superfluous or of another shape
  * @example
- * ```ts no-run
+ * ```ts ignore
  * import { openModel } from "./huggingface.ts";
  * using model = openModel("models/smollm2");
  * const embedding = model.checkpoint.read("model.embed_tokens.weight");

@@ -84,7 +84,7 @@ function written(from: ConvertReport["from"], out: string): ConvertReport {
  * @param out folder to write; for the authors' coefficients a JSON file
  * @throws {UserError} if the input is missing, damaged or not supported, or something is in the way at `out`
  * @example
- * ```ts no-run
+ * ```ts ignore
  * import { convert } from "./mod.ts";
  * await convert("stories260K.bin", "models/stories", { tokenizer: "tok512.bin" });
  * ```

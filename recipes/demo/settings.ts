@@ -1,6 +1,12 @@
 /**
  * @file Sizes and settings of the miniature run, each with its reason. Chosen on the validation split in PyTorch (f32,
- * one thread, seed 1 of the family); the test split had no part in it.
+ * one thread, seed 1 of the family, one run each: differences below about 5 points say nothing); the test split had no
+ * part in it. Numbers for the count of examples and for 1,000 × 4 (examples × epochs) come from an earlier base, AdamW's
+ * second beta at 0.95 (it passed 8.75%; 13.5% at 0.999) and, where noise is named, a fixed noise of deviation 0.5.
+ *
+ * At these settings, on 400 validation tasks (pass@1, loss): base 13.5% 0.203; retrieval 0.8%; SFT 39.8% 0.087; SFT for
+ * the MoE's FLOPs 49.8% 0.079; MoE 39.0% 0.088; shared expert alone 35.2% 0.107; uniform merge 39.0% 0.0906; XFT merge
+ * 38.0% 0.0905.
  */
 import { type Mixture, usualMixture } from "./family/mod.ts";
 

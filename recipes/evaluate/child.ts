@@ -46,13 +46,19 @@ export interface JobHeader {
   readonly bytes: number;
 }
 
-/** What precedes an answer's bytes. `lengths` cuts them into the interpreter's messages. */
+/** What precedes each message of an interpreter, on its way out while the sample still runs. */
+export interface MessageHeader {
+  readonly nonce: string;
+  readonly id: number;
+  readonly bytes: number;
+}
+
+/** The last frame of a job. */
 export interface AnswerHeader {
   readonly nonce: string;
   readonly id: number;
   readonly how: "done" | "timeout" | "memory" | "output" | "exit" | "crash";
   readonly detail: string;
-  readonly lengths: readonly number[];
   readonly printed: string;
   /** Wall-clock seconds from the first instruction of the job to its end. */
   readonly seconds: number;
@@ -112,7 +118,7 @@ interface EmscriptenFiles {
  */
 export function interpret(
   create: (settings: Record<string, unknown>) => Promise<PythonModule>,
-  post: (note: Note) => void,
+  post: (note: Note, transfer?: Transferable[]) => void,
   receive: () => Promise<unknown>,
 ): Promise<void> {
   class End extends Error {
@@ -146,7 +152,7 @@ export function interpret(
         // (Emscripten hands over signed bytes.)
         const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset + offset, length).slice();
         if (bytes[0] === 98 /* b: a call begins */) Atomics.add(progress, 0, 1);
-        else post({ is: "message", bytes });
+        else post({ is: "message", bytes }, [bytes.buffer]);
         return length;
       },
     };
@@ -278,13 +284,13 @@ export async function supervise(worker: string): Promise<void> {
   function writeAll(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
   }
-  function answer(head: AnswerHeader, messages: readonly Uint8Array[]): void {
+  function send(head: MessageHeader | AnswerHeader, bytes?: Uint8Array): void {
     const text = new TextEncoder().encode(JSON.stringify(head));
     const length = new Uint8Array(4);
     new DataView(length.buffer).setUint32(0, text.length, true);
     writeAll(length);
     writeAll(text);
-    for (const message of messages) writeAll(message);
+    if (bytes) writeAll(bytes);
   }
 
   const welcome = await header<Welcome>();
@@ -341,13 +347,10 @@ export async function supervise(worker: string): Promise<void> {
   if (!image) {
     const it = spawn();
     it.listen = (note) => {
-      const bytes = note.is === "image" ? note.bytes : new Uint8Array(0);
+      const { nonce } = welcome;
+      if (note.is === "image") send({ nonce, id: 0, bytes: note.bytes.length }, note.bytes);
       const detail = note.is === "image" ? JSON.stringify(note.addresses) : note.is === "end" ? note.detail : "";
-      const lengths = [bytes.length];
-      answer(
-        { nonce: welcome.nonce, id: 0, how: "done", detail, lengths, printed: "", seconds: 0 },
-        [bytes],
-      );
+      send({ nonce, id: 0, how: note.is === "image" ? "done" : "crash", detail, printed: "", seconds: 0 });
       Deno.exit(0);
     };
     return;
@@ -359,13 +362,13 @@ export async function supervise(worker: string): Promise<void> {
     const bytes = await take(job.bytes);
     const it = next;
     await it.ready;
-    const messages: Uint8Array[] = [];
+    const { nonce } = welcome;
     const began = performance.now();
     let call = 0, callBegan = began;
     const end = await new Promise<Note & { is: "end" }>((resolve) => {
       const stop = (how: AnswerHeader["how"], detail: string): void => resolve({ is: "end", how, detail, printed: "" });
       it.listen = (note) => {
-        if (note.is === "message") messages.push(note.bytes);
+        if (note.is === "message") send({ nonce, id: job.id, bytes: note.bytes.length }, note.bytes);
         else if (note.is === "end") resolve(note);
       };
       // The watch: limits hold even when the worker's thread never comes back.
@@ -387,12 +390,10 @@ export async function supervise(worker: string): Promise<void> {
       it.worker.postMessage(bytes);
     });
     const seconds = (performance.now() - began) / 1000;
-    const lengths = messages.map((message) => message.length);
-    const { nonce } = welcome;
     const { how, detail, printed } = end;
     // After a clean end the worker is idle and goes at once; the next one is made while the parent looks for a job.
     if (how === "done") it.worker.terminate();
-    answer({ nonce, id: job.id, how, detail, lengths, printed, seconds }, messages);
+    send({ nonce, id: job.id, how, detail, printed, seconds });
     // Anything else may still be running: the parent ends the whole process, and so do we.
     if (how !== "done") Deno.exit(0);
     next = spawn();
@@ -408,7 +409,7 @@ const receive = (() => {
   onmessage = (event) => waiting.length ? waiting.shift()(event.data) : arrived.push(event.data);
   return () => arrived.length ? Promise.resolve(arrived.shift()) : new Promise((resolve) => waiting.push(resolve));
 })();
-const post = ((send) => (note) => send(note))(globalThis.postMessage.bind(globalThis));
+const post = ((send) => (note, transfer) => send(note, transfer))(globalThis.postMessage.bind(globalThis));
 for (const name of ["Deno", "process", "Buffer", "global", "fetch", "WebSocket", "EventSource", "Worker", "XMLHttpRequest",
   "BroadcastChannel", "caches", "postMessage", "close", "localStorage", "sessionStorage", "navigator", "require"]) {
   delete globalThis[name];

@@ -3,7 +3,7 @@ import { UserError } from "../../dsl/errors.ts";
 import type { Benchmark, Task } from "./benchmarks.ts";
 import { type Interval, passAtOverTasks } from "./estimate.ts";
 import { isRight } from "./oracle.ts";
-import { type Expected, type Reference, referenceOf } from "./reference.ts";
+import { type Expected, type Reference, referenceOf, shrink } from "./reference.ts";
 import { judge } from "./replay.ts";
 import { openSandbox, type Outcome, type Sandbox } from "./sandbox.ts";
 import { show } from "./values.ts";
@@ -101,8 +101,15 @@ export async function gradeSamples(
   const own = options.sandbox ? undefined : await openSandbox({ concurrency: options.concurrency ?? 2 });
   try {
     const sandbox = options.sandbox ?? own!;
-    const verdicts = await gradeAll(benchmark, programs, sandbox, options);
-    return report(benchmark, verdicts, sandbox, options);
+    const references = new Map<string, Promise<Reference>>();
+    const verdicts = await gradeAll(benchmark, programs, references, sandbox, options);
+    const leftOut = await Promise.all(
+      references.entries().map(async ([id, reference]) => {
+        const places = (await reference).leftOut;
+        return places.length > 0 ? [`${id} input ${places.join(", ")}`] : [];
+      }),
+    );
+    return report(benchmark, verdicts, leftOut.flat(), sandbox, options);
   } finally {
     await own?.[Symbol.asyncDispose]();
   }
@@ -124,10 +131,10 @@ function program(tasks: ReadonlyMap<string, Task>, sample: Sample): Program {
 async function gradeAll(
   benchmark: Benchmark,
   programs: readonly Program[],
+  references: Map<string, Promise<Reference>>,
   sandbox: Sandbox,
   options: GradeOptions,
 ): Promise<Verdict[]> {
-  const references = new Map<string, Promise<Reference>>();
   const graded = new Map<string, Promise<Verdict>>();
   let done = 0;
   return await Promise.all(programs.map(async ({ task, code }) => {
@@ -176,7 +183,7 @@ async function failure(
   for (const [i, result] of outcome.results.entries()) {
     const at = `input ${i + 1}`;
     if ("error" in result) return `${at}: ${result.error.type}: ${result.error.message}`;
-    if (task.check === undefined && !isRight(task, expected.inputs[i], result.value, expected.outputs[i])) {
+    if (task.check === undefined && !isRight(task, expected.inputs[i], shrink(result.value), expected.outputs[i])) {
       return `${at}: returned ${show(result.value)}, expected ${show(expected.outputs[i])}`;
     }
     outputs.push(result.value);
@@ -202,6 +209,7 @@ function passesPlus(verdict: Verdict): boolean {
 function report(
   benchmark: Benchmark,
   verdicts: readonly Verdict[],
+  leftOut: readonly string[],
   sandbox: Sandbox,
   options: GradeOptions,
 ): Report {
@@ -240,6 +248,7 @@ function report(
         ? "the benchmark's own tests, replayed outside"
         : "evalplus 0.3.1",
       sandbox: sandbox.description,
+      ...(leftOut.length > 0 ? { left_out: `more than the sandbox's memory holds: ${leftOut.join("; ")}` } : {}),
       min_call_seconds: options.minCallSeconds ?? 5,
       time_factor: options.timeFactor ?? 4,
       interval: "95%: Wilson for one sample a task, else normal over tasks",

@@ -40,9 +40,11 @@ export function isRight(
 ): boolean {
   const { entry, atol } = rules;
   if (rules.benchmark === "humaneval" && entry === "find_zero") {
-    return typeof output === "number" || typeof output === "bigint"
-      ? Math.abs(polynomial(itemsOf(input[0]) ?? [], Number(output))) <= atol
-      : false;
+    // What the canonical solution returned counts too: for one input its Newton iteration depends on the last bits of
+    // `math.pow` and `sum`, and does not converge with those of this Python.
+    if (equal(output, expected)) return true;
+    const isReal = typeof output === "number" || typeof output === "bigint";
+    return isReal && Math.abs(polynomial(itemsOf(input[0]) ?? [], Number(output))) <= atol;
   }
   let exact = equal(output, expected);
   if (rules.benchmark === "mbpp") {

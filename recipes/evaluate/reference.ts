@@ -4,6 +4,7 @@
  * For tasks whose tests are code (`check(candidate)`, the original HumanEval) the arguments of each call are recorded
  * with the canonical solution as the candidate; see `replay.ts`.
  */
+import { createHash } from "node:crypto";
 import { UserError } from "../../dsl/errors.ts";
 import type { Benchmark, Task } from "./benchmarks.ts";
 import { sha256 } from "./bytes.ts";
@@ -11,7 +12,7 @@ import { cacheFile, pyodideVersion, readChecked, writeChecked } from "./image.ts
 import { decode, encode } from "./marshal.ts";
 import { recordProgram } from "./replay.ts";
 import type { Outcome, Sandbox } from "./sandbox.ts";
-import { PyBytes, type PythonValue, Tuple } from "./values.ts";
+import { Opaque, PyBytes, type PythonValue, Tuple } from "./values.ts";
 
 /** One set of inputs with what is expected of them. */
 export interface Expected {
@@ -24,15 +25,29 @@ export interface Expected {
 
 /** What is expected in a task. */
 export interface Reference {
+  /** Places of inputs (base and plus counted together, from 1) that are more than the sandbox's memory can hold. */
+  readonly leftOut: readonly number[];
   readonly base: Expected;
   readonly plus: Expected;
 }
 
+/**
+ * The value, or the SHA-256 of a long text: some outputs of HumanEval+ are megabytes of text each, 140 MB in one task.
+ * Shrunk texts are equal when the texts are.
+ */
+export function shrink(value: PythonValue): PythonValue {
+  if (value instanceof Opaque && value.type === digestType) return null;
+  if (typeof value !== "string" || value.length < 65536) return value;
+  return new Opaque(digestType, createHash("sha256").update(value).digest("hex"));
+}
+
+const digestType = "sha256 of a text";
+
 /** Form of the cached files; raised when they change. */
-const cacheVersion = "1";
+const cacheVersion = "2";
 
 /** Long enough for the slowest canonical solution under WebAssembly. */
-const limitSeconds = 600;
+const limitSeconds = 3600;
 
 /**
  * The reference of one task, from the cache or computed.
@@ -49,17 +64,31 @@ export async function referenceOf(benchmark: Benchmark, task: Task, sandbox: San
   return unpack(task, body);
 }
 
-/** Runs the canonical solution on all inputs: a list of (output, seconds). */
+/**
+ * Runs the canonical solution on all inputs: a list of (output, seconds). None stands for an input on which it runs out
+ * of the sandbox's memory or output (one task of MBPP+ returns a list of 1.2 GB).
+ */
 async function computed(task: Task, sandbox: Sandbox): Promise<PythonValue> {
-  const outcome = await sandbox.run({
-    code: task.prompt + task.canonical,
-    entry: task.entry,
-    inputs: [...task.base, ...task.plus],
-    seconds: limitSeconds,
-    stopAtError: true,
-  });
-  const values = valuesOf(task, outcome);
-  return values.map(({ value, seconds }) => new Tuple([value, seconds]));
+  const inputs = [...task.base, ...task.plus];
+  const rows: PythonValue[] = [];
+  while (rows.length < inputs.length) {
+    const outcome = await sandbox.run({
+      code: task.prompt + task.canonical,
+      entry: task.entry,
+      inputs: inputs.slice(rows.length),
+      seconds: limitSeconds,
+    });
+    for (const result of outcome.results) {
+      if ("value" in result) rows.push(new Tuple([shrink(result.value), result.seconds]));
+      else if (result.error.type === "MemoryError") rows.push(null);
+      else throw doesNotRun(task, `${result.error.type}: ${result.error.message}`);
+    }
+    if (rows.length === inputs.length) break;
+    if (outcome.kind !== "memory" && outcome.kind !== "output") throw doesNotRun(task, reasonOf(outcome));
+    // Ended from outside in the middle of a call: the rest goes on in another interpreter.
+    rows.push(null);
+  }
+  return rows;
 }
 
 /** Runs the task's own tests with the canonical solution: a list of (marshal of the arguments, seconds). */
@@ -70,28 +99,40 @@ async function recorded(task: Task, sandbox: Sandbox): Promise<PythonValue> {
     inputs: [[]],
     seconds: limitSeconds,
   });
-  return valuesOf(task, outcome)[0].value;
+  const [result] = outcome.results;
+  if (outcome.kind === "values" && "value" in result) return result.value;
+  throw doesNotRun(
+    task,
+    result && "error" in result ? `${result.error.type}: ${result.error.message}` : reasonOf(outcome),
+  );
 }
 
-function valuesOf(task: Task, outcome: Outcome): { value: PythonValue; seconds: number }[] {
-  const failed = outcome.results.find((result) => "error" in result);
-  if (outcome.kind === "values" && !failed) return outcome.results as { value: PythonValue; seconds: number }[];
-  const error = outcome.kind === "error" ? outcome.error : failed && "error" in failed ? failed.error : undefined;
-  const why = error ? `${error.type}: ${error.message}` : "detail" in outcome ? outcome.detail : outcome.kind;
-  throw new UserError(`${task.id}: its canonical solution does not run in the sandbox (${why}).`);
+function reasonOf(outcome: Outcome): string {
+  if (outcome.kind === "error") return `${outcome.error.type}: ${outcome.error.message}`;
+  return "detail" in outcome ? outcome.detail : outcome.kind;
+}
+
+function doesNotRun(task: Task, why: string): UserError {
+  return new UserError(`${task.id}: its canonical solution does not run in the sandbox (${why}).`);
 }
 
 function unpack(task: Task, body: PythonValue): Reference {
-  const rows = (body as Tuple[]).map((row) => row.items);
-  const seconds = rows.map(([, time]) => Number(time));
+  const rows = (body as (Tuple | null)[]).map((row) => row?.items);
   if (task.check !== undefined) {
-    const inputs = rows.map(([call]) => (decode((call as PyBytes).bytes) as Tuple).items);
-    return { base: { inputs, outputs: [], seconds }, plus: { inputs: [], outputs: [], seconds: [] } };
+    const calls = rows.map((row) => row!);
+    const inputs = calls.map(([call]) => (decode((call as PyBytes).bytes) as Tuple).items);
+    const base = { inputs, outputs: [], seconds: calls.map(([, seconds]) => Number(seconds)) };
+    return { base, plus: { inputs: [], outputs: [], seconds: [] }, leftOut: [] };
   }
-  const outputs = rows.map(([output]) => output);
-  const cut = task.base.length;
-  return {
-    base: { inputs: task.base, outputs: outputs.slice(0, cut), seconds: seconds.slice(0, cut) },
-    plus: { inputs: task.plus, outputs: outputs.slice(cut), seconds: seconds.slice(cut) },
+  const all = [...task.base, ...task.plus].map((input, i) => ({ input, row: rows[i] }));
+  const set = (from: number, to: number): Expected => {
+    const kept = all.slice(from, to).filter(({ row }) => row !== undefined);
+    return {
+      inputs: kept.map(({ input }) => input),
+      outputs: kept.map(({ row }) => row![0]),
+      seconds: kept.map(({ row }) => Number(row![1])),
+    };
   };
+  const leftOut = all.flatMap(({ row }, i) => row === undefined ? [i + 1] : []);
+  return { base: set(0, task.base.length), plus: set(task.base.length, all.length), leftOut };
 }

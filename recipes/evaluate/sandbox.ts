@@ -8,7 +8,7 @@
  * returned, and the caller judges. A sample that forges messages can do no more than return those values would do.
  */
 import { UserError } from "../../dsl/errors.ts";
-import { type AnswerHeader, childProgram, type JobHeader, type Welcome } from "./child.ts";
+import { type AnswerHeader, childProgram, type JobHeader, type MessageHeader, type Welcome } from "./child.ts";
 import { preparePython, startPython, withheldModules } from "./harness.ts";
 import { cachedImage, type Image, packImage, type Parts, pyodideVersion, readParts } from "./image.ts";
 import { decode, encode } from "./marshal.ts";
@@ -138,7 +138,7 @@ export async function openSandbox(options: SandboxOptions = {}): Promise<Sandbox
 async function makeImage(parts: Parts): Promise<Image> {
   await using child = new Child(parts, undefined, { memoryBytes: 512 * mebibyte });
   const answer = await child.answer(120);
-  if (!answer || answer.messages[0]?.length === 0) {
+  if (!answer || answer.head.how !== "done" || answer.messages.length !== 1) {
     throw new Error(`the sandbox's interpreter could not be prepared: ${answer?.head.detail ?? "no answer"}`);
   }
   return packImage(answer.messages[0], JSON.parse(answer.head.detail));
@@ -227,9 +227,9 @@ class Child implements AsyncDisposable {
       residentBytes: settings.memoryBytes + overheadBytes,
       fileBytes: 64 * mebibyte,
       printBytes: 8 * mebibyte,
-      resultBytes: 32 * mebibyte,
+      resultBytes: 256 * mebibyte,
     };
-    this.#largest = welcome.resultBytes + mebibyte;
+    this.#largest = welcome.resultBytes;
     this.#writer = this.#process.stdin.getWriter();
     this.#reader = this.#process.stdout.getReader();
     const assets = [parts.wasm, parts.stdlib, parts.glue, ...(image ? [image.module] : [])];
@@ -287,22 +287,21 @@ class Child implements AsyncDisposable {
     return out;
   }
 
+  /** Reads the messages of one job and its last frame. */
   async #read(): Promise<Answer | undefined> {
-    const size = await this.#take(4);
-    if (!size) return undefined;
-    const length = new DataView(size.buffer).getUint32(0, true);
-    if (length > this.#largest) return undefined;
-    const text = await this.#take(length);
-    if (!text) return undefined;
-    const head: AnswerHeader = JSON.parse(new TextDecoder().decode(text));
-    if (head.nonce !== this.#nonce) return undefined;
     const messages: Uint8Array[] = [];
-    for (const length of head.lengths) {
-      const message = await this.#take(length);
+    for (let total = 0;;) {
+      const size = await this.#take(4);
+      const length = size ? new DataView(size.buffer).getUint32(0, true) : 0;
+      const text = length > 0 && length < mebibyte ? await this.#take(length) : undefined;
+      if (!text) return undefined;
+      const head: MessageHeader | AnswerHeader = JSON.parse(new TextDecoder().decode(text));
+      if (head.nonce !== this.#nonce) return undefined;
+      if ("how" in head) return { head, messages };
+      const message = (total += head.bytes) <= this.#largest ? await this.#take(head.bytes) : undefined;
       if (!message) return undefined;
       messages.push(message);
     }
-    return { head, messages };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

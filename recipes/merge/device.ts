@@ -14,11 +14,18 @@ export interface MergedModel extends Dense, Disposable {}
 
 /** Merges mixtures of one configuration; compiled once. */
 export function merger(mixture: Mixture, device: Device): (weights: MergeWeights) => Promise<MergedModel> {
-  const run = compile((ffns: Moe[], weights: ReturnType<typeof weightTensor>[], lambda: ReturnType<typeof lambdaTensor>[]): Ffn[] =>
-    ffns.map((ffn, i) => collapse(ffn, weights[i], lambda[i])), device);
+  const run = compile(
+    (ffns: Moe[], weights: ReturnType<typeof weightTensor>[], lambda: ReturnType<typeof lambdaTensor>[]): Ffn[] =>
+      ffns.map((ffn, i) => collapse(ffn, weights[i], lambda[i])),
+    device,
+  );
   const config = denseConfig(mixture.config);
   return async ({ weights, lambda }) => {
-    const ffns = await run(mixture.model.layers.map(({ ffn }) => ffn), weights.map(weightTensor), lambda.map(lambdaTensor));
+    const ffns = await run(
+      mixture.model.layers.map(({ ffn }) => ffn),
+      weights.map(weightTensor),
+      lambda.map(lambdaTensor),
+    );
     const model: Model = eachFfn(mixture.model, (_, layer) => ffns[layer]);
     return { config, model, [Symbol.dispose]: () => free(ffns, device) };
   };

@@ -8,8 +8,16 @@ import type { MergeWeights } from "./weights.ts";
 
 /** A dense model's settings: the mixture's without what only mixtures have. */
 export function denseConfig(config: MoeConfig): ModelConfig & { readonly kind: "llama" } {
-  const { experts: _1, active: _2, router: _3, normalised: _4, noise: _5, noiseEpsilon: _6, balanceWeight: _7, ...rest } =
-    config;
+  const {
+    experts: _1,
+    active: _2,
+    router: _3,
+    normalised: _4,
+    noise: _5,
+    noiseEpsilon: _6,
+    balanceWeight: _7,
+    ...rest
+  } = config;
   return { ...rest, kind: "llama" };
 }
 
@@ -19,7 +27,10 @@ export function mergeMatrix(
   weights: readonly number[],
   lambda: number,
 ): Float32Array {
-  const parts: ["shared" | number, number][] = [["shared", lambda], ...weights.map((w, i): [number, number] => [i, (1 - lambda) * w])];
+  const parts: ["shared" | number, number][] = [
+    ["shared", lambda],
+    ...weights.map((w, i): [number, number] => [i, (1 - lambda) * w]),
+  ];
   let sum: Float64Array | undefined;
   for (const [which, share] of parts) {
     if (share === 0) continue;

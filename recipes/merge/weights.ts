@@ -41,7 +41,9 @@ export function uniformWeights(config: MoeConfig, lambda: number): MergeWeights 
 /** One expert alone: 0 is the shared one, 1 … N − 1 are the routed ones. @throws {UserError} if there is none of that number */
 export function singleExpert(config: MoeConfig, expert: number): MergeWeights {
   if (!Number.isInteger(expert) || expert < 0 || expert >= config.experts) {
-    throw new UserError(`expert ${expert}: the model has experts 0 (shared) to ${config.experts - 1}.`, { usage: true });
+    throw new UserError(`expert ${expert}: the model has experts 0 (shared) to ${config.experts - 1}.`, {
+      usage: true,
+    });
   }
   const routed = Array.from({ length: config.experts - 1 }, (_, i) => Number(i === Math.max(0, expert - 1)));
   return forLayers(config, routed, expert === 0 ? 1 : 0);

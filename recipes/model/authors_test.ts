@@ -13,7 +13,7 @@ import { merged } from "../merge/formula.ts";
 import type { Batch } from "./batch.ts";
 import { layout } from "./layout.ts";
 import { llama, type Memory, ownTokens, swiglu } from "./llama.ts";
-import { type MixtureOptions, mixtureLoss, moe } from "./moe.ts";
+import { mixtureLoss, type MixtureOptions, moe } from "./moe.ts";
 
 type Golden = ReadonlyMap<string, GoldenTensor>;
 const file = (name: string): Golden => readSafetensors(golden(`authors/${name}.safetensors`));
@@ -63,12 +63,19 @@ for (const name of allDevices()) {
           authorsQuirks: true,
           ...(mask && { memory: paddedMemory(mask) }),
         };
-        const run = compile((model: ReturnType<typeof authorsMixture>, batch: Batch, epsilon: Tensor<"layer" | "batch" | "seq" | "expert">[]) => {
-          const all = { ...options, ...(epsilon.length > 0 && { noise: epsilon[0] }) };
-          const { total, count, balance } = mixtureLoss(mixtureConfig, model, batch, all);
-          const { logits } = llama(mixtureConfig, model, batch.tokens, moe(mixtureConfig, all.noise), all);
-          return { logits, total, count, balance };
-        }, device);
+        const run = compile(
+          (
+            model: ReturnType<typeof authorsMixture>,
+            batch: Batch,
+            epsilon: Tensor<"layer" | "batch" | "seq" | "expert">[],
+          ) => {
+            const all = { ...options, ...(epsilon.length > 0 && { noise: epsilon[0] }) };
+            const { total, count, balance } = mixtureLoss(mixtureConfig, model, batch, all);
+            const { logits } = llama(mixtureConfig, model, batch.tokens, moe(mixtureConfig, all.noise), all);
+            return { logits, total, count, balance };
+          },
+          device,
+        );
         const epsilon = noise.length > 0 ? [tensor({ layer: 2, ...sizes, expert: 7 }, Float64Array.from(noise))] : [];
         const out = await run(put(authorsMixture(), device), batchOf(tensors), epsilon);
         close(values(out.logits, device), tensors.get("logits")!.values, 1e-4, "logits");
@@ -83,18 +90,28 @@ for (const name of allDevices()) {
       withDevice(name, async (device) => {
         const tensors = file(which), gradients = file(`${which}_grads`);
         const noise = [0, 1].flatMap((layer) => [...tensors.get(`gate.${layer}.noise`)?.values ?? []]);
-        const run = compile((model: ReturnType<typeof authorsMixture>, batch: Batch, epsilon: Tensor<"layer" | "batch" | "seq" | "expert">[]) =>
-          valueAndGradWith((parameters: typeof model) => {
-            const options = { authorsQuirks: true, ...(epsilon.length > 0 && { noise: epsilon[0] }) };
-            const { balance } = mixtureLoss(mixtureConfig, parameters, batch, options);
-            const { logits } = llama(mixtureConfig, parameters, batch.tokens, moe(mixtureConfig, options.noise));
-            return { loss: add(crossEntropy(logits, batch.labels), balance) };
-          })(model), device);
+        const run = compile(
+          (
+            model: ReturnType<typeof authorsMixture>,
+            batch: Batch,
+            epsilon: Tensor<"layer" | "batch" | "seq" | "expert">[],
+          ) =>
+            valueAndGradWith((parameters: typeof model) => {
+              const options = { authorsQuirks: true, ...(epsilon.length > 0 && { noise: epsilon[0] }) };
+              const { balance } = mixtureLoss(mixtureConfig, parameters, batch, options);
+              const { logits } = llama(mixtureConfig, parameters, batch.tokens, moe(mixtureConfig, options.noise));
+              return { loss: add(crossEntropy(logits, batch.labels), balance) };
+            })(model),
+          device,
+        );
         const epsilon = noise.length > 0 ? [tensor({ layer: 2, ...sizes, expert: 7 }, Float64Array.from(noise))] : [];
         const { grad } = await run(put(authorsMixture(), device), batchOf(tensors), epsilon);
         const got = new Map(entriesOf(grad));
         for (const leaf of layout(mixtureConfig)) {
-          const { difference, scale } = worst(values(tensorOf(got.get(leaf.path)!), device), goldenLeaf(gradients, leaf));
+          const { difference, scale } = worst(
+            values(tensorOf(got.get(leaf.path)!), device),
+            goldenLeaf(gradients, leaf),
+          );
           assert(difference <= 1e-3 * scale, `${leaf.path}: ${difference} of ${scale}`);
         }
       }));
@@ -104,7 +121,8 @@ for (const name of allDevices()) {
     withDevice(name, async (device) => {
       const tensors = file("weighted_eval"), lambda = [0, 1].map(() => tensor({}, [0.75]));
       const alpha = [0, 1].map((layer) =>
-        tensor({ expert: 7 }, tensors.get(`model.layers.${layer}.mlp.average_weights`)!.values));
+        tensor({ expert: 7 }, tensors.get(`model.layers.${layer}.mlp.average_weights`)!.values)
+      );
       const run = compile((model: ReturnType<typeof authorsMixture>, a: typeof alpha, batch: Batch) => {
         const dense = (parameters: typeof alpha) => merged(model, { alpha: parameters, lambda });
         const loss = (parameters: typeof alpha) => {
@@ -134,7 +152,13 @@ for (const name of allDevices()) {
     withDevice(name, async (device) => {
       const run = compile((model: ReturnType<typeof authorsDense>, tokens: Batch["tokens"]) =>
         llama(denseConfig, model, tokens, swiglu).logits, device);
-      for (const [folder, which, logits] of [["dense0", "dense0_eval", "logits_dense"], ["dense_merged", "dense_merged_eval", "logits"]] as const) {
+      for (
+        const [folder, which, logits] of [["dense0", "dense0_eval", "logits_dense"], [
+          "dense_merged",
+          "dense_merged_eval",
+          "logits",
+        ]] as const
+      ) {
         const tensors = file(which);
         const got = await run(put(authorsDense(folder), device), batchOf(tensors).tokens);
         close(values(got, device), tensors.get(logits)!.values, 1e-4, folder);

@@ -59,9 +59,10 @@ function mixtureLeaves(config: ModelConfig & { readonly kind: "moe" }): Leaf[] {
   const expert = { expert: config.experts - 1 }, inner = { inner: config.experts - 1 };
   const embed = { embed: config.hiddenSize }, numbers = Array.from({ length: config.experts - 1 }, (_, i) => i);
   return [
-    ...config.router === "linear"
-      ? [leaf("router.linear", "router.weight", expert, embed)]
-      : [leaf("router.first", "router.0.weight", inner, embed), leaf("router.second", "router.2.weight", expert, inner)],
+    ...config.router === "linear" ? [leaf("router.linear", "router.weight", expert, embed)] : [
+      leaf("router.first", "router.0.weight", inner, embed),
+      leaf("router.second", "router.2.weight", expert, inner),
+    ],
     ...config.noise ? [leaf("router.noise", "router.noise.weight", expert, embed)] : [],
     ...prefixed("shared", "shared", ffnLeaves(config)),
     ...ffnLeaves(config).map((one) =>

@@ -1,5 +1,19 @@
 /** @file What training minimises and reports, for dense models and mixtures alike. */
-import { add, crossEntropySum, div, exp, logSoftmax, maximum, mul, neg, type Scalar, stack, sum, type Tensor, where } from "../../dsl/mod.ts";
+import {
+  add,
+  crossEntropySum,
+  div,
+  exp,
+  logSoftmax,
+  maximum,
+  mul,
+  neg,
+  type Scalar,
+  stack,
+  sum,
+  type Tensor,
+  where,
+} from "../../dsl/mod.ts";
 import { compile, number } from "../../backend/compile.ts";
 import type { Device } from "../../backend/runtime.ts";
 import type { ModelConfig } from "../convert/config.ts";
@@ -7,7 +21,7 @@ import { chosen } from "./balance.ts";
 import { type Batch, type HostBatch, toBatch } from "./batch.ts";
 import type { AnyModel } from "./layout.ts";
 import { llama, type Model, swiglu } from "./llama.ts";
-import { type Moe, moe, mixtureLoss, type Noise, type Routed } from "./moe.ts";
+import { mixtureLoss, type Moe, moe, type Noise, type Routed } from "./moe.ts";
 
 /** How a mixture's routers behave on a batch, layer by layer. */
 export type Health = {
@@ -38,10 +52,13 @@ function healthOf(routings: readonly Routed[], real: Tensor<"batch" | "seq", "bo
   const average = (x: Tensor<"batch" | "seq">): Scalar => div(sum(where(real, x, 0)), tokens);
   return {
     load: stack("layer", routings.map((each) => sum(where(real, chosen(each), 0), "batch", "seq"))),
-    entropy: stack("layer", routings.map(({ noisy }) => {
-      const log = logSoftmax(noisy, "expert");
-      return average(neg(sum(mul(exp(log), log), "expert")));
-    })),
+    entropy: stack(
+      "layer",
+      routings.map(({ noisy }) => {
+        const log = logSoftmax(noisy, "expert");
+        return average(neg(sum(mul(exp(log), log), "expert")));
+      }),
+    ),
     shared: stack("layer", routings.map(({ rest }) => average(rest))),
   };
 }
@@ -55,7 +72,9 @@ export function lossFor(config: ModelConfig): (model: AnyModel, batch: Batch, no
     };
   }
   return (model, batch, noise) => {
-    const { routings, real, balance, ...parts } = mixtureLoss(config, model as Model<Moe>, batch, { noise: noise ?? undefined });
+    const { routings, real, balance, ...parts } = mixtureLoss(config, model as Model<Moe>, batch, {
+      noise: noise ?? undefined,
+    });
     const nll = mean(parts);
     return { loss: add(nll, balance), nll, count: parts.count, balance, health: healthOf(routings, real) };
   };

@@ -9,13 +9,14 @@ import { balance } from "./balance.ts";
 import { batchesOf, makeBatch, toBatch } from "./batch.ts";
 import { countParameters, layout } from "./layout.ts";
 import { type Ffn, llama, type Model, swiglu } from "./llama.ts";
-import { type Moe, moe, mixtureLoss, routed } from "./moe.ts";
+import { mixtureLoss, type Moe, moe, routed } from "./moe.ts";
 import { expectedTensors } from "../convert/names.ts";
 
 const device = openInterpreter();
 const batch = toBatch(makeBatch(tinySamples(3, 5, 6), 6));
 
-const difference = (x: Float64Array, y: Float64Array): number => x.reduce((most, each, i) => Math.max(most, Math.abs(each - y[i])), 0);
+const difference = (x: Float64Array, y: Float64Array): number =>
+  x.reduce((most, each, i) => Math.max(most, Math.abs(each - y[i])), 0);
 const logitsOf = (mixture: ReturnType<typeof tinyMixture>, model: Model<Moe>): Float64Array =>
   read(llama(mixture, model, batch.tokens, moe(mixture)).logits, "batch", "seq", "vocab");
 
@@ -49,13 +50,18 @@ Deno.test("gates sum to one; without normalisation they do not", () => {
 
 Deno.test("a merge of equal experts is that expert, and a single expert's merge is it alone", async () => {
   const config = tinyMixture(), mixture = tinyModel(config, device);
-  const equal = withFfn(mixture.model, ({ shared }) => ({ shared, experts: stack("expert", [shared, shared, shared]) }));
+  const equal = withFfn(
+    mixture.model,
+    ({ shared }) => ({ shared, experts: stack("expert", [shared, shared, shared]) }),
+  );
   using one = await merger({ ...mixture, model: equal }, device)(uniformWeights(config, 0.3));
   using second = await merger(mixture, device)(singleExpert(config, 2));
   const experts = mixture.model.layers[0].ffn.experts;
   for (const which of ["gate", "up", "down"] as const) {
     assert(difference(read(one.model.layers[0].ffn[which]), read(mixture.model.layers[0].ffn.shared[which])) < 1e-12);
-    assert(difference(read(second.model.layers[0].ffn[which]), read((atTree(experts, "expert", 1) as Ffn)[which])) < 1e-12);
+    assert(
+      difference(read(second.model.layers[0].ffn[which]), read((atTree(experts, "expert", 1) as Ffn)[which])) < 1e-12,
+    );
   }
 });
 
@@ -65,9 +71,10 @@ Deno.test("the balance loss is zero when all experts are used alike, and padding
   // All are chosen, so importance is Σ p: with equal logits, every cv² is 0.
   const even = { ...routings[0], p: tensor({ batch: 3, seq: 6, expert: 3 }, new Float64Array(54).fill(1 / 3)) };
   assert(Math.abs(item(balance(even, config, real))) < 1e-12);
-  const other = tinyMixture(), losses = [7, 9].map((length) =>
-    item(mixtureLoss(other, tinyModel(other, device).model, toBatch(makeBatch(tinySamples(3, 5, 6), length))).balance)
-  );
+  const other = tinyMixture(),
+    losses = [7, 9].map((length) =>
+      item(mixtureLoss(other, tinyModel(other, device).model, toBatch(makeBatch(tinySamples(3, 5, 6), length))).balance)
+    );
   assert(losses[0] > 0 && Math.abs(losses[0] - losses[1]) < 1e-12);
 });
 
@@ -83,7 +90,13 @@ Deno.test("tokens do not see what comes after them, nor padding", () => {
 });
 
 Deno.test("the layout names every tensor of a folder once, with its size", () => {
-  for (const config of [tinyDense(), tinyDense({ tie_word_embeddings: true }), tinyMixture({ router: "mlp", router_noise: true })]) {
+  for (
+    const config of [
+      tinyDense(),
+      tinyDense({ tie_word_embeddings: true }),
+      tinyMixture({ router: "mlp", router_noise: true }),
+    ]
+  ) {
     const sizes = new Map(expectedTensors(config).map(({ name, shape }) => [name, shape.reduce((a, b) => a * b, 1)]));
     for (const { names, shape } of layout(config)) {
       const size = Object.values(shape).reduce((a, b) => a * b, 1) / names.length;
@@ -102,7 +115,11 @@ Deno.test("of a mixture's parameters a token uses the shared expert, the active 
 });
 
 Deno.test("batches: labels are the next tokens, prompts and padding are not scored, long rows are cut", () => {
-  const [short, long] = batchesOf([{ ids: [4, 5, 6, 7, 8], scoredFrom: 3 }, { ids: [2, 3], scoredFrom: 0 }], { batch: 1, seq: 4, bucket: 2 });
+  const [short, long] = batchesOf([{ ids: [4, 5, 6, 7, 8], scoredFrom: 3 }, { ids: [2, 3], scoredFrom: 0 }], {
+    batch: 1,
+    seq: 4,
+    bucket: 2,
+  });
   assertEquals([[...short.tokens], [...short.labels]], [[2, 3], [3, -1]]);
   assertEquals([[...long.tokens], [...long.labels]], [[4, 5, 6, 7], [-1, -1, 7, -1]]);
 });

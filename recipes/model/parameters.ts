@@ -53,7 +53,9 @@ export function loadModel(folder: string, device: Device): Loaded {
 /** As `loadModel`. @throws {UserError} also if it is a mixture */
 export function loadDense(folder: string, device: Device): Dense {
   const loaded = loadModel(folder, device);
-  if (isMixture(loaded)) throw new UserError(`${folder}: this is a mixture, a dense model was expected (see \`merge\`).`);
+  if (isMixture(loaded)) {
+    throw new UserError(`${folder}: this is a mixture, a dense model was expected (see \`merge\`).`);
+  }
   return loaded;
 }
 
@@ -100,9 +102,18 @@ export interface SaveOptions extends ModelOutOptions {
 }
 
 /** Writes a model's folder; it appears whole or not at all. @throws {UserError} if something is in the way */
-export async function saveModel(folder: string, loaded: Loaded, device: Device, options: SaveOptions = {}): Promise<void> {
+export async function saveModel(
+  folder: string,
+  loaded: Loaded,
+  device: Device,
+  options: SaveOptions = {},
+): Promise<void> {
   const { tokenizerFrom, readme } = options;
-  await writeModelFolder(folder, { config: loaded.config, tensors: tensorsOf(loaded, device), tokenizerFrom, readme }, options);
+  await writeModelFolder(
+    folder,
+    { config: loaded.config, tensors: tensorsOf(loaded, device), tokenizerFrom, readme },
+    options,
+  );
 }
 
 /**

@@ -1,15 +1,5 @@
 /** @file XFT's router: which experts a token goes to, and with which weight. The gates sum to one. */
-import {
-  complement,
-  contract,
-  max,
-  mul,
-  softmax,
-  take,
-  tanh,
-  type Tensor,
-  topk,
-} from "../../dsl/mod.ts";
+import { complement, contract, max, mul, softmax, take, tanh, type Tensor, topk } from "../../dsl/mod.ts";
 import type { Hidden } from "./llama.ts";
 
 /** One matrix, or Linear → tanh → Linear; `noise` is the matrix of the noise's scale in training. */

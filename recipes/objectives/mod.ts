@@ -33,19 +33,26 @@ export async function loadObjective(nameOrPath: string): Promise<Objective> {
   if (known) return known;
   if (!/\.[mc]?[jt]s$/.test(nameOrPath)) {
     const names = Object.keys(objectives).join(", ");
-    throw new UserError(`--objective ${nameOrPath}: expected one of ${names}, or a .ts file of your own.`, { usage: true });
+    throw new UserError(`--objective ${nameOrPath}: expected one of ${names}, or a .ts file of your own.`, {
+      usage: true,
+    });
   }
   const path = resolve(nameOrPath);
   let module: { readonly default?: unknown };
   try {
     module = await import(pathToFileURL(path).href);
   } catch (cause) {
-    throw new UserError(`${nameOrPath}: this objective cannot be loaded: ${cause instanceof Error ? cause.message : cause}`, {
-      cause,
-    });
+    throw new UserError(
+      `${nameOrPath}: this objective cannot be loaded: ${cause instanceof Error ? cause.message : cause}`,
+      {
+        cause,
+      },
+    );
   }
   const own = module.default;
-  if (typeof own === "function") return { kind: "loss", about: nameOrPath, loss: own as (Objective & { kind: "loss" })["loss"] };
+  if (typeof own === "function") {
+    return { kind: "loss", about: nameOrPath, loss: own as (Objective & { kind: "loss" })["loss"] };
+  }
   if (typeof own === "object" && own !== null && "kind" in own) return own as Objective;
   throw new UserError(
     `${nameOrPath}: the default export must be a function (coefficients, model, batch, config) => loss.`,

@@ -7,6 +7,5 @@ import type { Objective } from "./objective.ts";
 export const xft: Objective = {
   kind: "loss",
   about: "cross-entropy of the merged model (XFT)",
-  loss: (coefficients, model, batch, config) =>
-    crossEntropy(dense(coefficients, model, batch, config), batch.labels),
+  loss: (coefficients, model, batch, config) => crossEntropy(dense(coefficients, model, batch, config), batch.labels),
 };

@@ -44,7 +44,9 @@ export interface AdafactorOptions {
 }
 
 const over = <A extends string>(x: Tensor<A>, axes: readonly string[]): Tensor<string> =>
-  axes.length === 0 ? x as unknown as Tensor<string> : mean(x as unknown as Tensor<string>, ...axes as [string]) as unknown as Tensor<string>;
+  axes.length === 0
+    ? x as unknown as Tensor<string>
+    : mean(x as unknown as Tensor<string>, ...axes as [string]) as unknown as Tensor<string>;
 
 /** @param layout says of each leaf which axes are a matrix's rows and columns; each expert is a matrix of its own */
 export function adafactor(layout: readonly Leaf[], options: AdafactorOptions = {}): Optimizer<AdafactorState> {
@@ -80,7 +82,8 @@ export function adafactor(layout: readonly Leaf[], options: AdafactorOptions = {
           ? outer(rsqrt(div(rows[path], over(rows[path], leaf.rows))), rsqrt(columns[path]))
           : rsqrt(vectors[path]);
         const update = mul(g, scale);
-        const size = sqrt(over(square(update), [...leaf?.rows ?? [], ...leaf?.columns ?? []]));
+        // First along columns: rows are then reduced where the update is made, in one pass over the matrix.
+        const size = sqrt(over(over(square(update), leaf?.columns ?? []), leaf?.rows ?? []));
         const clipped = div(update, maximum(mul(size, 1 / clipThreshold), 1));
         return sub(w, mul(weightDecay === 0 ? clipped : add(clipped, mul(w, weightDecay)), rate));
       });

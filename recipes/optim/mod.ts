@@ -18,6 +18,10 @@ export type OptimizerState = AdafactorState | AdamWState | SgdState;
 
 /** An optimiser for a model with this layout. */
 export function optimizer(name: OptimizerName, layout: readonly Leaf[], weightDecay = 0): Optimizer<OptimizerState> {
-  const made = { adafactor: () => adafactor(layout, { weightDecay }), adamw: () => adamw({ weightDecay }), sgd: () => sgd({ weightDecay }) };
+  const made = {
+    adafactor: () => adafactor(layout, { weightDecay }),
+    adamw: () => adamw({ weightDecay }),
+    sgd: () => sgd({ weightDecay }),
+  };
   return made[name]() as Optimizer<OptimizerState>;
 }

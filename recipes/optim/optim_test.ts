@@ -1,23 +1,41 @@
 /** @file Optimisers against the published formulas, written a second time on plain arrays. */
 import { assert, assertEquals } from "@std/assert";
 import { compile, put, values } from "../../backend/compile.ts";
-import { mul, tensor, type Tensor, valueAndGrad } from "../../dsl/mod.ts";
+import { mul, type Tensor, tensor, valueAndGrad } from "../../dsl/mod.ts";
 import { openInterpreter } from "../../backend/interpreter.ts";
 import { allDevices, withDevice } from "../../tests/devices.ts";
 import { tinyDense, tinyModel, tinySamples } from "../../tests/tiny.ts";
 import { generatorOf, makeBatch, normal, toBatch } from "../model/batch.ts";
-import { type Leaf, layout } from "../model/layout.ts";
+import { layout, type Leaf } from "../model/layout.ts";
 import { lossFor } from "../model/loss.ts";
 import type { Model } from "../model/llama.ts";
-import { type AdafactorState, adafactor, adamw, type AdamWState, budget, clip, rateAt, sgd, type SgdState } from "./mod.ts";
+import {
+  adafactor,
+  type AdafactorState,
+  adamw,
+  type AdamWState,
+  budget,
+  clip,
+  rateAt,
+  sgd,
+  type SgdState,
+} from "./mod.ts";
 
 type Parameters = { experts: Tensor<"expert" | "hidden" | "embed">; norm: Tensor<"embed"> };
 const leaves: Leaf[] = [
-  { path: "experts", shape: { expert: 2, hidden: 3, embed: 4 }, names: [], each: ["expert"], rows: ["hidden"], columns: ["embed"] },
+  {
+    path: "experts",
+    shape: { expert: 2, hidden: 3, embed: 4 },
+    names: [],
+    each: ["expert"],
+    rows: ["hidden"],
+    columns: ["embed"],
+  },
   { path: "norm", shape: { embed: 4 }, names: [], each: [], rows: ["embed"], columns: [] },
 ];
 const random = generatorOf(11);
-const numbers = (count: number, scale: number): Float64Array => Float64Array.from({ length: count }, () => scale * normal(random));
+const numbers = (count: number, scale: number): Float64Array =>
+  Float64Array.from({ length: count }, () => scale * normal(random));
 const tree = (experts: Float64Array, norm: Float64Array): Parameters => ({
   experts: tensor({ expert: 2, hidden: 3, embed: 4 }, experts),
   norm: tensor({ embed: 4 }, norm),
@@ -60,13 +78,21 @@ for (const name of allDevices()) {
   Deno.test(`optim, ${name}: Adafactor is transformers', each expert a matrix of its own`, () =>
     withDevice(name, async (device) => {
       const optimizer = adafactor(leaves);
-      const run = compile((p: Parameters, g: Parameters, s: AdafactorState, rate: Tensor<never>) => optimizer.step(p, g, s, rate), device);
-      let parameters = put(tree(...start), device), state = await compile((p: Parameters) => optimizer.init(p), device)(parameters);
+      const run = compile(
+        (p: Parameters, g: Parameters, s: AdafactorState, rate: Tensor<never>) => optimizer.step(p, g, s, rate),
+        device,
+      );
+      let parameters = put(tree(...start), device),
+        state = await compile((p: Parameters) => optimizer.init(p), device)(parameters);
       for (const [i, gradient] of steps.entries()) {
         ({ parameters, state } = await run(parameters, put(tree(...gradient), device), state, tensor({}, [rates[i]])));
       }
       const expert = (k: number): number[] =>
-        adafactorReference([...start[0].slice(12 * k, 12 * k + 12)], steps.map(([g]) => [...g.slice(12 * k, 12 * k + 12)]), 4);
+        adafactorReference(
+          [...start[0].slice(12 * k, 12 * k + 12)],
+          steps.map(([g]) => [...g.slice(12 * k, 12 * k + 12)]),
+          4,
+        );
       close(values(parameters.experts, device), [...expert(0), ...expert(1)]);
       close(values(parameters.norm, device), adafactorReference([...start[1]], steps.map(([, g]) => [...g]), 4));
     }));
@@ -74,15 +100,22 @@ for (const name of allDevices()) {
   Deno.test(`optim, ${name}: AdamW follows its formula, decay included`, () =>
     withDevice(name, async (device) => {
       const optimizer = adamw({ weightDecay: 0.1 });
-      const run = compile((p: Parameters, g: Parameters, s: AdamWState, rate: Tensor<never>) => optimizer.step(p, g, s, rate), device, { donate: [0, 2] });
-      let parameters = put(tree(...start), device), state = await compile((p: Parameters) => optimizer.init(p), device)(parameters);
+      const run = compile(
+        (p: Parameters, g: Parameters, s: AdamWState, rate: Tensor<never>) => optimizer.step(p, g, s, rate),
+        device,
+        { donate: [0, 2] },
+      );
+      let parameters = put(tree(...start), device),
+        state = await compile((p: Parameters) => optimizer.init(p), device)(parameters);
       let w = [...start[0]], m = w.map(() => 0), v = w.map(() => 0);
       for (const [i, gradient] of steps.entries()) {
         ({ parameters, state } = await run(parameters, put(tree(...gradient), device), state, tensor({}, [rates[i]])));
         const g = gradient[0], t = i + 1;
         m = m.map((x, at) => 0.9 * x + 0.1 * g[at]);
         v = v.map((x, at) => 0.999 * x + 0.001 * g[at] ** 2);
-        w = w.map((x, at) => x - rates[i] * (m[at] / (1 - 0.9 ** t) / (Math.sqrt(v[at] / (1 - 0.999 ** t)) + 1e-8) + 0.1 * x));
+        w = w.map((x, at) =>
+          x - rates[i] * (m[at] / (1 - 0.9 ** t) / (Math.sqrt(v[at] / (1 - 0.999 ** t)) + 1e-8) + 0.1 * x)
+        );
       }
       close(values(parameters.experts, device), w);
     }));
@@ -97,7 +130,8 @@ for (const name of allDevices()) {
       };
       const run = compile(step, device, { donate: [0] });
       const got = await run(tinyModel(config, device).model, tensor({}, [0.5]));
-      const oracle = openInterpreter(), want = await compile(step, oracle)(tinyModel(config, oracle).model, tensor({}, [0.5]));
+      const oracle = openInterpreter(),
+        want = await compile(step, oracle)(tinyModel(config, oracle).model, tensor({}, [0.5]));
       close(values(got.embedding, device), values(want.embedding, oracle));
       close(values(got.layers[0].ffn.down, device), values(want.layers[0].ffn.down, oracle));
     }));

@@ -25,7 +25,10 @@ export const leaves = (tree: unknown): Entry[] =>
 export const replant = <P>(tree: P, made: readonly Tensor<string>[]): P => refill(tree, made.map(nodeOf));
 
 /** A value for each leaf that `f` gives one. */
-export const byPath = (entries: readonly Entry[], f: (leaf: Tensor<string>, path: string) => Tensor<string> | null): ByPath =>
+export const byPath = (
+  entries: readonly Entry[],
+  f: (leaf: Tensor<string>, path: string) => Tensor<string> | null,
+): ByPath =>
   Object.fromEntries(entries.flatMap(([path, leaf]) => {
     const made = f(leaf, path);
     return made ? [[path, made]] : [];

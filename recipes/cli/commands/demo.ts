@@ -12,13 +12,13 @@ import type { Progress } from "../progress.ts";
 import type { Arguments } from "../schema.ts";
 
 /** A run that only shows that everything works. */
-const quick = ({ tasks, pretraining, sft, moe, coefficients, ...rest }: DemoSettings): DemoSettings => ({
-  ...rest,
+const quick = (full: DemoSettings): DemoSettings => ({
+  ...full,
   tasks: { train: 64, validation: 16, test: 16 },
-  pretraining: { ...pretraining, steps: 12 },
-  sft: { ...sft, epochs: 1 },
-  moe: { ...moe, epochs: 1 },
-  coefficients: { ...coefficients, epochs: 1 },
+  pretraining: { ...full.pretraining, steps: 12 },
+  sft: { ...full.sft, epochs: 1 },
+  moe: { ...full.moe, epochs: 1 },
+  coefficients: { ...full.coefficients, epochs: 1 },
 });
 
 /** Runs the command. */

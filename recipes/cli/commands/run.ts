@@ -113,9 +113,10 @@ class Stages {
     await this.#stage("merge uniform", "merge", this.#place(PLACES.uniform), { moe: tuned, method: "uniform", lambda });
     await this.#stage("merge", "merge", merged, { moe: tuned, coefficients });
     if (evaluate) {
-      for (const name of ["dense", "uniform", "merged"] as const) {
+      const { models = ["dense", "merged"], ...settings } = evaluate;
+      for (const name of models) {
         const target = this.#place(PLACES[name]);
-        await this.#stage(`evaluate ${name}`, "evaluate", this.#place(`samples/${name}`), { target, ...evaluate });
+        await this.#stage(`evaluate ${name}`, "evaluate", this.#place(`samples/${name}`), { target, ...settings });
       }
     }
     return this.#results;
@@ -174,9 +175,10 @@ function summary(results: Readonly<Record<string, JsonResult>>): string {
     ["merge", `validation loss ${number(learn.uniform_loss)} (uniform) → ${number(learn.learned_loss)} (learned)`],
     ["softmax(α)", `up to ${number(learn.distance_from_uniform)} from uniform`],
   ];
-  for (const name of ["dense", "uniform", "merged"]) {
-    const report = results[`evaluate ${name}`] as { tasks: number; passed: { base: number } } | undefined;
-    if (report) rows.push([name, `${report.passed.base} of ${report.tasks} tasks passed`]);
+  for (const [name, result] of Object.entries(results)) {
+    if (!name.startsWith("evaluate ")) continue;
+    const { tasks, passed } = result as { tasks: number; passed: { base: number } };
+    rows.push([name.slice("evaluate ".length), `${passed.base} of ${tasks} tasks passed`]);
   }
   return columns(rows);
 }

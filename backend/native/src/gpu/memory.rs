@@ -52,7 +52,8 @@ impl Memory {
     /// A buffer of zeros that no handle names. Its bytes are counted until [`Self::forget`].
     pub fn create(&mut self, label: &str, bytes: u64) -> Result<Allocation> {
         let most = self.device.limits().max_buffer_size;
-        let size = padded(bytes);
+        // Far below where rounding up would overflow.
+        let size = padded(bytes.min(1 << 62));
         ensure!(size <= most, "wgpu: a buffer of {bytes} bytes is more than the adapter allows ({most})");
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);

@@ -13,7 +13,7 @@ const EXACT: u64 = 1 << 24;
 /// Converts whole blocks. `raw` holds exactly the elements of `out`.
 pub fn to_f32(dtype: Dtype, raw: &[u8], out: &mut [f32]) -> Result<()> {
     ensure!(
-        out.len() % dtype.block() == 0 && raw.len() == out.len() / dtype.block() * dtype.block_bytes(),
+        out.len().is_multiple_of(dtype.block()) && raw.len() == out.len() / dtype.block() * dtype.block_bytes(),
         "{} bytes are not {} elements of {}",
         raw.len(),
         out.len(),

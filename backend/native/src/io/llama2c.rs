@@ -41,9 +41,9 @@ impl Header {
             positions: size(field(6))?,
             untied: field(5) < 0,
         };
-        if header.embed % header.heads != 0
-            || header.embed / header.heads % 2 != 0
-            || header.heads % header.kv_heads != 0
+        if !header.embed.is_multiple_of(header.heads)
+            || !(header.embed / header.heads).is_multiple_of(2)
+            || !header.heads.is_multiple_of(header.kv_heads)
             || header.layers > 10_000
         {
             return None;

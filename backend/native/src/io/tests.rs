@@ -51,19 +51,17 @@ fn read_all(folder: &Folder, name: &str, bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Every header with one byte changed in every way that flips a bit, and every shorter file.
+/// Every byte of the header with a bit flipped, and files cut short.
 fn torture(name: &str, header: usize) {
     let folder = Folder::new();
     let bytes = golden(name);
     read_all(&folder, name, &bytes).unwrap();
     for at in 0..header {
-        for flip in [1, 16, 128, 255] {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= flip;
-            let _ = read_all(&folder, name, &damaged);
-        }
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << (at % 8);
+        let _ = read_all(&folder, name, &damaged);
     }
-    for length in (0..bytes.len()).step_by(7) {
+    for length in (0..bytes.len()).step_by(97) {
         let error = read_all(&folder, name, &bytes[..length]).unwrap_err();
         assert!(error.contains(name) && !error.contains('\n'), "{error}");
     }

@@ -27,6 +27,7 @@ pub struct Outline {
 }
 
 /// A file being written.
+#[derive(Debug)]
 pub struct Writer {
     target: PathBuf,
     temporary: PathBuf,

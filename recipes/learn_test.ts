@@ -1,0 +1,86 @@
+/** @file Learning coefficients: what moves, what does not, and what is kept. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { values } from "../backend/compile.ts";
+import { UserError } from "../dsl/errors.ts";
+import { neg } from "../dsl/mod.ts";
+import { tensorOf } from "../dsl/tensor.ts";
+import { entriesOf } from "../dsl/tree.ts";
+import { allDevices, withDevice } from "../tests/devices.ts";
+import { withTempDir } from "../tests/support.ts";
+import { tinyMixture, tinyModel, tinySamples } from "../tests/tiny.ts";
+import { learn, type LearnOptions } from "./learn.ts";
+import { softmaxOf } from "./merge/weights.ts";
+import { batchesOf, makeBatch } from "./model/batch.ts";
+import { loadObjective, type Loss, type Objective, objectives } from "./objectives/mod.ts";
+
+const samples = tinySamples(24), validation = batchesOf(tinySamples(6, 9), { batch: 3, seq: 8 });
+const options = (name: string, more: Partial<LearnOptions> = {}): LearnOptions => ({
+  objective: objectives[name],
+  name,
+  lambda: 0.25,
+  schedule: { kind: "linear", rate: 0.3, steps: 6, warmup: 1 },
+  batches: { at: (step) => makeBatch(samples.slice(step % 6 * 4, step % 6 * 4 + 4), 8) },
+  validation,
+  ...more,
+});
+
+for (const device of allDevices()) {
+  Deno.test(`learn, ${device}: every objective gives coefficients; descent is never worse than uniform; no weight moves`, () =>
+    withDevice(device, async (device) => {
+      const mixture = tinyModel(tinyMixture(), device);
+      const before = new Map(
+        entriesOf(mixture.model).map(([path, leaf]) => [path, [...values(tensorOf(leaf), device)]]),
+      );
+      for (const [name, { kind }] of Object.entries(objectives)) {
+        const { coefficients, learned, uniform, distance, budget } = await learn(mixture, device, options(name));
+        assertEquals(coefficients.alpha.map((layer) => layer.length), [3, 3]);
+        assertEquals(distance.length, 2);
+        if (kind !== "measure") assert(learned <= uniform, name);
+        assertEquals(kind === "loss", budget > 0);
+        if (name === "xft") {
+          assert(learned < uniform && Math.max(...distance) > 0.02, `${learned} of ${uniform}, ${distance}`);
+          assertEquals(coefficients.lambda, 0.25);
+        }
+        if (name === "uniform") assert(learned === uniform && coefficients.alpha.flat().every((a) => a === 0));
+        if (name === "router-frequency") {
+          const [weights] = coefficients.alpha.map(softmaxOf), lambda = coefficients.lambda as number[];
+          assert(weights.every((w) => w >= 0) && lambda.every((share) => share > 0 && share < 1));
+        }
+      }
+      for (const [path, leaf] of entriesOf(mixture.model)) {
+        assertEquals([...values(tensorOf(leaf), device)], before.get(path), path);
+      }
+    }));
+}
+
+Deno.test("learn: with λ learned too, each layer has its own", () =>
+  withDevice("interpreter", async (device) => {
+    const { coefficients, step } = await learn(tinyModel(tinyMixture(), device), device, options("xft-lambda"));
+    assert(step > 0 && Array.isArray(coefficients.lambda) && coefficients.lambda[0] !== coefficients.lambda[1]);
+  }));
+
+Deno.test("learn: the start is kept where every step makes it worse, and a small budget is named", () =>
+  withDevice("interpreter", async (device) => {
+    const notes: string[] = [];
+    const loss: Loss = (...args) => neg((objectives.xft as Objective & { kind: "loss" }).loss(...args));
+    const worse = { kind: "loss", about: "away from the labels", loss } as const;
+    const schedule = { kind: "constant", rate: 0.01, steps: 4, warmup: 0 } as const;
+    const result = await learn(
+      tinyModel(tinyMixture(), device),
+      device,
+      options("mine", { objective: worse, schedule, onNote: (note) => void notes.push(note) }),
+    );
+    assertEquals([result.step, result.learned, Math.max(...result.distance)], [0, result.uniform, 0]);
+    assert(notes[0].includes("0.0400") && notes[0].includes("close to the uniform"));
+  }));
+
+Deno.test("objectives: by name, by file, and what is neither is refused", () =>
+  withTempDir(async (folder) => {
+    assertEquals(await loadObjective("xft"), objectives.xft);
+    await assertRejects(() => loadObjective("nonsense"), UserError, "xft, xft-lambda");
+    Deno.writeTextFileSync(`${folder}/mine.ts`, "export default (coefficients) => coefficients.lambda[0];\n");
+    assertEquals((await loadObjective(`${folder}/mine.ts`)).kind, "loss");
+    Deno.writeTextFileSync(`${folder}/none.ts`, "export const loss = 1;\n");
+    await assertRejects(() => loadObjective(`${folder}/none.ts`), UserError, "default export");
+    await assertRejects(() => loadObjective(`${folder}/absent.ts`), UserError, "cannot be loaded");
+  }));
