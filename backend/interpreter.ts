@@ -23,7 +23,9 @@ export function openInterpreter(): Device {
     write: (x, values, start = 0) => hostValues(x).set(values, start),
     read: (x): DeviceArray => {
       const values = hostValues(x);
-      return x.dtype === "f32" || x.dtype === "f16" || x.dtype === "bf16" ? Float32Array.from(values) : Int32Array.from(values);
+      return x.dtype === "f32" || x.dtype === "f16" || x.dtype === "bf16"
+        ? Float32Array.from(values)
+        : Int32Array.from(values);
     },
     free: () => {},
     memory: () => ({ used: 0, peak: 0 }),

@@ -72,7 +72,7 @@ function build(crate: string): string {
   if (ready) return ready;
   const digest = sha256(crate, sourceFiles(crate));
   const home = lock ? target : join(userCache(), "native", "target");
-  console.error("Building the native library (once; about two minutes on two cores) …");
+  console.error("Building the native library (once; this takes a few minutes) …");
   const started = performance.now();
   runCargo(["build", "--release", "--locked", "--manifest-path", join(crate, "Cargo.toml"), "--target-dir", home]);
   console.error(`Built the native library in ${((performance.now() - started) / 1000).toFixed(0)} s.`);

@@ -61,7 +61,9 @@ class LibraryBackedDevice implements Device {
   }
 
   #memory(x: Node): Memory {
-    if (x.op !== "buffer") throw new TypeError(`a tensor made by "${x.op}" is not in device memory: put it there first`);
+    if (x.op !== "buffer") {
+      throw new TypeError(`a tensor made by "${x.op}" is not in device memory: put it there first`);
+    }
     const memory = (x as Node<"buffer">).attributes.memory as Memory;
     if (memory.device !== this) throw new TypeError(`a tensor lies on another device than ${this.name}`);
     if (memory.handle === 0) throw new TypeError("a tensor was used after it was donated or freed");
@@ -85,11 +87,17 @@ class LibraryBackedDevice implements Device {
 
   read(x: Node): DeviceArray {
     const count = sizeOf(x.shape);
-    const values = x.dtype === "f32" ? new Float32Array(count) : x.dtype === "u32" ? new Uint32Array(count) : new Int32Array(count);
+    const values = x.dtype === "f32"
+      ? new Float32Array(count)
+      : x.dtype === "u32"
+      ? new Uint32Array(count)
+      : new Int32Array(count);
     this.#native.read(this.#memory(x).handle, bytes(values));
     const status = this.#native.status();
     if (status !== 0) {
-      throw new Error("an index was outside of its axis: a token id beyond the embedding's rows, or a label beyond the vocabulary");
+      throw new Error(
+        "an index was outside of its axis: a token id beyond the embedding's rows, or a label beyond the vocabulary",
+      );
     }
     return values;
   }
@@ -145,10 +153,15 @@ class LibraryBackedDevice implements Device {
     await this.#native.run(plan, handles, upload);
     // Donated memory now belongs to the results that took it; the rest of it is given back.
     const taken = new Set(compiled.results);
-    const parameterArgument = new Map(compiled.arguments.flatMap((source, i) => source.kind === "parameter" ? [[source.position, i]] : []));
+    const parameterArgument = new Map(
+      compiled.arguments.flatMap((source, i) => source.kind === "parameter" ? [[source.position, i]] : []),
+    );
     args.forEach((arg, position) => {
       if (!options.donated[position] || arg.op !== "buffer") return;
-      this.#forget((arg as Node<"buffer">).attributes.memory as Memory, !taken.has(parameterArgument.get(position) ?? -1));
+      this.#forget(
+        (arg as Node<"buffer">).attributes.memory as Memory,
+        !taken.has(parameterArgument.get(position) ?? -1),
+      );
     });
     return compiled.results.map((argument, i) => this.#adopt(Number(handles[argument]), program.results[i]));
   }

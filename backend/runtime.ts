@@ -3,7 +3,9 @@ import type { Node } from "../dsl/node.ts";
 
 /** A traced function: results in terms of its parameters (variables). Other leaves are constants and device memory. */
 export interface Program {
+  /** Variables that a call binds. */
   readonly parameters: readonly Node[];
+  /** What a call computes. */
   readonly results: readonly Node[];
 }
 

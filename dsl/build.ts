@@ -45,7 +45,9 @@ export const where = (condition: Node, x: Node, y: Node): Node => node("where", 
 export const cast = (x: Node, dtype: DType): Node => x.dtype === dtype ? x : node("cast", [x], { dtype });
 /** Sum over axes; the result's axes in `order` if given. */
 export const sum = (x: Node, over: readonly string[], order?: readonly string[]): Node =>
-  over.length === 0 ? (order ? expand(x, ordered(x.shape, order)) : x) : node("sum", [x], { over, ...(order && { order }) });
+  over.length === 0
+    ? (order ? expand(x, ordered(x.shape, order)) : x)
+    : node("sum", [x], { over, ...(order && { order }) });
 /** Σ x·y over axes; the result's axes in `order` if given. */
 export const contract = (x: Node, y: Node, over: readonly string[], order?: readonly string[]): Node =>
   node("contract", [x, y], { over, ...(order && { order }) });

@@ -23,9 +23,12 @@ function boundary<P extends readonly unknown[], A extends string>(
   const order = topological([body]);
   for (const each of order) if (each.inputs.some((input) => inside.has(input))) inside.add(each);
   for (const each of order) {
-    if (inside.has(each)) for (const input of each.inputs) if (!inside.has(input) && input.op !== "constant") free.add(input);
+    if (inside.has(each)) {
+      for (const input of each.inputs) if (!inside.has(input) && input.op !== "constant") free.add(input);
+    }
   }
-  const depends = (x: Node): boolean => topological([x]).some(({ op }) => op === "variable" || op === "data" || op === "buffer");
+  const depends = (x: Node): boolean =>
+    topological([x]).some(({ op }) => op === "variable" || op === "data" || op === "buffer");
   const lifted = [...free].filter(depends);
   if (closures === "refuse" && lifted.some(isReal)) {
     mistake("customVjp", "the function closes over a tensor; pass it as an argument, or no gradient reaches it");
@@ -41,7 +44,8 @@ function boundary<P extends readonly unknown[], A extends string>(
  * are kept, so that recomputed decisions cannot flip.
  */
 export const checkpoint =
-  <P extends readonly unknown[], A extends string>(f: (...args: P) => Tensor<A>): (...args: P) => Tensor<A> => (...args) =>
+  <P extends readonly unknown[], A extends string>(f: (...args: P) => Tensor<A>): (...args: P) => Tensor<A> =>
+  (...args) =>
     boundary(f, args, (g, call, parameters, result) => {
       const seed = node("variable", [], { shape: result.shape, dtype: result.dtype, name: "cotangent" });
       const gradients = backward(result, seed, parameters.filter(isReal));

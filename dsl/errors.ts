@@ -4,6 +4,7 @@
 export interface UserErrorOptions {
   /** The command line itself was wrong (exit code 2). */
   readonly usage?: boolean;
+  /** The error behind it. */
   readonly cause?: unknown;
 }
 
@@ -19,6 +20,7 @@ export interface UserErrorOptions {
  * ```
  */
 export class UserError extends Error {
+  /** The class's name. */
   override readonly name: string = "UserError";
   /** Exit code of a command that ends with this error. */
   readonly exitCode: number;

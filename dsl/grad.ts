@@ -87,4 +87,3 @@ export function valueAndGradWith<P, R extends readonly unknown[], V extends { re
 export const grad =
   <P, R extends readonly unknown[]>(f: (parameters: P, ...rest: R) => Scalar): (parameters: P, ...rest: R) => P =>
   (parameters, ...rest) => valueAndGrad(f)(parameters, ...rest).grad;
-

@@ -2,7 +2,19 @@
 import "./primitives/mod.ts";
 
 export * from "./errors.ts";
-export type { AnyTensor, DType, In, Kind, KindOf, Operand, Scalar, Sizes, Stacked, Tensor, Unstacked } from "./tensor.ts";
+export type {
+  AnyTensor,
+  DType,
+  In,
+  Kind,
+  KindOf,
+  Operand,
+  Scalar,
+  Sizes,
+  Stacked,
+  Tensor,
+  Unstacked,
+} from "./tensor.ts";
 export * from "./ops/making.ts";
 export * from "./ops/elementwise.ts";
 export * from "./ops/structure.ts";

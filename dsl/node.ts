@@ -5,7 +5,11 @@
 import type { DType } from "./tensor.ts";
 import { type Shape, showShape } from "./shape.ts";
 
-/** What is written into a data leaf. */
+/**
+ * What is written into a data leaf.
+ *
+ * @internal
+ */
 export type HostArray = Float64Array | Float32Array | Int32Array | Uint32Array;
 
 /** A function kept as one node: `checkpoint` and `customVjp`. */
@@ -66,9 +70,19 @@ export interface Attributes {
   contract: { readonly over: readonly string[]; readonly order?: readonly string[] };
   /** `axis` of the second input is chosen by the third. */
   contractAt: { readonly axis: string; readonly over: readonly string[] };
-  contractInto: { readonly axis: string; readonly size: number; readonly over: readonly string[]; readonly order: readonly string[] };
+  contractInto: {
+    readonly axis: string;
+    readonly size: number;
+    readonly over: readonly string[];
+    readonly order: readonly string[];
+  };
   take: { readonly axis: string };
-  scatter: { readonly axis: string; readonly size: number; readonly over: readonly string[]; readonly order: readonly string[] };
+  scatter: {
+    readonly axis: string;
+    readonly size: number;
+    readonly over: readonly string[];
+    readonly order: readonly string[];
+  };
   topk: { readonly axis: string; readonly slot: string; readonly count: number };
   /** Positions sorted by group, then the groups' offsets: made by the compiler for grouped contractions. */
   order: { readonly groups: number };
@@ -81,7 +95,11 @@ export type NoAttributes = Readonly<Record<never, never>>;
 /** Every primitive's name. */
 export type Op = keyof Attributes;
 
-/** One primitive applied to inputs. */
+/**
+ * One primitive applied to inputs.
+ *
+ * @internal
+ */
 export interface Node<O extends Op = Op> {
   readonly id: number;
   readonly op: O;
@@ -162,7 +180,9 @@ export function topological(roots: readonly Node[], stop?: (node: Node) => boole
 /** The first line of the user's own code on the stack: `recipes/mine.ts:14`. */
 export function userLine(): string | undefined {
   const frames = (new Error().stack ?? "").split("\n").slice(1);
-  const frame = frames.find((line) => /:\d+:\d+\)?$/.test(line) && !/[/\\]dsl[/\\]/.test(line) && !line.includes("ext:"));
+  const frame = frames.find((line) =>
+    /:\d+:\d+\)?$/.test(line) && !/[/\\]dsl[/\\]/.test(line) && !line.includes("ext:")
+  );
   const place = frame?.match(/\(?((?:file|https?):\/\/[^()\s]+:\d+):\d+\)?$/)?.[1];
   return place?.replace(/^file:\/\//, "");
 }

@@ -8,7 +8,18 @@ export type RegisterType = "f32" | "i32" | "u32" | "bool";
 
 /** Scalar instructions with one operand. */
 export type UnaryOp =
-  | "neg" | "abs" | "exp" | "log" | "recip" | "sqrt" | "sin" | "cos" | "tanh" | "erf" | "floor" | "not";
+  | "neg"
+  | "abs"
+  | "exp"
+  | "log"
+  | "recip"
+  | "sqrt"
+  | "sin"
+  | "cos"
+  | "tanh"
+  | "erf"
+  | "floor"
+  | "not";
 
 /** Scalar instructions with two operands of one type. */
 export type BinaryOp = "add" | "sub" | "mul" | "max" | "min" | "less" | "equal" | "and" | "or" | "xor" | "shl" | "shr";

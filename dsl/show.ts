@@ -5,7 +5,9 @@ import { entriesOf } from "./tree.ts";
 
 const showAttributes = (node: Node): string => {
   const parts = Object.entries(node.attributes).flatMap(([name, value]): string[] => {
-    if (name === "dtype" || (name === "shape" && node.op !== "constant") || name === "func" || name === "memory") return [];
+    if (name === "dtype" || (name === "shape" && node.op !== "constant") || name === "func" || name === "memory") {
+      return [];
+    }
     if (name === "values" || value === undefined) return [];
     if (Array.isArray(value)) return [`${name}=${value.join(",")}`];
     return [`${name}=${typeof value === "object" && value ? JSON.stringify(value) : String(value)}`];

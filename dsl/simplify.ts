@@ -14,8 +14,26 @@ export function constantValue(node: Node): number | undefined {
 }
 
 const scalarOps = new Set<Node["op"]>([
-  "neg", "exp", "log", "recip", "sqrt", "sin", "cos", "tanh", "erf", "floor", "not", "cast",
-  "add", "mul", "maximum", "less", "equal", "and", "or", "where",
+  "neg",
+  "exp",
+  "log",
+  "recip",
+  "sqrt",
+  "sin",
+  "cos",
+  "tanh",
+  "erf",
+  "floor",
+  "not",
+  "cast",
+  "add",
+  "mul",
+  "maximum",
+  "less",
+  "equal",
+  "and",
+  "or",
+  "where",
 ]);
 
 /** One node, whose inputs are simple already, as a simpler one. */
@@ -78,4 +96,3 @@ export function simplify(roots: readonly Node[]): Node[] {
   }
   return roots.map((root) => simple.get(root)!);
 }
-

@@ -16,13 +16,13 @@ export type KindOf<D extends DType> = D extends "i32" | "u32" ? "int" : D extend
 /** Sizes of axes, by name. */
 export type Sizes = Readonly<Record<string, number>>;
 
-declare const axes: unique symbol;
-declare const kinds: unique symbol;
 
 /** Anything whose axes are AT MOST `A` (covariant): what fits into a tensor of `A`. */
 export interface Operand<out A extends string, out K extends Kind = "real"> {
-  readonly [axes]: A;
-  readonly [kinds]: K;
+  /** Its axes (in the type only). */
+  readonly "~axes": A;
+  /** What it means (in the type only). */
+  readonly "~kind": K;
 }
 
 /** A tensor whose axes are EXACTLY `A` (invariant): nothing broadcasts across a function's boundary. */
@@ -54,5 +54,4 @@ export type Unstacked<P, N extends string> = P extends Tensor<infer A, infer K> 
 export const nodeOf = (x: AnyTensor): Node => x as unknown as Node;
 
 /** A node seen as a tensor; the caller vouches for the axes. */
-export const tensorOf = <A extends string, K extends Kind>(node: Node): Tensor<A, K> =>
-  node as unknown as Tensor<A, K>;
+export const tensorOf = <A extends string, K extends Kind>(node: Node): Tensor<A, K> => node as unknown as Tensor<A, K>;

@@ -28,7 +28,11 @@ export function leavesOf(tree: unknown, unique: string | undefined): Node[] {
 }
 
 /** The same tree with every leaf replaced by `f` of it and of the leaves at the same place in `more`. */
-export function mapLeaves(f: (leaf: Node, ...more: Node[]) => unknown, tree: unknown, ...more: readonly unknown[]): unknown {
+export function mapLeaves(
+  f: (leaf: Node, ...more: Node[]) => unknown,
+  tree: unknown,
+  ...more: readonly unknown[]
+): unknown {
   if (isNode(tree)) return f(tree, ...more as Node[]);
   if (typeof tree !== "object" || tree === null || ArrayBuffer.isView(tree)) return tree;
   const at = (key: string | number): unknown[] => more.map((other) => (other as Record<string | number, unknown>)[key]);

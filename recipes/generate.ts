@@ -14,6 +14,7 @@ export interface Decoder {
   readonly vocabSize: number;
   /** The token that ends a text. */
   readonly eos?: number;
+  /** The text of ids. */
   decode(ids: Iterable<number>, options?: { readonly skipSpecial?: boolean }): string;
 }
 
@@ -47,6 +48,7 @@ export interface GenerateOptions {
 export interface GenerateProgress {
   /** Prompts that are finished, of how many. */
   readonly done: number;
+  /** All prompts. */
   readonly total: number;
   /** Tokens generated so far. */
   readonly tokens: number;
@@ -54,6 +56,7 @@ export interface GenerateProgress {
 
 /** What was generated for a prompt. */
 export interface Generation {
+  /** The prompt, as it was given. */
   readonly promptIds: readonly number[];
   /** New tokens, without the one that ended it. */
   readonly ids: readonly number[];

@@ -20,6 +20,7 @@ import type { Batches, TrainLine } from "./train.ts";
 
 /** How coefficients are learned. */
 export interface LearnOptions {
+  /** How coefficients are judged, or counted out. */
   readonly objective: Objective;
   /** Its name, for the coefficients' file. */
   readonly name: string;
@@ -27,11 +28,13 @@ export interface LearnOptions {
   readonly lambda: number;
   /** Steps and learning rate; for objectives that only measure, the number of batches. */
   readonly schedule: Schedule;
+  /** What is learned from. */
   readonly batches: Batches;
   /** A fixed set on which points are compared; the best one seen is kept, the start included. */
   readonly validation: readonly HostBatch[];
   /** Steps between two looks at the validation set (default: a quarter of all). */
   readonly validateEvery?: number;
+  /** Ends the learning between two steps. */
   readonly signal?: AbortSignal;
   /** Called after every step and every measurement. */
   readonly onLine?: (line: TrainLine) => void;
@@ -53,6 +56,7 @@ export interface Learned {
   readonly learned: number;
   /** The step whose coefficients were kept (0: the start). */
   readonly step: number;
+  /** Wall time, measurements included. */
   readonly seconds: number;
 }
 

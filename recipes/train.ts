@@ -12,18 +12,11 @@ import { type AnyModel, layout } from "./model/layout.ts";
 import { evaluator, type Losses, lossFor } from "./model/loss.ts";
 import type { Noise } from "./model/moe.ts";
 import type { Loaded } from "./model/parameters.ts";
-import {
-  clip,
-  globalNorm,
-  optimizer,
-  type OptimizerName,
-  type OptimizerState,
-  rateAt,
-  type Schedule,
-} from "./optim/mod.ts";
+import { clip, optimizer, type OptimizerName, type OptimizerState, rateAt, type Schedule } from "./optim/mod.ts";
 
 /** Batches by step: the same in every run, so that a run can be repeated. */
 export interface Batches {
+  /** The batch of a step, counted from 0. */
   at(step: number): HostBatch;
 }
 
@@ -33,6 +26,7 @@ export interface TrainOptions {
   readonly schedule: Schedule;
   /** What is learned from; with `accumulate` n, step i takes batches i·n … i·n + n − 1. */
   readonly batches: Batches;
+  /** How gradients become steps. */
   readonly optimizer: OptimizerName;
   /** Batches whose gradients are added up for one step (default 1). */
   readonly accumulate?: number;
@@ -56,12 +50,15 @@ export interface TrainOptions {
 export interface TrainLine {
   /** Steps made so far. */
   readonly step: number;
+  /** Steps of the stage. */
   readonly steps: number;
   /** Mean nats of a scored token of the batch. */
   readonly loss?: number;
+  /** Learning rate of the step. */
   readonly rate?: number;
   /** Scored tokens of the batch. */
   readonly tokens?: number;
+  /** Wall time of the step. */
   readonly seconds?: number;
   /** All tokens of the batch, padding included, per second. */
   readonly tokensPerSecond?: number;
@@ -81,6 +78,7 @@ export interface TrainLine {
 
 /** What came of a training. */
 export interface Trained<L extends Loaded> {
+  /** The trained model; it lies in the memory of the one that was given. */
   readonly loaded: L;
   /** Loss on the validation set before the first step. */
   readonly before?: number;
@@ -88,6 +86,7 @@ export interface Trained<L extends Loaded> {
   readonly after?: number;
   /** Scored tokens seen. */
   readonly tokens: number;
+  /** Wall time, measurements included. */
   readonly seconds: number;
 }
 

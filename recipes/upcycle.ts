@@ -7,7 +7,7 @@ import { abs, less, max, not, sub, where } from "../dsl/mod.ts";
 import type { Checkpoint, TensorOut } from "../backend/checkpoint.ts";
 import { compile, number } from "../backend/compile.ts";
 import type { Device } from "../backend/runtime.ts";
-import type { ModelConfig, MoeConfig } from "./convert/config.ts";
+import type { ModelConfig } from "./convert/config.ts";
 import { type ModelOutOptions, openModel, writeModelFolder } from "./convert/huggingface.ts";
 import { expectedTensors } from "./convert/names.ts";
 import { type Batch, generatorOf, type HostBatch, normal, toBatch } from "./model/batch.ts";

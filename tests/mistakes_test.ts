@@ -14,7 +14,7 @@ function errorsByLine(output: string, file: string): Map<number, string> {
 Deno.test("mistakes with axes and kinds are type errors that name the axis", async () => {
   const path = checkout("tests/mistakes/axes.ts");
   const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["check", "--quiet", "--no-lock", path],
+    args: ["check", "--quiet", "--no-config", "--no-lock", path],
     env: { NO_COLOR: "1" },
   }).output();
   const errors = errorsByLine(new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr), "axes.ts");
@@ -27,7 +27,9 @@ Deno.test("mistakes with axes and kinds are type errors that name the axis", asy
     // The error may stand on any line of the statement that follows.
     const message = errors.get(i + 2);
     if (!message) wrong.push(`line ${i + 2}, ${expected[1]}: no type error`);
-    else if (!message.includes(expected[2])) wrong.push(`line ${i + 2}, ${expected[1]}: the message does not name ${expected[2]}:\n${message}`);
+    else if (!message.includes(expected[2])) {
+      wrong.push(`line ${i + 2}, ${expected[1]}: the message does not name ${expected[2]}:\n${message}`);
+    }
     errors.delete(i + 2);
   });
   for (const [line, message] of errors) wrong.push(`line ${line} has an error that is no mistake of ours:\n${message}`);

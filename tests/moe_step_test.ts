@@ -63,7 +63,11 @@ function stepCase(): Case {
   const { value, grad } = valueAndGradWith(lossFor(config))(model, batch, null);
   const chosen = optimizer("adafactor", layout(config)), state = chosen.init(model);
   const updated = chosen.step(model, grad, state, tensor({}, [0.01]));
-  const results = [...leavesOf(value, undefined), ...leavesOf(grad, undefined), ...leavesOf(updated.parameters, undefined)];
+  const results = [
+    ...leavesOf(value, undefined),
+    ...leavesOf(grad, undefined),
+    ...leavesOf(updated.parameters, undefined),
+  ];
   // Whatever the interpreter decides becomes an input.
   const decisions = topological(results).filter(({ op }) => op === "topk");
   const given = new Map<Node, Values>(parameters.map((x, i) => [x, { shape: x.shape, data: values[i] }]));

@@ -57,7 +57,12 @@ export function loopBody(group: LoopGroup, writes: readonly Node[], resolve: Res
   };
   const counter = (index: Index): number => emit({ op: "index", type: "i32", index: affine(index) });
 
-  const load = (node: Node, map: IndexMap, bounds: readonly Bound[], gather?: { register: number; stride: number; size: number }): number => {
+  const load = (
+    node: Node,
+    map: IndexMap,
+    bounds: readonly Bound[],
+    gather?: { register: number; stride: number; size: number },
+  ): number => {
     const guards = bounds.map(({ index, size }): Guard => ({ ...affine(index), size }));
     return emit({
       op: "load",
@@ -89,8 +94,11 @@ export function loopBody(group: LoopGroup, writes: readonly Node[], resolve: Res
         const bound = { index: inner[axis], size: x.shape[axis] };
         return { bound, register: value(x, inner, [...bounds, bound]) };
       });
-      return pieces.reduceRight((rest, { bound, register }, i) =>
-        i === pieces.length - 1 ? register : build.select(below(bound), register, rest), -1);
+      return pieces.reduceRight(
+        (rest, { bound, register }, i) =>
+          i === pieces.length - 1 ? register : build.select(below(bound), register, rest),
+        -1,
+      );
     }
     if (isOp(node, "take")) {
       const [x] = node.inputs, { axis } = node.attributes;
@@ -122,12 +130,23 @@ export function loopBody(group: LoopGroup, writes: readonly Node[], resolve: Res
     emit({
       op: "store",
       type: typeOf(register),
-      access: { slot: slotOf(node), dtype: node.dtype as StorageType, ...affine(address(node.shape, identity(node.shape))) },
+      access: {
+        slot: slotOf(node),
+        dtype: node.dtype as StorageType,
+        ...affine(address(node.shape, identity(node.shape))),
+      },
       a: register,
     });
   }
   const outer = axes.outer.length;
-  const kernel = coalesce({ kind: "loop", sizes, outer, lanes: lanesOf(body, sizes, outer), body, stages: stagesOf(body, outer) });
+  const kernel = coalesce({
+    kind: "loop",
+    sizes,
+    outer,
+    lanes: lanesOf(body, sizes, outer),
+    body,
+    stages: stagesOf(body, outer),
+  });
   return { kernel, slots, writes };
 }
 
@@ -135,10 +154,12 @@ export function loopBody(group: LoopGroup, writes: readonly Node[], resolve: Res
 function unflattened(view: Node<"flatten">, map: IndexMap): IndexMap {
   const { axes, axis } = view.attributes, [x] = view.inputs;
   const last = axes[axes.length - 1];
-  return Object.fromEntries(axesOf(x.shape).map((name) => [
-    name,
-    name === last ? map[axis] : axes.includes(name) ? { offset: 0, terms: {} } : map[name],
-  ]));
+  return Object.fromEntries(
+    axesOf(x.shape).map((name) => [
+      name,
+      name === last ? map[axis] : axes.includes(name) ? { offset: 0, terms: {} } : map[name],
+    ]),
+  );
 }
 
 /** Outer and inner loop axes, slowest first, in the order of what is stored and read. Axes of one element are dropped. */
@@ -178,7 +199,9 @@ const operandsOf = (instruction: Instruction): number[] => {
   if (op === "load") return instruction.access.gather ? [instruction.access.gather.register] : [];
   if (op === "index" || op === "const") return [];
   if (op === "select") return [instruction.c, instruction.a, instruction.b];
-  if (op === "store") return [instruction.a, ...(instruction.access.gather ? [instruction.access.gather.register] : [])];
+  if (op === "store") {
+    return [instruction.a, ...(instruction.access.gather ? [instruction.access.gather.register] : [])];
+  }
   return "b" in instruction ? [instruction.a, instruction.b] : [instruction.a];
 };
 
@@ -187,12 +210,17 @@ export function stagesOf(body: readonly Instruction[], outer: number): Stage[] {
   const facts = analyse(body, outer), stages: Stage[] = [];
   const last = Math.max(0, ...facts.map(({ time }) => time));
   for (let time = 0; time <= last; time++) {
-    const rows = body.map((_, i) => i).filter((i) => facts[i].time === time && !facts[i].inner && body[i].op !== "reduce");
+    const rows = body.map((_, i) => i).filter((i) =>
+      facts[i].time === time && !facts[i].inner && body[i].op !== "reduce"
+    );
     // A store may replace what other instructions of this index still load.
-    const storesLast = (a: number, b: number): number => Number(body[a].op === "store") - Number(body[b].op === "store") || a - b;
+    const storesLast = (a: number, b: number): number =>
+      Number(body[a].op === "store") - Number(body[b].op === "store") || a - b;
     if (rows.length > 0) stages.push({ level: "outer", registers: rows.sort(storesLast) });
     const wanted = body.map((_, i) => i).filter((i) =>
-      body[i].op === "reduce" ? facts[i].time === time + 1 : body[i].op === "store" && facts[i].inner && facts[i].time === time
+      body[i].op === "reduce"
+        ? facts[i].time === time + 1
+        : body[i].op === "store" && facts[i].inner && facts[i].time === time
     );
     if (wanted.length === 0) continue;
     const needed = new Set<number>(), stack = [...wanted];
@@ -265,10 +293,12 @@ function coalesce(kernel: LoopKernel): LoopKernel {
         if (instruction.op === "index") return { ...instruction, index: shift(instruction.index) };
         if (instruction.op !== "load" && instruction.op !== "store") return instruction;
         const { guards } = instruction.access;
-        return { ...instruction, access: { ...shift(instruction.access), ...(guards && { guards: guards.map(shift) }) } };
+        return {
+          ...instruction,
+          access: { ...shift(instruction.access), ...(guards && { guards: guards.map(shift) }) },
+        };
       }),
     };
   }
   return { ...kernel, sizes, outer, body };
 }
-

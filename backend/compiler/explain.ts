@@ -32,13 +32,21 @@ export function flopsOf(kernel: Kernel): number {
 const sizesOf = (kernel: Kernel): string => {
   switch (kernel.kind) {
     case "contract":
-      return `${product(kernel.batch.map(({ size }) => size))} × (${kernel.m.size} × ${product(kernel.k.map(({ size }) => size))} · ${kernel.n.size})`;
+      return `${product(kernel.batch.map(({ size }) => size))} × (${kernel.m.size} × ${
+        product(kernel.k.map(({ size }) => size))
+      } · ${kernel.n.size})`;
     case "grouped":
-      return `${product(kernel.positions.map(({ size }) => size))} rows in ${kernel.groups} groups × ${kernel.k.size} · ${kernel.n.size}`;
+      return `${
+        product(kernel.positions.map(({ size }) => size))
+      } rows in ${kernel.groups} groups × ${kernel.k.size} · ${kernel.n.size}`;
     case "groupedInto":
-      return `${kernel.groups} groups of ${product(kernel.positions.map(({ size }) => size))} rows: ${kernel.m.size} × ${kernel.n.size}`;
+      return `${kernel.groups} groups of ${
+        product(kernel.positions.map(({ size }) => size))
+      } rows: ${kernel.m.size} × ${kernel.n.size}`;
     case "loop":
-      return `${kernel.sizes.slice(0, kernel.outer).join("·")}${kernel.outer < kernel.sizes.length ? ` rows of ${kernel.sizes.slice(kernel.outer).join("·")}` : ""}`;
+      return `${kernel.sizes.slice(0, kernel.outer).join("·")}${
+        kernel.outer < kernel.sizes.length ? ` rows of ${kernel.sizes.slice(kernel.outer).join("·")}` : ""
+      }`;
     case "scatter":
       return `${product(kernel.positions.map(({ size }) => size))} rows into ${kernel.groups}`;
     case "topk":
@@ -70,15 +78,23 @@ export function explain({ plan, steps, refused, arguments: sources, results }: C
   const kept = results.filter((argument) => sources[argument].kind === "parameter").length;
   const why = new Map<string, number>();
   for (const unit of new Set(steps.map((step) => step.unit))) {
-    if (unit.group.kind === "loop") for (const reason of unit.group.reasons) why.set(reason, (why.get(reason) ?? 0) + 1);
+    if (unit.group.kind === "loop") {
+      for (const reason of unit.group.reasons) why.set(reason, (why.get(reason) ?? 0) + 1);
+    }
   }
   const list = (counts: ReadonlyMap<string, number>): string[] =>
-    [...counts].sort((a, b) => b[1] - a[1]).slice(0, 12).map(([reason, count]) => `  ${String(count).padStart(5)} × ${reason}`);
+    [...counts].sort((a, b) => b[1] - a[1]).slice(0, 12).map(([reason, count]) =>
+      `  ${String(count).padStart(5)} × ${reason}`
+    );
   return [
     ...lines,
-    `${steps.length} kernels (${plan.kernels.length} distinct), ${(total(({ kernel }) => flopsOf(kernel)) / 1e9).toFixed(2)} GFLOP, ` +
+    `${steps.length} kernels (${plan.kernels.length} distinct), ${
+      (total(({ kernel }) => flopsOf(kernel)) / 1e9).toFixed(2)
+    } GFLOP, ` +
     `${mebibytes(total(({ reads, writes }) => reads + writes))} moved`,
-    `intermediate memory ${mebibytes(plan.arena.reduce((a, b) => a + b, 0))}; ${kept} of ${results.length} results overwrite donated memory`,
+    `intermediate memory ${
+      mebibytes(plan.arena.reduce((a, b) => a + b, 0))
+    }; ${kept} of ${results.length} results overwrite donated memory`,
     "fused because:",
     ...list(why),
     "not fused because:",

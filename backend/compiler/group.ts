@@ -5,7 +5,7 @@
  */
 import { isOp, type Node, topological } from "../../dsl/node.ts";
 import { axesOf, type Shape, sizeOf, without } from "../../dsl/shape.ts";
-import { type IndexMap, identity, isAffineView, isAligned, isView, throughView } from "./views.ts";
+import { identity, type IndexMap, isAffineView, isAligned, isView, throughView } from "./views.ts";
 
 /** Elementwise nodes and reductions that run as one kernel over `space`; `reduced` are its inner axes. */
 export interface LoopGroup {
@@ -57,15 +57,17 @@ export const isArgument = (node: Node): boolean => arguments_.has(node.op);
 /** Has a kernel of its own. */
 export const isTemplate = (node: Node): boolean => templates.has(node.op);
 /** Combines elements. */
-export const isReduction = (node: Node): node is Node<"sum"> | Node<"max"> | Node<"logSumExp"> => reductions.has(node.op);
+export const isReduction = (node: Node): node is Node<"sum"> | Node<"max"> | Node<"logSumExp"> =>
+  reductions.has(node.op);
 
 /** Nodes that cost (next to) nothing to compute where they are needed: made of constants and counters alone. */
 function freeNodes(order: readonly Node[]): Set<Node> {
   const free = new Set<Node>();
   for (const node of order) {
     if (node.op === "constant" || node.op === "iota") free.add(node);
-    else if (isArgument(node) || isTemplate(node) || isReduction(node) || node.op === "take" || node.op === "copy") continue;
-    else if (node.inputs.length > 0 && node.inputs.every((input) => free.has(input))) free.add(node);
+    else if (isArgument(node) || isTemplate(node) || isReduction(node) || node.op === "take" || node.op === "copy") {
+      continue;
+    } else if (node.inputs.length > 0 && node.inputs.every((input) => free.has(input))) free.add(node);
   }
   return free;
 }
@@ -79,7 +81,10 @@ function inlineCosts(order: readonly Node[], free: ReadonlySet<Node>): Map<Node,
     else if (node.op === "copy" || node.op === "take") costs.set(node, Infinity);
     else {
       const below = node.inputs.reduce((total, input) => total + costs.get(input)!, 0);
-      costs.set(node, below + (isView(node) ? (node.op === "concat" ? node.inputs.length : 0) : transcendental.has(node.op) ? 8 : 1));
+      costs.set(
+        node,
+        below + (isView(node) ? (node.op === "concat" ? node.inputs.length : 0) : transcendental.has(node.op) ? 8 : 1),
+      );
     }
   }
   return costs;
@@ -107,7 +112,9 @@ const inlineLimit = 12;
 export function group(roots: readonly Node[], limits: GroupLimits): Grouping & { readonly resolve: Resolver } {
   const order = topological(roots), free = freeNodes(order), costs = inlineCosts(order, free);
   const users = new Map<Node, Node[]>();
-  for (const node of order) for (const input of node.inputs) (users.get(input) ?? users.set(input, []).get(input)!).push(node);
+  for (const node of order) {
+    for (const input of node.inputs) (users.get(input) ?? users.set(input, []).get(input)!).push(node);
+  }
   const groupOf = new Map<Node, Group>(), refused = new Map<string, number>(), sourcesOf = new Map<Node, Source[]>();
   let nextId = 0;
   for (const node of order) {
@@ -117,14 +124,21 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
       const space = isReduction(node) ? { ...node.shape, ...pick(node.inputs[0].shape, over) } : node.shape;
       groupOf.set(node, { kind: "loop", id: nextId++, nodes: new Set([node]), space, reduced: over, reasons: [] });
     } else if (free.has(node) && roots.includes(node)) {
-      groupOf.set(node, { kind: "loop", id: nextId++, nodes: new Set([node]), space: node.shape, reduced: [], reasons: [] });
+      groupOf.set(node, {
+        kind: "loop",
+        id: nextId++,
+        nodes: new Set([node]),
+        space: node.shape,
+        reduced: [],
+        reasons: [],
+      });
     }
   }
 
   const always = new Set<Node>(roots);
   for (const node of order) {
     if (isArgument(node) || isTemplate(node)) always.add(node);
-    if (isTemplate(node)) for (const input of node.inputs) always.add(storedBase(input));
+    if (isTemplate(node)) { for (const input of node.inputs) always.add(storedBase(input)); }
     if (node.op === "take") always.add(node.inputs[0]);
   }
 
@@ -138,7 +152,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
   };
 
   // A merge may make room for another: bindings between two kernels vanish when they become one.
-  if (limits.fuse === "on") for (let round = 0; round < 3; round++) mergeAll();
+  if (limits.fuse === "on") { for (let round = 0; round < 3; round++) mergeAll(); }
   settleStorage();
   const groups = [...new Set(order.map((node) => groupOf.get(node)).filter((each) => each !== undefined))]
     .filter((each) => each.kind === "template" || [...each.nodes].some((node) => stored.has(node)));
@@ -148,7 +162,9 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     for (const node of order) {
       for (const { source, aligned } of sources(node)) {
         const producer = groupOf.get(source), consumer = groupOf.get(node);
-        if (!producer || !consumer || producer === consumer || producer.kind !== "loop" || consumer.kind !== "loop") continue;
+        if (!producer || !consumer || producer === consumer || producer.kind !== "loop" || consumer.kind !== "loop") {
+          continue;
+        }
         if (!aligned) continue;
         const merged = fit(producer, consumer);
         if (!merged) refuse("different spaces");
@@ -157,7 +173,12 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     }
   }
 
-  function join(producer: LoopGroup, consumer: LoopGroup, shape: { space: Shape; reduced: readonly string[] }, via: Node): void {
+  function join(
+    producer: LoopGroup,
+    consumer: LoopGroup,
+    shape: { space: Shape; reduced: readonly string[] },
+    via: Node,
+  ): void {
     if (producer.nodes.size + consumer.nodes.size > 160) return refuse("kernel too large");
     if (serialises(producer, consumer, shape, via)) return refuse("would run a large map on few rows");
     if (crosses(producer, consumer)) return refuse("another kernel lies between, or elements are needed out of order");
@@ -166,9 +187,15 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
       id: consumer.id,
       ...shape,
       nodes: new Set([...producer.nodes, ...consumer.nodes]),
-      reasons: [...producer.reasons, ...consumer.reasons, `${via.op} feeds the same ${axesOf(shape.space).join(" ")} loop`],
+      reasons: [
+        ...producer.reasons,
+        ...consumer.reasons,
+        `${via.op} feeds the same ${axesOf(shape.space).join(" ")} loop`,
+      ],
     };
-    if (limits.maxBindings < 1000 && bindings(together) > limits.maxBindings) return refuse("too many buffers for one kernel");
+    if (limits.maxBindings < 1000 && bindings(together) > limits.maxBindings) {
+      return refuse("too many buffers for one kernel");
+    }
     for (const node of together.nodes) groupOf.set(node, together);
   }
 
@@ -183,7 +210,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     const found: Source[] = [];
     const walk = (x: Node, map: IndexMap): void => {
       if (isAffineView(x)) walk(x.inputs[0], throughView(x, map));
-      else if (isView(x)) for (const input of x.inputs) walk(input, misaligned(input.shape));
+      else if (isView(x)) { for (const input of x.inputs) walk(input, misaligned(input.shape)); }
       else if (!free.has(x) || groupOf.has(x)) found.push({ source: x, map, aligned: isAligned(x.shape, map) });
     };
     node.inputs.forEach((input, i) => {
@@ -231,7 +258,12 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
   }
 
   /** Would merging run elementwise work that must be stored on too few rows to be parallel? */
-  function serialises(producer: LoopGroup, consumer: LoopGroup, { space, reduced }: { space: Shape; reduced: readonly string[] }, via: Node): boolean {
+  function serialises(
+    producer: LoopGroup,
+    consumer: LoopGroup,
+    { space, reduced }: { space: Shape; reduced: readonly string[] },
+    via: Node,
+  ): boolean {
     const rows = sizeOf(without(space, reduced)), map = producer.reduced.length === 0 ? producer : consumer;
     if (reduced.length === 0 || sizeOf(space) <= 16384 || map.reduced.length > 0) return false;
     if (sizeOf(map.space) <= 16384) return false;
@@ -253,7 +285,9 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
   }
 
   function usedOutside(user: Node, own: LoopGroup): boolean {
-    if (isView(user) || (free.has(user) && !groupOf.has(user))) return (users.get(user) ?? []).some((next) => usedOutside(next, own));
+    if (isView(user) || (free.has(user) && !groupOf.has(user))) {
+      return (users.get(user) ?? []).some((next) => usedOutside(next, own));
+    }
     return groupOf.get(user) !== own;
   }
 
@@ -315,7 +349,8 @@ export const misaligned = (shape: Shape): IndexMap =>
 
 /** The one space two groups can share, if there is one. */
 function fit(producer: LoopGroup, consumer: LoopGroup): { space: Shape; reduced: readonly string[] } | undefined {
-  const same = (a: Shape, b: Shape): boolean => sizeOf(a) === sizeOf(b) && axesOf(a).length === axesOf(b).length && axesOf(a).every((axis) => a[axis] === b[axis]);
+  const same = (a: Shape, b: Shape): boolean =>
+    sizeOf(a) === sizeOf(b) && axesOf(a).length === axesOf(b).length && axesOf(a).every((axis) => a[axis] === b[axis]);
   const [p, c] = [producer, consumer];
   if (same(p.space, c.space)) {
     if (p.reduced.length === 0) return { space: c.space, reduced: c.reduced };
@@ -323,8 +358,12 @@ function fit(producer: LoopGroup, consumer: LoopGroup): { space: Shape; reduced:
     const equal = p.reduced.length === c.reduced.length && p.reduced.every((axis) => c.reduced.includes(axis));
     return equal ? { space: p.space, reduced: p.reduced } : undefined;
   }
-  if (p.reduced.length === 0 && c.reduced.length > 0 && same(p.space, without(c.space, c.reduced))) return { space: c.space, reduced: c.reduced };
-  if (c.reduced.length === 0 && p.reduced.length > 0 && same(c.space, without(p.space, p.reduced))) return { space: p.space, reduced: p.reduced };
+  if (p.reduced.length === 0 && c.reduced.length > 0 && same(p.space, without(c.space, c.reduced))) {
+    return { space: c.space, reduced: c.reduced };
+  }
+  if (c.reduced.length === 0 && p.reduced.length > 0 && same(c.space, without(p.space, p.reduced))) {
+    return { space: p.space, reduced: p.reduced };
+  }
   return undefined;
 }
 
@@ -342,5 +381,5 @@ export function barriersOf(node: Node): Node[] {
   return found;
 }
 
-const pick = (shape: Shape, axes: readonly string[]): Shape => Object.fromEntries(axes.map((axis) => [axis, shape[axis]]));
-
+const pick = (shape: Shape, axes: readonly string[]): Shape =>
+  Object.fromEntries(axes.map((axis) => [axis, shape[axis]]));

@@ -33,9 +33,31 @@ export interface Access extends Affine {
 }
 
 export type UnaryInstruction =
-  | "neg" | "abs" | "exp" | "log" | "recip" | "sqrt" | "sin" | "cos" | "tanh" | "erf" | "floor" | "not";
+  | "neg"
+  | "abs"
+  | "exp"
+  | "log"
+  | "recip"
+  | "sqrt"
+  | "sin"
+  | "cos"
+  | "tanh"
+  | "erf"
+  | "floor"
+  | "not";
 export type BinaryInstruction =
-  | "add" | "sub" | "mul" | "max" | "min" | "less" | "equal" | "and" | "or" | "xor" | "shl" | "shr";
+  | "add"
+  | "sub"
+  | "mul"
+  | "max"
+  | "min"
+  | "less"
+  | "equal"
+  | "and"
+  | "or"
+  | "xor"
+  | "shl"
+  | "shr";
 export type ReduceInstruction = "sum" | "max" | "min";
 
 /**
@@ -85,10 +107,27 @@ export interface LoopKernel {
 }
 
 /** One axis of a contraction and its stride in each operand that has it (0: the operand lacks it). */
-export interface BatchAxis { readonly size: number; readonly a: number; readonly b: number; readonly c: number }
-export interface RowAxis { readonly size: number; readonly a: number; readonly c: number }
-export interface ColumnAxis { readonly size: number; readonly b: number; readonly c: number }
-export interface DepthAxis { readonly size: number; readonly a: number; readonly b: number }
+export interface BatchAxis {
+  readonly size: number;
+  readonly a: number;
+  readonly b: number;
+  readonly c: number;
+}
+export interface RowAxis {
+  readonly size: number;
+  readonly a: number;
+  readonly c: number;
+}
+export interface ColumnAxis {
+  readonly size: number;
+  readonly b: number;
+  readonly c: number;
+}
+export interface DepthAxis {
+  readonly size: number;
+  readonly a: number;
+  readonly b: number;
+}
 
 /** c[batch, m, n] = Σ_k a[batch, m, k] · b[batch, k, n], f32. Slots: a, b, c. k has at least one axis; the last is innermost. */
 export interface ContractKernel {
@@ -164,7 +203,10 @@ export interface TopkKernel {
 }
 
 /** Copies `words` 32-bit words. Slots: from, to. */
-export interface CopyKernel { readonly kind: "copy"; readonly words: number }
+export interface CopyKernel {
+  readonly kind: "copy";
+  readonly words: number;
+}
 
 /** A compute shader, as `wgsl.ts` makes it from any of the kernels above. Entry point `main`, group 0. */
 export interface WgslKernel {
@@ -176,7 +218,14 @@ export interface WgslKernel {
 }
 
 export type Kernel =
-  | LoopKernel | ContractKernel | OrderKernel | GroupedKernel | GroupedIntoKernel | ScatterKernel | TopkKernel | CopyKernel;
+  | LoopKernel
+  | ContractKernel
+  | OrderKernel
+  | GroupedKernel
+  | GroupedIntoKernel
+  | ScatterKernel
+  | TopkKernel
+  | CopyKernel;
 
 /** Where a buffer of the plan lies. `bytes` is its length; offsets are multiples of 256. */
 export type PlanBuffer =

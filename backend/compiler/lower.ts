@@ -34,7 +34,6 @@ function inline(roots: readonly Node[]): Node[] {
   }
 }
 
-
 function lowerContract(node: Node<"contract">): Node {
   const { over } = node.attributes, [x, y] = node.inputs;
   const kept = axesOf(node.shape);
@@ -140,4 +139,3 @@ export function lower(roots: readonly Node[]): Node[] {
     return result;
   });
 }
-

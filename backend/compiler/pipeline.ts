@@ -70,7 +70,10 @@ export function pipeline(program: Program, options: PipelineOptions): CompiledPr
   const steps = units.flatMap((unit): RawStep[] =>
     unit.body
       ? [{ unit, kernel: unit.body.kernel, slots: unit.body.slots }]
-      : templateSteps((unit.group as { node: Node }).node, inPlace.has(unit.writes[0])).map((step) => ({ unit, ...step }))
+      : templateSteps((unit.group as { node: Node }).node, inPlace.has(unit.writes[0])).map((step) => ({
+        unit,
+        ...step,
+      }))
   ).filter(({ kernel }) => kernel.kind !== "loop" || kernel.sizes.slice(0, kernel.outer).every((size) => size > 0));
   return emit(program, results, steps, inPlace, options, grouping.refused);
 }
@@ -144,14 +147,21 @@ function emit(
     for (const dispatch of shader.dispatches) {
       pending.push({
         kernel: kernelNumber(dispatch.kernel),
-        slots: dispatch.slots.map((slot) => slot < slots.length ? slots[slot] : { scratch: first + slot - slots.length }),
+        slots: dispatch.slots.map((slot) =>
+          slot < slots.length ? slots[slot] : { scratch: first + slot - slots.length }
+        ),
       });
     }
   });
-  const living = [...lifetimes], values = [...living.map(([node, { from, until }]) => ({ bytes: bytesOf(node), from, until })), ...scratch];
+  const living = [...lifetimes],
+    values = [...living.map(([node, { from, until }]) => ({ bytes: bytesOf(node), from, until })), ...scratch];
   const { places, chunks } = place(values, capabilities.maxBufferBytes);
-  living.forEach(([node], i) => bufferOf.set(node, buffers.push({ at: "arena", ...places[i], bytes: bytesOf(node) }) - 1));
-  const scratchBuffers = scratch.map(({ bytes }, i) => buffers.push({ at: "arena", ...places[living.length + i], bytes }) - 1);
+  living.forEach(([node], i) =>
+    bufferOf.set(node, buffers.push({ at: "arena", ...places[i], bytes: bytesOf(node) }) - 1)
+  );
+  const scratchBuffers = scratch.map(({ bytes }, i) =>
+    buffers.push({ at: "arena", ...places[living.length + i], bytes }) - 1
+  );
   for (const { kernel, slots } of pending) {
     planSteps.push({
       kernel,
@@ -160,7 +170,16 @@ function emit(
   }
   for (const [node] of bufferOf) refuseLarge(node, capabilities);
   return {
-    plan: { version: 1, arena: chunks, upload, arguments: argumentsOf, buffers, kernels, steps: planSteps, ...(poison && { poison }) },
+    plan: {
+      version: 1,
+      arena: chunks,
+      upload,
+      arguments: argumentsOf,
+      buffers,
+      kernels,
+      steps: planSteps,
+      ...(poison && { poison }),
+    },
     arguments: sources,
     results: resultArguments,
     uploads,

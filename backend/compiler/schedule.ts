@@ -26,15 +26,20 @@ export interface Schedule {
 }
 
 /** Bytes of a node in memory. */
-export const bytesOf = (node: Node): number => sizeOf(node.shape) * (node.dtype === "f16" || node.dtype === "bf16" ? 2 : 4);
+export const bytesOf = (node: Node): number =>
+  sizeOf(node.shape) * (node.dtype === "f16" || node.dtype === "bf16" ? 2 : 4);
 
 /** Orders the groups. `donated` are the variables whose memory may be overwritten. */
 export function schedule(grouping: Grouping & { readonly resolve: Resolver }, donated: ReadonlySet<Node>): Schedule {
-  const units = grouping.groups.map((each) => unitOf(each, grouping)).filter(({ writes }) => writes.some((node) => sizeOf(node.shape) > 0));
+  const units = grouping.groups.map((each) => unitOf(each, grouping)).filter(({ writes }) =>
+    writes.some((node) => sizeOf(node.shape) > 0)
+  );
   const writer = new Map<Node, Unit>();
   for (const unit of units) for (const node of unit.writes) writer.set(node, unit);
   const readers = new Map<Node, Unit[]>();
-  for (const unit of units) for (const node of unit.reads) (readers.get(node) ?? readers.set(node, []).get(node)!).push(unit);
+  for (const unit of units) {
+    for (const node of unit.reads) (readers.get(node) ?? readers.set(node, []).get(node)!).push(unit);
+  }
   const before = new Map<Unit, Set<Unit>>(units.map((unit) => [unit, dependencies(unit, writer)]));
   const inPlace = reuse();
   return { units: order(), inPlace };
@@ -94,7 +99,9 @@ export function schedule(grouping: Grouping & { readonly resolve: Resolver }, do
     const grows = (unit: Unit): number => {
       let bytes = 0;
       for (const node of unit.writes) if (!inPlace.has(node) && !roots.has(node)) bytes += bytesOf(node);
-      for (const node of unit.reads) if (writer.has(node) && !roots.has(node) && left.get(node) === 1) bytes -= bytesOf(node);
+      for (const node of unit.reads) {
+        if (writer.has(node) && !roots.has(node) && left.get(node) === 1) bytes -= bytesOf(node);
+      }
       return bytes;
     };
     const result: Unit[] = [];
@@ -157,7 +164,8 @@ function dependencies(unit: Unit, writer: ReadonlyMap<Node, Unit>): Set<Unit> {
 /** Does the kernel read `memory` only where it then writes `result`, and never after? */
 function elementwise({ kernel, slots }: LoopBody, memory: Node, result: Node): boolean {
   const body = kernel.body, from = slots.indexOf(memory), to = slots.indexOf(result);
-  const stageOf = (register: number): number[] => kernel.stages.flatMap(({ registers }, i) => registers.includes(register) ? [i] : []);
+  const stageOf = (register: number): number[] =>
+    kernel.stages.flatMap(({ registers }, i) => registers.includes(register) ? [i] : []);
   const at = body.findIndex((instruction) => instruction.op === "store" && instruction.access.slot === to);
   const target = (body[at] as Extract<LoopKernel["body"][number], { op: "store" }>).access;
   const [stored] = stageOf(at);
@@ -170,4 +178,3 @@ function elementwise({ kernel, slots }: LoopBody, memory: Node, result: Node): b
 const samePlace = (a: Access, b: Access): boolean =>
   !a.guards && !a.gather && !b.guards && !b.gather && a.offset === b.offset &&
   a.strides.every((stride, i) => stride === b.strides[i]);
-

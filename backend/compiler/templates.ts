@@ -143,7 +143,11 @@ function scatter(node: Node<"scatter">): TemplateStep {
       kind: "scatter",
       groups: size,
       positions: axesOf(index.shape).map((name) => ({ size: index.shape[name], b: b.strides[name] ?? 0 })),
-      columns: join(x.shape, columns, [c, b.strides]).map(({ size, strides }) => ({ size, b: strides[1], c: strides[0] })),
+      columns: join(x.shape, columns, [c, b.strides]).map(({ size, strides }) => ({
+        size,
+        b: strides[1],
+        c: strides[0],
+      })),
       group: c[axis],
       offsets: { b: b.offset, c: 0 },
     },
@@ -191,7 +195,14 @@ function write(node: Node<"write">, inPlace: boolean): TemplateStep[] {
     },
   ];
   const sizes = axes.map((name) => value.shape[name]);
-  const loop: LoopKernel = { kind: "loop", sizes, outer: sizes.length, lanes: "outer", body, stages: stagesOf(body, sizes.length) };
+  const loop: LoopKernel = {
+    kind: "loop",
+    sizes,
+    outer: sizes.length,
+    lanes: "outer",
+    body,
+    stages: stagesOf(body, sizes.length),
+  };
   const steps: TemplateStep[] = inPlace ? [] : [{ kernel: { kind: "copy", words: sizeOf(x.shape) }, slots: [x, node] }];
   return [...steps, { kernel: loop, slots: [from.base, start, node] }];
 }

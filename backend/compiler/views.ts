@@ -37,7 +37,13 @@ export function combine(parts: readonly (readonly [Index, number])[], offset = 0
 }
 
 /** A view whose input's index is affine in its own; the others (flatten, pad, concat) are handled where they are met. */
-export type AffineView = Node<"expand"> | Node<"rename"> | Node<"slice"> | Node<"unflatten"> | Node<"barrier"> | Node<"stop">;
+export type AffineView =
+  | Node<"expand">
+  | Node<"rename">
+  | Node<"slice">
+  | Node<"unflatten">
+  | Node<"barrier">
+  | Node<"stop">;
 
 /** Is it a view with an affine index? */
 export const isAffineView = (node: Node): node is AffineView =>

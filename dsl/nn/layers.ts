@@ -8,12 +8,18 @@ import { take } from "../ops/indexing.ts";
 import { nodeOf, type Operand, type Tensor, tensorOf } from "../tensor.ts";
 
 /** x / √(mean(x²) + ε) · weight along an axis (arXiv 1910.07467). */
-export const rmsNorm = <A extends string, D extends A>(x: Tensor<A>, weight: Tensor<D>, axis: D, epsilon: number): Tensor<A> =>
-  mul(x, rsqrt(add(mean(square(x), axis), epsilon)) as never, weight as never);
+export const rmsNorm = <A extends string, D extends A>(
+  x: Tensor<A>,
+  weight: Tensor<D>,
+  axis: D,
+  epsilon: number,
+): Tensor<A> => mul(x, rsqrt(add(mean(square(x), axis), epsilon)) as never, weight as never);
 
 /** Cosines and sines by which queries and keys are turned; both halves of `dim` turn together. */
 export interface Rope {
+  /** Cosine of each position's angle. */
   readonly cos: Operand<"batch" | "seq" | "dim">;
+  /** Sine of each position's angle. */
   readonly sin: Operand<"batch" | "seq" | "dim">;
 }
 
@@ -49,7 +55,9 @@ function frequency(i: number, dim: number, { theta, scaling }: RopeSettings): nu
 
 /** Cosines and sines of every position below `length`. */
 export interface RopeTable {
+  /** Cosine of each position's angle. */
   readonly cos: Tensor<"position" | "dim">;
+  /** Sine of each position's angle. */
   readonly sin: Tensor<"position" | "dim">;
 }
 
@@ -102,7 +110,11 @@ export const causal = (length: number, keys: number = length): Tensor<"seq" | "k
  * softmax(x) along an axis over the elements that `keep` allows: the others are exactly 0; where it allows none,
  * all are 0, with zero gradient.
  */
-export function maskedSoftmax<A extends string>(x: Tensor<A>, axis: NoInfer<A>, keep: Operand<NoInfer<A>, "bool">): Tensor<A> {
+export function maskedSoftmax<A extends string>(
+  x: Tensor<A>,
+  axis: NoInfer<A>,
+  keep: Operand<NoInfer<A>, "bool">,
+): Tensor<A> {
   // Large finite numbers: −∞ would make NaN of an all-masked row on devices without IEEE rules. Such a row's
   // normaliser is the floor, far above its elements, so that all of them (and their gradients) are exp(−9e29) = 0.
   const masked = where(keep, x, -1e30);

@@ -10,8 +10,6 @@ export type Num = "real" | "int";
 export type Unary = <A extends string>(x: Tensor<A>) => Tensor<A>;
 /** The first owns the axes, the others fit into it. */
 export type Variadic = <A extends string, K extends Num>(x: Tensor<A, K>, ...ys: In<A, NoInfer<K>>[]) => Tensor<A, K>;
-/** The first owns the axes, the second fits into it. */
-export type Binary = <A extends string>(x: Tensor<A>, y: In<A>) => Tensor<A>;
 /** A comparison. */
 export type Compare = <A extends string, K extends Num>(x: Tensor<A, K>, y: In<A, NoInfer<K>>) => Tensor<A, "bool">;
 
@@ -19,9 +17,13 @@ const side = (op: string, like: Node, y: number | Operand<string, Kind>): Node =
   into(op, like, typeof y === "number" ? y : nodeOf(y));
 const fold = (name: string, op: "add" | "mul" | "maximum"): Variadic => (x, ...ys) =>
   tensorOf(ys.reduce((sum: Node, y) => node(op, [sum, side(name, sum, y)], {}), nodeOf(x)));
-type UnaryOp = Extract<Op, "neg" | "exp" | "log" | "recip" | "sqrt" | "sin" | "cos" | "tanh" | "erf" | "floor" | "stop">;
+type UnaryOp = Extract<
+  Op,
+  "neg" | "exp" | "log" | "recip" | "sqrt" | "sin" | "cos" | "tanh" | "erf" | "floor" | "stop"
+>;
 const map = (op: UnaryOp): Unary => (x) => tensorOf(node(op, [nodeOf(x)], {}));
-const compare = (op: "less" | "equal"): Compare => (x, y) => tensorOf(node(op, [nodeOf(x), side(op, nodeOf(x), y)], {}));
+const compare = (op: "less" | "equal"): Compare => (x, y) =>
+  tensorOf(node(op, [nodeOf(x), side(op, nodeOf(x), y)], {}));
 
 /** x + y + …. Integers wrap around. */
 export const add: Variadic = fold("add", "add");
@@ -30,17 +32,19 @@ export const mul: Variadic = fold("mul", "mul");
 /** The largest of x, y, …, elementwise. */
 export const maximum: Variadic = fold("maximum", "maximum");
 /** x − y. */
-export const sub: Binary = (x, y) =>
-  typeof y === "number"
-    ? add(x, -y)
-    : tensorOf(node("add", [nodeOf(x), node("neg", [side("sub", nodeOf(x), y)], {})], {}));
+export function sub<A extends string>(x: Tensor<A>, y: In<A>): Tensor<A> {
+  if (typeof y === "number") return add(x, -y);
+  return tensorOf(node("add", [nodeOf(x), node("neg", [side("sub", nodeOf(x), y)], {})], {}));
+}
 /** x / y. */
-export const div: Binary = (x, y) =>
-  typeof y === "number"
-    ? mul(x, 1 / y)
-    : tensorOf(node("mul", [nodeOf(x), node("recip", [side("div", nodeOf(x), y)], {})], {}));
+export function div<A extends string>(x: Tensor<A>, y: In<A>): Tensor<A> {
+  if (typeof y === "number") return mul(x, 1 / y);
+  return tensorOf(node("mul", [nodeOf(x), node("recip", [side("div", nodeOf(x), y)], {})], {}));
+}
 /** The smallest of two, elementwise. */
-export const minimum: Binary = (x, y) => neg(maximum(neg(x), typeof y === "number" ? -y : neg(y as typeof x)));
+export function minimum<A extends string>(x: Tensor<A>, y: In<A>): Tensor<A> {
+  return neg(maximum(neg(x), typeof y === "number" ? -y : neg(y as Tensor<A>)));
+}
 /** −x. */
 export const neg: Unary = map("neg");
 /** e to the power of x. */
@@ -64,19 +68,33 @@ export const floor: Unary = map("floor");
 /** x; gradients do not flow through it. */
 export const stopGradient: Unary = map("stop");
 /** x². */
-export const square: Unary = (x) => mul(x, x);
+export function square<A extends string>(x: Tensor<A>): Tensor<A> {
+  return mul(x, x);
+}
 /** 1 / √x. */
-export const rsqrt: Unary = (x) => recip(sqrt(x));
+export function rsqrt<A extends string>(x: Tensor<A>): Tensor<A> {
+  return recip(sqrt(x));
+}
 /** 1 / (1 + e^−x). */
-export const sigmoid: Unary = (x) => recip(add(exp(neg(x)), 1));
+export function sigmoid<A extends string>(x: Tensor<A>): Tensor<A> {
+  return recip(add(exp(neg(x)), 1));
+}
 /** x · sigmoid(x). */
-export const silu: Unary = (x) => mul(x, sigmoid(x));
+export function silu<A extends string>(x: Tensor<A>): Tensor<A> {
+  return mul(x, sigmoid(x));
+}
 /** 1 − x. */
-export const complement: Unary = (x) => add(neg(x), 1);
+export function complement<A extends string>(x: Tensor<A>): Tensor<A> {
+  return add(neg(x), 1);
+}
 /** |x|. */
-export const abs: Unary = (x) => maximum(x, neg(x));
+export function abs<A extends string>(x: Tensor<A>): Tensor<A> {
+  return maximum(x, neg(x));
+}
 /** log(1 + eˣ), without overflow: max(x, 0) + log(1 + e^−|x|). */
-export const softplus: Unary = (x) => add(log(add(exp(neg(abs(x))), 1)), maximum(x, 0));
+export function softplus<A extends string>(x: Tensor<A>): Tensor<A> {
+  return add(log(add(exp(neg(abs(x))), 1)), maximum(x, 0));
+}
 /** x < y. */
 export const less: Compare = compare("less");
 /** x = y. */
@@ -88,7 +106,8 @@ export const and = <A extends string>(x: Tensor<A, "bool">, y: Operand<NoInfer<A
 export const or = <A extends string>(x: Tensor<A, "bool">, y: Operand<NoInfer<A>, "bool">): Tensor<A, "bool"> =>
   tensorOf(node("or", [nodeOf(x), side("or", nodeOf(x), y)], {}));
 /** The other one, of bools. */
-export const not = <A extends string>(x: Tensor<A, "bool">): Tensor<A, "bool"> => tensorOf(node("not", [nodeOf(x)], {}));
+export const not = <A extends string>(x: Tensor<A, "bool">): Tensor<A, "bool"> =>
+  tensorOf(node("not", [nodeOf(x)], {}));
 
 /**
  * x where `keep` is true, else y.
@@ -99,7 +118,8 @@ export const where = <A extends string, K extends Num>(
   keep: Operand<NoInfer<A>, "bool">,
   x: Tensor<A, K>,
   y: In<A, NoInfer<K>>,
-): Tensor<A, K> => tensorOf(node("where", [side("where", nodeOf(x), keep), nodeOf(x), side("where", nodeOf(x), y)], {}));
+): Tensor<A, K> =>
+  tensorOf(node("where", [side("where", nodeOf(x), keep), nodeOf(x), side("where", nodeOf(x), y)], {}));
 
 /** Another storage type: real to integer truncates, anything to bool is "not zero". */
 export const cast = <A extends string, D extends DType>(x: Tensor<A, Kind>, dtype: D): Tensor<A, KindOf<D>> =>

@@ -20,7 +20,11 @@ export function take<A extends string, K extends Kind, D extends A, B extends st
   }
   // The index shares axes with x: Σ over the axis of where(iota = index, x, 0), which fuses with what made x.
   const space = { ...at.shape, ...source.shape };
-  const hit = node("equal", [expand(at, space), expand(node("iota", [], { axis, size: source.shape[axis] }), space)], {});
+  const hit = node(
+    "equal",
+    [expand(at, space), expand(node("iota", [], { axis, size: source.shape[axis] }), space)],
+    {},
+  );
   const wide = expand(source, space);
   return tensorOf(sum(where(hit, wide, fill(0, wide)), [axis]));
 }

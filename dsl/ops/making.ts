@@ -49,7 +49,8 @@ export const iota = <N extends string>(axis: N, size: number): Tensor<N, "int"> 
   tensorOf(node("iota", [], { axis, size }));
 
 /** Zeros like `x`. */
-export const zerosLike = <A extends string>(x: Tensor<A>): Tensor<A> => full(nodeOf(x).shape, 0) as unknown as Tensor<A>;
+export const zerosLike = <A extends string>(x: Tensor<A>): Tensor<A> =>
+  full(nodeOf(x).shape, 0) as unknown as Tensor<A>;
 
 /**
  * States the axes of a tensor whose names are known at run time only.

@@ -12,7 +12,9 @@ import { type AnyTensor, type Kind, nodeOf, type Tensor } from "../tensor.ts";
  */
 export function read<A extends string>(x: Tensor<A, Kind>, ...order: A[]): Float64Array {
   const { shape } = nodeOf(x), names = order.length > 0 ? order : axesOf(shape);
-  if (names.length !== axesOf(shape).length) mistake("read", `${names.join(" ")} are not all axes of ${showShape(shape)}`);
+  if (names.length !== axesOf(shape).length) {
+    mistake("read", `${names.join(" ")} are not all axes of ${showShape(shape)}`);
+  }
   const asked = Object.fromEntries(names.map((axis) => [axis, shape[axis as A]]));
   return evaluate([expand(nodeOf(x), asked)])[0].data;
 }

@@ -1,5 +1,6 @@
 /** @file Reductions. No axis named = all of them. */
 import { node, scale, sum as total } from "../build.ts";
+import type { Node } from "../node.ts";
 import { axesOf, sizeOf, without } from "../shape.ts";
 import { type AnyTensor, nodeOf, type Scalar, type Tensor, tensorOf } from "../tensor.ts";
 import { add, exp, neg } from "./elementwise.ts";
@@ -12,22 +13,23 @@ export interface Reduce {
   <A extends string, D extends A>(x: Tensor<A>, ...axes: [D, ...D[]]): Tensor<Exclude<A, D>>;
 }
 
-const overAll = (x: AnyTensor, axes: readonly string[]): readonly string[] => axes.length > 0 ? axes : axesOf(nodeOf(x).shape);
+const overAll = (x: AnyTensor, axes: readonly string[]): readonly string[] =>
+  axes.length > 0 ? axes : axesOf(nodeOf(x).shape);
+
+/** A reduction from what it does with a node and the axes it goes over. */
+const reduction = (f: (x: Node, over: readonly string[]) => Node): Reduce => (x: AnyTensor, ...axes: string[]) =>
+  tensorOf<never, "real">(f(nodeOf(x), overAll(x, axes)));
 
 /** Sum over axes. */
-export const sum: Reduce = (x: AnyTensor, ...axes: string[]) => tensorOf<never, "real">(total(nodeOf(x), overAll(x, axes)));
+export const sum: Reduce = reduction(total);
 
 /** Largest element. Equal largest ones share the gradient. @throws TypeError on an empty axis */
-export const max: Reduce = (x: AnyTensor, ...axes: string[]) =>
-  tensorOf<never, "real">(
-    axesOf(nodeOf(x).shape).length === 0 ? nodeOf(x) : node("max", [nodeOf(x)], { over: overAll(x, axes) }),
-  );
+export const max: Reduce = reduction((x, over) => over.length === 0 ? x : node("max", [x], { over }));
 
 /** Arithmetic mean over axes. */
-export const mean: Reduce = (x: AnyTensor, ...axes: string[]) => {
-  const over = overAll(x, axes), { shape } = nodeOf(x);
-  return tensorOf<never, "real">(scale(total(nodeOf(x), over), sizeOf(without(shape, over)) / sizeOf(shape)));
-};
+export const mean: Reduce = reduction((x, over) =>
+  scale(total(x, over), sizeOf(without(x.shape, over)) / sizeOf(x.shape))
+);
 
 /** log Σ exp(x) along an axis, without overflow. */
 export const logSumExp = <A extends string, D extends A>(x: Tensor<A>, axis: D): Tensor<Exclude<A, D>> =>

@@ -1,6 +1,6 @@
 /** @file Structure: the same elements under other axes. */
 import { node } from "../build.ts";
-import { nodeOf, type Kind, type Sizes, type Tensor, tensorOf } from "../tensor.ts";
+import { type Kind, nodeOf, type Sizes, type Tensor, tensorOf } from "../tensor.ts";
 
 /** Axes after a renaming. */
 export type Renamed<A extends string, M> = Exclude<A, keyof M> | (M[keyof M] & string);
@@ -38,8 +38,7 @@ export const slice = <A extends string, K extends Kind>(
   axis: NoInfer<A>,
   start: number,
   stop?: number,
-): Tensor<A, K> =>
-  tensorOf(node("slice", [nodeOf(x)], { axis, start, stop: stop ?? nodeOf(x).shape[axis] }));
+): Tensor<A, K> => tensorOf(node("slice", [nodeOf(x)], { axis, start, stop: stop ?? nodeOf(x).shape[axis] }));
 
 /** One element of an axis. @throws TypeError when it is not there */
 export const at = <A extends string, K extends Kind, D extends A>(

@@ -11,7 +11,10 @@ export const contract: Primitive<"contract"> = {
   type: ({ over, order }, [x, y]) => {
     for (const axis of over) {
       if (!(axis in x.shape && axis in y.shape)) {
-        mistake("contract", `axis "${axis}" must be in both operands, got ${showShape(x.shape)} and ${showShape(y.shape)}`);
+        mistake(
+          "contract",
+          `axis "${axis}" must be in both operands, got ${showShape(x.shape)} and ${showShape(y.shape)}`,
+        );
       }
     }
     if (x.dtype !== y.dtype) mistake("contract", `one operand is ${x.dtype}, the other ${y.dtype}; cast one of them`);
@@ -39,12 +42,16 @@ export const contract: Primitive<"contract"> = {
       attributes: { over: ["d"] },
     },
     { inputs: [{ shape: { a: 2, h: 3, d: 4 } }, { shape: { e: 5, h: 3, d: 4 } }], attributes: { over: ["h", "d"] } },
+    { inputs: [{ shape: { x: 7, h: 64, e: 96 } }, { shape: { h: 64, e: 96 } }], attributes: { over: ["h", "e"] } },
     { inputs: [{ shape: { a: 3, b: 0 } }, { shape: { b: 0, c: 4 } }], attributes: { over: ["b"] }, valuesOnly: true },
   ],
 };
 
 /** Strides of the axis that an index chooses; an index outside gives nothing. */
-const chosen = (shape: Shape, axis: string): { stride: number; size: number } => ({ stride: stridesOf(shape)[axis], size: shape[axis] });
+const chosen = (shape: Shape, axis: string): { stride: number; size: number } => ({
+  stride: stridesOf(shape)[axis],
+  size: shape[axis],
+});
 const within = (index: number, size: number): boolean => index >= 0 && index < size;
 
 /** Σ over axes of x · w[axis = index]: a product whose weights the index chooses. Inputs: x, w, index. */
@@ -52,7 +59,9 @@ export const contractAt: Primitive<"contractAt"> = {
   op: "contractAt",
   type: ({ axis, over }, [x, w, index]) => {
     if (!(axis in w.shape)) mistake("contractAt", `no axis "${axis}" in the weights ${showShape(w.shape)}`);
-    if (axis in x.shape || axis in index.shape) mistake("contractAt", `axis "${axis}" is chosen by the index and can be in the weights only`);
+    if (axis in x.shape || axis in index.shape) {
+      mistake("contractAt", `axis "${axis}" is chosen by the index and can be in the weights only`);
+    }
     if (index.dtype !== "i32") mistake("contractAt", `the index is ${index.dtype}, not i32`);
     // Rows (index axes) first: a row of the result is then a row in memory.
     const shape = without(unite("contractAt", index.shape, x.shape, without(w.shape, [axis])), over);
@@ -65,7 +74,12 @@ export const contractAt: Primitive<"contractAt"> = {
     const into = unite("contractAt", x.shape, g.shape, index.shape);
     return [
       sum(toX, [], axesOf(x.shape)),
-      node("contractInto", [x, g, index], { axis, size: w.shape[axis], over: missing(weight, into), order: axesOf(w.shape) }),
+      node("contractInto", [x, g, index], {
+        axis,
+        size: w.shape[axis],
+        over: missing(weight, into),
+        order: axesOf(w.shape),
+      }),
       null,
     ];
   },
@@ -79,11 +93,19 @@ export const contractAt: Primitive<"contractAt"> = {
   },
   samples: [
     {
-      inputs: [{ shape: { t: 7, e: 4 } }, { shape: { x: 3, e: 4, h: 5 } }, { shape: { t: 7, s: 2 }, dtype: "i32", range: [0, 2] }],
+      inputs: [{ shape: { t: 7, e: 4 } }, { shape: { x: 3, e: 4, h: 5 } }, {
+        shape: { t: 7, s: 2 },
+        dtype: "i32",
+        range: [0, 2],
+      }],
       attributes: { axis: "x", over: ["e"] },
     },
     {
-      inputs: [{ shape: { t: 7, s: 2, e: 4 } }, { shape: { x: 3, h: 5, e: 4 } }, { shape: { t: 7, s: 2 }, dtype: "i32", range: [-1, 2] }],
+      inputs: [{ shape: { t: 7, s: 2, e: 4 } }, { shape: { x: 3, h: 5, e: 4 } }, {
+        shape: { t: 7, s: 2 },
+        dtype: "i32",
+        range: [-1, 2],
+      }],
       attributes: { axis: "x", over: ["e", "s"] },
     },
   ],
@@ -101,7 +123,10 @@ export const contractInto: Primitive<"contractInto"> = {
     const rest = without(g.shape, [axis]);
     const back = (other: Node, to: Node): Node =>
       sum(
-        node("contractAt", [other, g, index], { axis, over: missing(to.shape, unite("", other.shape, rest, index.shape)) }),
+        node("contractAt", [other, g, index], {
+          axis,
+          over: missing(to.shape, unite("", other.shape, rest, index.shape)),
+        }),
         [],
         axesOf(to.shape),
       );
@@ -117,7 +142,11 @@ export const contractInto: Primitive<"contractInto"> = {
   },
   samples: [
     {
-      inputs: [{ shape: { t: 7, e: 4 } }, { shape: { t: 7, s: 2, h: 5 } }, { shape: { t: 7, s: 2 }, dtype: "i32", range: [-1, 2] }],
+      inputs: [{ shape: { t: 7, e: 4 } }, { shape: { t: 7, s: 2, h: 5 } }, {
+        shape: { t: 7, s: 2 },
+        dtype: "i32",
+        range: [-1, 2],
+      }],
       attributes: { axis: "x", size: 4, over: ["t", "s"], order: ["x", "h", "e"] },
     },
   ],

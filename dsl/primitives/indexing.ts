@@ -83,7 +83,9 @@ export const topk: Primitive<"topk"> = {
     loop(rows, [along(rows, self.shape), along(rows, x.shape)], ([o, a]) => {
       const value = (i: number): number => Number.isNaN(x.data[a + i * from]) ? -Infinity : x.data[a + i * from];
       const last = (i: number): number => Number(Number.isNaN(x.data[a + i * from]));
-      const best = candidates.toSorted((i, j) => last(i) - last(j) || (value(j) > value(i) ? 1 : value(j) < value(i) ? -1 : i - j));
+      const best = candidates.toSorted((i, j) =>
+        last(i) - last(j) || (value(j) > value(i) ? 1 : value(j) < value(i) ? -1 : i - j)
+      );
       for (let i = 0; i < count; i++) out[o + i * to] = best[i];
     });
     return out;
@@ -114,4 +116,3 @@ export const order: Primitive<"order"> = {
     { inputs: [{ shape: { a: 700 }, dtype: "i32", range: [0, 6] }], attributes: { groups: 8 } },
   ],
 };
-

@@ -11,7 +11,11 @@ export const along = (space: Shape, shape: Shape, names: Readonly<Record<string,
 export const fresh = (shape: Shape, value = 0): Float64Array => new Float64Array(sizeOf(shape)).fill(value);
 
 /** Calls `body` with one running offset per operand, for every index of `space` in row-major order. */
-export function loop(space: Shape, strides: readonly (readonly number[])[], body: (at: readonly number[]) => void): void {
+export function loop(
+  space: Shape,
+  strides: readonly (readonly number[])[],
+  body: (at: readonly number[]) => void,
+): void {
   const sizes = Object.values(space), rank = sizes.length, index = new Int32Array(rank), total = sizeOf(space);
   const at: number[] = strides.map(() => 0);
   for (let count = 0; count < total; count++) {

@@ -13,7 +13,12 @@ const reduced = (op: string, x: Node, over: readonly string[], empty: boolean): 
   return without(x.shape, over);
 };
 
-const fold = (shape: Shape, x: { shape: Shape; data: Float64Array }, start: number, f: (a: number, b: number) => number): Float64Array => {
+const fold = (
+  shape: Shape,
+  x: { shape: Shape; data: Float64Array },
+  start: number,
+  f: (a: number, b: number) => number,
+): Float64Array => {
   const out = fresh(shape, start);
   loop(x.shape, [along(x.shape, shape), along(x.shape, x.shape)], ([o, a]) => out[o] = f(out[o], x.data[a]));
   return out;
@@ -27,16 +32,22 @@ export const sum: Primitive<"sum"> = {
     return { shape: order ? ordered(shape, order) : shape, dtype: x.dtype };
   },
   vjp: (g, { inputs: [x] }) => [expand(g, x.shape)],
-  interpret: (self, [x]) =>
-    fold(self.shape, x, 0, self.dtype === "i32" ? (a, b) => (a + b) | 0 : (a, b) => a + b),
+  interpret: (self, [x]) => fold(self.shape, x, 0, self.dtype === "i32" ? (a, b) => (a + b) | 0 : (a, b) => a + b),
   lower: (build, [x]) => build.reduce("sum", x),
   samples: [
     { inputs: [{ shape: { a: 3, b: 5 } }], attributes: { over: ["b"] } },
     { inputs: [{ shape: { a: 3, b: 5 } }], attributes: { over: ["a"] } },
     { inputs: [{ shape: { a: 3, b: 40, c: 2 } }], attributes: { over: ["a", "b", "c"] } },
     { inputs: [{ shape: { a: 3, b: 4, c: 2 } }], attributes: { over: ["b"], order: ["c", "a"] } },
-    { inputs: [{ shape: { a: 3, b: 4 }, dtype: "i32", range: [-9, 9] }], attributes: { over: ["b"] }, valuesOnly: true },
+    {
+      inputs: [{ shape: { a: 3, b: 4 }, dtype: "i32", range: [-9, 9] }],
+      attributes: { over: ["b"] },
+      valuesOnly: true,
+    },
     { inputs: [{ shape: { a: 3, b: 0 } }], attributes: { over: ["b"] }, valuesOnly: true },
+    // Long enough to be summed in parts.
+    { inputs: [{ shape: { a: 64, b: 128, c: 5 } }], attributes: { over: ["a", "b"] } },
+    { inputs: [{ shape: { a: 6, b: 7000 } }], attributes: { over: ["b"] } },
   ],
 };
 
@@ -80,7 +91,11 @@ export const logSumExp: Primitive<"logSumExp"> = {
   lower: (build, [x], { attributes: { floor } }) => {
     const top = build.reduce("max", x);
     // x − (−∞) would be NaN: an all-masked row must stay −∞.
-    const safe = build.select(build.binary("equal", top, build.constant(-Infinity, "f32")), build.constant(0, "f32"), top);
+    const safe = build.select(
+      build.binary("equal", top, build.constant(-Infinity, "f32")),
+      build.constant(0, "f32"),
+      top,
+    );
     const total = build.reduce("sum", build.unary("exp", build.binary("sub", x, safe)));
     const value = build.binary("add", build.unary("log", total), safe);
     return floor === undefined ? value : build.binary("max", value, build.constant(floor, "f32"));
@@ -91,4 +106,3 @@ export const logSumExp: Primitive<"logSumExp"> = {
     { inputs: [{ shape: { a: 3, b: 5 }, range: [-3, 3] }], attributes: { over: ["b"], floor: -20 } },
   ],
 };
-

@@ -56,10 +56,15 @@ export const unflatten: Primitive<"unflatten"> = {
   type: ({ axis, sizes }, [x]) => {
     needs("unflatten", x, axis);
     if (sizeOf(sizes) !== x.shape[axis]) {
-      mistake("unflatten", `axis "${axis}" is ${x.shape[axis]}, but ${showShape(sizes)} multiplies to ${sizeOf(sizes)}`);
+      mistake(
+        "unflatten",
+        `axis "${axis}" is ${x.shape[axis]}, but ${showShape(sizes)} multiplies to ${sizeOf(sizes)}`,
+      );
     }
     for (const name in sizes) {
-      if (name !== axis && name in x.shape) mistake("unflatten", `axis "${name}" exists already in ${showShape(x.shape)}`);
+      if (name !== axis && name in x.shape) {
+        mistake("unflatten", `axis "${name}" exists already in ${showShape(x.shape)}`);
+      }
     }
     const shape: Record<string, number> = {};
     for (const name of axesOf(x.shape)) Object.assign(shape, name === axis ? sizes : { [name]: x.shape[name] });
@@ -112,7 +117,11 @@ export const slice: Primitive<"slice"> = {
   ],
   interpret: (self, [x]) => {
     const { axis, start } = self.attributes, out = fresh(self.shape), offset = stridesOf(x.shape)[axis] * start;
-    loop(self.shape, [along(self.shape, self.shape), along(self.shape, x.shape)], ([o, a]) => out[o] = x.data[a + offset]);
+    loop(
+      self.shape,
+      [along(self.shape, self.shape), along(self.shape, x.shape)],
+      ([o, a]) => out[o] = x.data[a + offset],
+    );
     return out;
   },
   samples: [{ inputs: [{ shape: { a: 5, b: 3 } }], attributes: { axis: "a", start: 1, stop: 4 } }],
@@ -180,7 +189,9 @@ export const write: Primitive<"write"> = {
     needs("write", x, axis);
     needs("write", value, axis);
     unite("write", without(x.shape, [axis]), without(value.shape, [axis]));
-    if (value.shape[axis] > x.shape[axis]) mistake("write", `${value.shape[axis]} elements do not fit into axis "${axis}"`);
+    if (value.shape[axis] > x.shape[axis]) {
+      mistake("write", `${value.shape[axis]} elements do not fit into axis "${axis}"`);
+    }
     if (axesOf(start.shape).length > 0 || start.dtype !== "i32") mistake("write", "start must be one i32");
     return { shape: x.shape, dtype: x.dtype };
   },
@@ -196,8 +207,14 @@ export const write: Primitive<"write"> = {
   interpret: (self, [x, start, value]) => {
     const { axis } = self.attributes, out = x.data.slice(), offset = stridesOf(x.shape)[axis] * start.data[0];
     const room = x.shape[axis] - value.shape[axis];
-    if (start.data[0] < 0 || start.data[0] > room) throw new RangeError(`write: start ${start.data[0]} leaves axis "${axis}"`);
-    loop(value.shape, [along(value.shape, x.shape), along(value.shape, value.shape)], ([o, a]) => out[o + offset] = value.data[a]);
+    if (start.data[0] < 0 || start.data[0] > room) {
+      throw new RangeError(`write: start ${start.data[0]} leaves axis "${axis}"`);
+    }
+    loop(
+      value.shape,
+      [along(value.shape, x.shape), along(value.shape, value.shape)],
+      ([o, a]) => out[o + offset] = value.data[a],
+    );
     return out;
   },
   samples: [
@@ -211,4 +228,3 @@ export const write: Primitive<"write"> = {
     },
   ],
 };
-

@@ -145,6 +145,10 @@ export async function writeFolder(
     // Somebody may have written there meanwhile.
     checkTarget(path, "folder", options);
     renameReplacing(temporary, target);
+  } catch (error) {
+    // The user knows the folder by the name it was to have.
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(error.message.replaceAll(temporary, path), { usage: error.exitCode === 2, cause: error });
   } finally {
     remove(temporary);
     unwatch(temporary);

@@ -46,6 +46,16 @@ Deno.test("what exists is kept unless --overwrite, and until success", () =>
     assertEquals([read(), names(folder)], ["new", ["model"]]);
   }));
 
+Deno.test("a failure names the folder by its own name", () =>
+  withTempDir(async (folder) => {
+    const out = join(folder, "model");
+    const failing = (temporary: string): void => {
+      throw new UserError(`${temporary}/model.safetensors: no space left on the disk.`);
+    };
+    const { message } = await assertRejects(() => writeFolder(out, failing), UserError);
+    assertEquals(message, `${out}/model.safetensors: no space left on the disk.`);
+  }));
+
 Deno.test("an interrupt between two pieces of work leaves nothing", () =>
   withTempDir(async (folder) => {
     const controller = new AbortController();

@@ -55,7 +55,8 @@ export async function passes(
 ): Promise<boolean[]> {
   signal?.throwIfAborted();
   const samples = tasks.map(({ entry, inputs }, i) => ({ code: programs[i], entry, inputs }));
-  const onDone = (_: number, __: Outcome, done: number, total: number): void => onProgress?.("running programs", done, total);
+  const onDone = (_: number, __: Outcome, done: number, total: number): void =>
+    onProgress?.("running programs", done, total);
   const outcomes = await runTasks(samples, { sandbox, seconds: 5, onDone });
   return outcomes.map((outcome, i) => judge(valuesOf(outcome), tasks[i].expected));
 }
@@ -86,7 +87,11 @@ export async function rowOfModel(
     onProgress: ({ done, total }) => onProgress?.("answering", done, total),
   });
   const passed = await passes(answers.map(({ ids }) => sourceOf(ids)), context);
-  return { ...finish(name, passed, trainingSeconds, began), loss: nll, parameters: countParameters(loaded.config).total };
+  return {
+    ...finish(name, passed, trainingSeconds, began),
+    loss: nll,
+    parameters: countParameters(loaded.config).total,
+  };
 }
 
 function finish(name: string, passed: readonly boolean[], trainingSeconds: number, began: number): Row {
@@ -104,7 +109,9 @@ function finish(name: string, passed: readonly boolean[], trainingSeconds: numbe
 /** The table, one line per row. */
 export function table(rows: readonly Row[]): string {
   const percent = (share: number): string => (100 * share).toFixed(1);
-  const cells = rows.map(({ name, passed, passAt1, interval: [low, high], loss, parameters, trainingSeconds, evaluationSeconds }) => [
+  const cells = rows.map((
+    { name, passed, passAt1, interval: [low, high], loss, parameters, trainingSeconds, evaluationSeconds },
+  ) => [
     name,
     `${percent(passAt1)}%`,
     `${percent(low)}–${percent(high)}`,
@@ -117,6 +124,7 @@ export function table(rows: readonly Row[]): string {
   const all = [["row", "pass@1", "95% interval", "passed", "loss", "parameters", "training", "evaluation"], ...cells];
   const widths = all[0].map((_, column) => Math.max(...all.map((line) => line[column].length)));
   return all.map((line) =>
-    line.map((cell, column) => column === 0 ? cell.padEnd(widths[column]) : cell.padStart(widths[column])).join("  ").trimEnd()
+    line.map((cell, column) => column === 0 ? cell.padEnd(widths[column]) : cell.padStart(widths[column])).join("  ")
+      .trimEnd()
   ).join("\n");
 }

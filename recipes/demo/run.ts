@@ -9,11 +9,11 @@ import { free } from "../../backend/compile.ts";
 import type { ModelConfig } from "../convert/config.ts";
 import { trainingBatches } from "../data/batches.ts";
 import type { Sandbox } from "../evaluate/sandbox.ts";
-import { type Learned, learn } from "../learn.ts";
+import { learn, type Learned } from "../learn.ts";
 import { merger } from "../merge/device.ts";
 import { singleExpert, uniformWeights, weightsOf } from "../merge/weights.ts";
 import { batchesOf, type Sample } from "../model/batch.ts";
-import { initModel, loadDense, loadMixture, type Loaded, saveModel } from "../model/parameters.ts";
+import { initModel, loadDense, type Loaded, loadMixture, saveModel } from "../model/parameters.ts";
 import { objectives } from "../objectives/mod.ts";
 import { train, type TrainLine } from "../train.ts";
 import { upcycle } from "../upcycle.ts";
@@ -89,17 +89,24 @@ export async function runDemo(settings: DemoSettings, options: DemoOptions): Pro
   const heldOut = options.split === "validation" ? validation : tasks(seed, "test", settings.tasks.test);
   checkUnseen(training, heldOut);
   const samples: Sample[] = training.map(encodeTask);
-  const rows: Row[] = [], context: RowContext = { ...options, tasks: heldOut, newTokens: settings.generation.newTokens };
+  const rows: Row[] = [],
+    context: RowContext = { ...options, tasks: heldOut, newTokens: settings.generation.newTokens };
   const add = (row: Row): void => {
     rows.push(row);
     onRow?.(row);
   };
   const at = (name: string): string => join(folder, name);
   Deno.mkdirSync(at("tokenizer"), { recursive: true });
-  for (const [name, text] of Object.entries(tokenizerFiles())) Deno.writeTextFileSync(join(at("tokenizer"), name), text);
+  for (const [name, text] of Object.entries(tokenizerFiles())) {
+    Deno.writeTextFileSync(join(at("tokenizer"), name), text);
+  }
   const save = (name: string, loaded: Loaded): Promise<void> =>
     saveModel(at(name), loaded, device, { tokenizerFrom: at("tokenizer"), overwrite: true });
-  const tune = async <L extends Loaded>(loaded: L, stage: StageSettings, epochs = stage.epochs): Promise<{ loaded: L; seconds: number }> => {
+  const tune = async <L extends Loaded>(
+    loaded: L,
+    stage: StageSettings,
+    epochs = stage.epochs,
+  ): Promise<{ loaded: L; seconds: number }> => {
     const batches = trainingBatches(samples, { batch: stage.batch, seq: config.maxPositions, seed });
     const steps = batches.stepsFor(epochs);
     return await train(loaded, device, {
@@ -130,10 +137,12 @@ export async function runDemo(settings: DemoSettings, options: DemoOptions): Pro
   add(await rowOfPrograms("retrieval", heldOut.map(({ instruction }) => nearest(instruction).solution), context));
 
   const ratio = computeRatio(settings, vocabulary.length);
-  for (const [name, folderName, epochs] of [
-    ["SFT", "sft", settings.sft.epochs],
-    [`SFT, the MoE's FLOPs (×${ratio.toFixed(1)})`, "sft-matched", settings.sft.epochs * ratio],
-  ] as const) {
+  for (
+    const [name, folderName, epochs] of [
+      ["SFT", "sft", settings.sft.epochs],
+      [`SFT, the MoE's FLOPs (×${ratio.toFixed(1)})`, "sft-matched", settings.sft.epochs * ratio],
+    ] as const
+  ) {
     onStage?.(name);
     const { loaded, seconds } = await tune(loadDense(at("base"), device), settings.sft, epochs);
     await save(folderName, loaded);
@@ -144,14 +153,22 @@ export async function runDemo(settings: DemoSettings, options: DemoOptions): Pro
 
   onStage?.("MoE");
   const { experts, active, noise, balanceWeight } = settings.moe;
-  await upcycle(at("base"), at("moe-start"), { experts, active, noise, balanceWeight, seed, routerDeviation: settings.moe.routerDeviation }, { overwrite: true });
+  await upcycle(at("base"), at("moe-start"), {
+    experts,
+    active,
+    noise,
+    balanceWeight,
+    seed,
+    routerDeviation: settings.moe.routerDeviation,
+  }, { overwrite: true });
   const moe = await tune(loadMixture(at("moe-start"), device), settings.moe);
   await save("moe", moe.loaded);
   onStage?.("evaluating the MoE");
   add(await rowOfModel(`MoE (${experts} experts, ${active} active)`, moe.loaded, moe.seconds, context));
 
   onStage?.("coefficients");
-  const { coefficients: stage } = settings, batches = trainingBatches(samples, { batch: stage.batch, seq: config.maxPositions, seed: seed + 1 });
+  const { coefficients: stage } = settings,
+    batches = trainingBatches(samples, { batch: stage.batch, seq: config.maxPositions, seed: seed + 1 });
   const learned = await learn(moe.loaded, device, {
     objective: objectives.xft,
     name: "xft",
@@ -163,11 +180,13 @@ export async function runDemo(settings: DemoSettings, options: DemoOptions): Pro
     onLine,
   });
   const merge = merger(moe.loaded, device), { config: mixtureConfig } = moe.loaded;
-  for (const [name, folderName, weights, seconds] of [
-    ["shared expert alone", "shared", singleExpert(mixtureConfig, 0), 0],
-    ["uniform merge", "uniform", uniformWeights(mixtureConfig, stage.lambda), 0],
-    ["XFT merge", "xft", weightsOf(mixtureConfig, learned.coefficients), learned.seconds],
-  ] as const) {
+  for (
+    const [name, folderName, weights, seconds] of [
+      ["shared expert alone", "shared", singleExpert(mixtureConfig, 0), 0],
+      ["uniform merge", "uniform", uniformWeights(mixtureConfig, stage.lambda), 0],
+      ["XFT merge", "xft", weightsOf(mixtureConfig, learned.coefficients), learned.seconds],
+    ] as const
+  ) {
     onStage?.(`evaluating: ${name}`);
     using dense = await merge(weights);
     await save(folderName, dense);

@@ -44,7 +44,7 @@ export interface LoadOptions {
  * @throws UserError where the file is missing, is not JSON lines, or has tasks of another form
  *
  * @example
- * ```ts
+ * ```ts ignore
  * import { loadBenchmark } from "./benchmarks.ts";
  * const benchmark = await loadBenchmark("HumanEvalPlus.jsonl.gz", "humaneval");
  * ```

@@ -3,7 +3,7 @@ import { UserError } from "../../dsl/errors.ts";
 import type { Benchmark, Task } from "./benchmarks.ts";
 import { type Interval, passAtOverTasks } from "./estimate.ts";
 import { isRight } from "./oracle.ts";
-import { type Expected, type Reference, referenceOf, shrink } from "./reference.ts";
+import { digestAbove, type Expected, type Reference, referenceOf } from "./reference.ts";
 import { judge } from "./replay.ts";
 import { openSandbox, type Outcome, type Sandbox } from "./sandbox.ts";
 import { show } from "./values.ts";
@@ -75,7 +75,7 @@ export interface GradeOptions {
  * @throws UserError where a sample names an unknown task or a task has no sample
  *
  * @example
- * ```ts
+ * ```ts ignore
  * import { gradeSamples, loadBenchmark } from "./mod.ts";
  * const benchmark = await loadBenchmark("HumanEvalPlus.jsonl.gz", "humaneval", { limit: 1 });
  * const completion = "    return any(abs(a - b) < threshold for i, a in enumerate(numbers) for b in numbers[:i])";
@@ -178,12 +178,19 @@ async function failure(
   const most = Math.max(60, timeFactor * sum(expected.seconds));
   const seconds = Math.min(most, sum(callSeconds)) + 1;
   const { entry } = task;
-  const outcome = await sandbox.run({ code, entry, inputs: expected.inputs, seconds, callSeconds, stopAtError: true });
+  const { inputs } = expected;
+  const limits = {
+    seconds,
+    callSeconds,
+    stopAtError: true,
+    digestAbove: task.check === undefined ? digestAbove : undefined,
+  };
+  const outcome = await sandbox.run({ code, entry, inputs, ...limits });
   const outputs = [];
   for (const [i, result] of outcome.results.entries()) {
     const at = `input ${i + 1}`;
     if ("error" in result) return `${at}: ${result.error.type}: ${result.error.message}`;
-    if (task.check === undefined && !isRight(task, expected.inputs[i], shrink(result.value), expected.outputs[i])) {
+    if (task.check === undefined && !isRight(task, expected.inputs[i], result.value, expected.outputs[i])) {
       return `${at}: returned ${show(result.value)}, expected ${show(expected.outputs[i])}`;
     }
     outputs.push(result.value);

@@ -29,6 +29,7 @@ export {
 } from "./prompts.ts";
 export {
   type CallResult,
+  digestType,
   type Job,
   openSandbox,
   type Outcome,

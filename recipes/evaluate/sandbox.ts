@@ -12,7 +12,7 @@ import { type AnswerHeader, childProgram, type JobHeader, type MessageHeader, ty
 import { preparePython, startPython, withheldModules } from "./harness.ts";
 import { cachedImage, type Image, packImage, type Parts, pyodideVersion, readParts } from "./image.ts";
 import { decode, encode } from "./marshal.ts";
-import { PyBytes, type PythonValue, Tuple } from "./values.ts";
+import { Opaque, PyBytes, type PythonValue, Tuple } from "./values.ts";
 
 /** One sample to run. */
 export interface Job {
@@ -28,7 +28,15 @@ export interface Job {
   readonly callSeconds?: number | readonly number[];
   /** Stop at the first call that raises. Default false. */
   readonly stopAtError?: boolean;
+  /**
+   * Values whose encoding is longer than so many bytes come back as an {@link Opaque} of type `digestType` with the
+   * SHA-256 of the encoding as its text. Default: never.
+   */
+  readonly digestAbove?: number;
 }
+
+/** Type of the {@link Opaque} that stands for a long value; see `digestAbove`. */
+export const digestType = "SHA-256 of a value";
 
 /** What an exception said. */
 export interface PythonError {
@@ -227,7 +235,7 @@ class Child implements AsyncDisposable {
       residentBytes: settings.memoryBytes + overheadBytes,
       fileBytes: 64 * mebibyte,
       printBytes: 8 * mebibyte,
-      resultBytes: 256 * mebibyte,
+      resultBytes: 64 * mebibyte,
     };
     this.#largest = welcome.resultBytes;
     this.#writer = this.#process.stdin.getWriter();
@@ -243,7 +251,9 @@ class Child implements AsyncDisposable {
   /** Sends a job and waits for its answer; undefined where the child died, hung or spoke out of turn. */
   async run(job: Job, seconds: number): Promise<Answer | undefined> {
     const inputs = job.inputs.map((input) => new PyBytes(encode(new Tuple([...input]))));
-    const bytes = encode(new Tuple([job.code, job.entry, inputs, job.stopAtError ?? false]));
+    const bytes = encode(
+      new Tuple([job.code, job.entry, inputs, job.stopAtError ?? false, BigInt(job.digestAbove ?? 2 ** 40)]),
+    );
     const limits = job.callSeconds ?? [];
     const callSeconds = typeof limits === "number" ? inputs.map(() => limits) : limits;
     const header: JobHeader = { id: ++this.#jobs, seconds, callSeconds, bytes: bytes.length };
@@ -253,16 +263,19 @@ class Child implements AsyncDisposable {
     return answer?.head.id === header.id ? answer : undefined;
   }
 
-  /** The child's next frame. */
+  /** The child's next answer; undefined where it does not come in time. */
   async answer(seconds: number): Promise<Answer | undefined> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<undefined>((resolve) => timer = setTimeout(() => resolve(undefined), seconds * 1000));
+    let ticks = 0, timer: ReturnType<typeof setInterval> | undefined;
+    // Counted in ticks: while our own thread is busy with something else, no answer is late.
+    const late = new Promise<undefined>((resolve) => {
+      timer = setInterval(() => ++ticks > seconds && resolve(undefined), 1000);
+    });
     try {
       return await Promise.race([late, this.#read()]);
     } catch {
       return undefined;
     } finally {
-      clearTimeout(timer);
+      clearInterval(timer);
     }
   }
 
@@ -347,7 +360,12 @@ function read(answer: Answer | undefined, limit: number, calls: number): Outcome
       const kind = String.fromCharCode(message[0]);
       if (kind === "v") {
         const seconds = new DataView(body.buffer, body.byteOffset).getFloat64(0, true);
-        results.push({ value: decode(body.subarray(8)), seconds });
+        const value = decode(body.subarray(8));
+        // Only the harness speaks of digests; a value that looks like one is no value.
+        results.push({ value: value instanceof Opaque && value.type === digestType ? null : value, seconds });
+      } else if (kind === "h") {
+        const seconds = new DataView(body.buffer, body.byteOffset).getFloat64(0, true);
+        results.push({ value: new Opaque(digestType, body.subarray(8).toHex()), seconds });
       } else if (kind === "e") results.push({ error: readError(body) });
       else if (kind === "x") {
         const error = readError(body);

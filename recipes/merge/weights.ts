@@ -5,7 +5,9 @@ import type { MoeConfig } from "../convert/config.ts";
 
 /** For every layer the weights of its routed experts (they sum to 1) and the shared one's share λ. */
 export interface MergeWeights {
+  /** One list a layer, one number a routed expert. */
   readonly weights: readonly (readonly number[])[];
+  /** One number a layer. */
   readonly lambda: readonly number[];
 }
 

@@ -1,7 +1,7 @@
 /** @file The authors' code on the authors' small model: same logits, losses, gradients, merged weights. */
 import { assert, assertEquals } from "@std/assert";
 import { compile, number, put, values } from "../../backend/compile.ts";
-import { add, and, causal, type Operand, rename, type Tensor, tensor, valueAndGradWith } from "../../dsl/mod.ts";
+import { add, and, type Operand, rename, type Tensor, tensor, valueAndGradWith } from "../../dsl/mod.ts";
 import { crossEntropy, less, not } from "../../dsl/mod.ts";
 import { entriesOf } from "../../dsl/tree.ts";
 import { tensorOf } from "../../dsl/tensor.ts";
@@ -45,8 +45,8 @@ const close = (got: ArrayLike<number>, want: Float64Array, tolerance: number, wh
 /** Their mask: padded keys are seen by nobody. */
 function paddedMemory(real: Float64Array): Memory {
   const keys = rename(tensor(sizes, real, "bool"), { seq: "key" });
-  return (key, value, layer) => {
-    const own = ownTokens(key, value, layer), { batch, seq } = key.shape;
+  return (key, value) => {
+    const own = ownTokens(key, value), { batch, seq } = key.shape;
     const grid = not(less(tensor({ batch, seq, key: seq }, new Float64Array(batch * seq * seq), "i32"), 0));
     const keep: Operand<"batch" | "seq" | "key", "bool"> = and(and(grid, own.keep), keys);
     return { ...own, keep };

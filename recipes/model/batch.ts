@@ -7,14 +7,19 @@ export type Batch = { tokens: Tokens; labels: Tokens };
 
 /** A batch on the host, row by row. Padding (−1) stands on the right; labels are shifted already. */
 export interface HostBatch {
+  /** Rows. */
   readonly rows: number;
+  /** Places in each row. */
   readonly length: number;
+  /** Ids, rows · length of them. */
   readonly tokens: Int32Array;
+  /** For each place the id that should follow. */
   readonly labels: Int32Array;
 }
 
 /** A text to learn from. */
 export interface Sample {
+  /** All its tokens. */
   readonly ids: readonly number[];
   /** The first token that counts in the loss; those before it are the prompt. */
   readonly scoredFrom: number;

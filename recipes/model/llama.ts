@@ -68,7 +68,7 @@ export interface LlamaOptions {
 export type Output = { logits: Tensor<"batch" | "seq" | "vocab">; hidden: Hidden; seen: readonly Hidden[] };
 
 /** Every token sees itself and those before it. */
-export const ownTokens: Memory = (key, value) => ({
+export const ownTokens = (key: Heads, value: Heads): Seen => ({
   key: rename(key, { seq: "key" }),
   value: rename(value, { seq: "key" }),
   keep: causal(key.shape.seq),

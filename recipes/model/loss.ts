@@ -82,7 +82,9 @@ export function lossFor(config: ModelConfig): (model: AnyModel, batch: Batch, no
 
 /** Mean negative log-likelihood in nats of every scored token, and their number. */
 export interface Measurement {
+  /** Nats of a scored token, on average. */
   readonly nll: number;
+  /** Scored tokens. */
   readonly tokens: number;
 }
 

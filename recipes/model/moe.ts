@@ -12,7 +12,6 @@ import {
   softplus,
   type Stacked,
   type Tensor,
-  where,
 } from "../../dsl/mod.ts";
 import { crossEntropySum } from "../../dsl/nn/loss.ts";
 import type { MoeConfig } from "../convert/config.ts";
@@ -40,12 +39,13 @@ export function routed(x: Hidden, { router }: Moe, config: MoeConfig, epsilon?: 
 }
 
 /** The mixture in place of a feed-forward block. */
-export const moe = (config: MoeConfig, noise?: Noise) => (x: Hidden, weights: Moe, layer: number): Hidden => {
-  const { shared, experts: { gate, up, down } } = weights;
-  const { expert, gates, rest } = routed(x, weights, config, noise && at(noise, "layer", layer));
-  const hidden = mul(silu(contractAt(x, gate, { expert }, "embed")), contractAt(x, up, { expert }, "embed"));
-  return add(contract(contractAt(hidden, down, { expert }, "hidden"), gates, "slot"), mul(swiglu(x, shared), rest));
-};
+export const moe =
+  (config: MoeConfig, noise?: Noise): (x: Hidden, weights: Moe, layer: number) => Hidden => (x, weights, layer) => {
+    const { shared, experts: { gate, up, down } } = weights;
+    const { expert, gates, rest } = routed(x, weights, config, noise && at(noise, "layer", layer));
+    const hidden = mul(silu(contractAt(x, gate, { expert }, "embed")), contractAt(x, up, { expert }, "embed"));
+    return add(contract(contractAt(hidden, down, { expert }, "hidden"), gates, "slot"), mul(swiglu(x, shared), rest));
+  };
 
 /** What the balance loss does otherwise in the authors' code; only for comparisons with it. */
 export interface MixtureOptions extends LlamaOptions {

@@ -15,12 +15,16 @@ import type { Moe } from "./moe.ts";
 
 /** A dense model with its settings. */
 export interface Dense {
+  /** Its settings. */
   readonly config: ModelConfig & { readonly kind: "llama" };
+  /** Its parameters, on a device. */
   readonly model: Model;
 }
 /** A mixture with its settings. */
 export interface Mixture {
+  /** Its settings. */
   readonly config: ModelConfig & { readonly kind: "moe" };
+  /** Its parameters, on a device. */
   readonly model: Model<Moe>;
 }
 /** Either of them. */

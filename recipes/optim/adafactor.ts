@@ -40,6 +40,7 @@ export interface AdafactorOptions {
   readonly clipThreshold?: number;
   /** The running means' share of the past is 1 − steps^decay. */
   readonly decay?: number;
+  /** Share of the weights taken off in each step, times the rate. */
   readonly weightDecay?: number;
 }
 
@@ -48,7 +49,11 @@ const over = <A extends string>(x: Tensor<A>, axes: readonly string[]): Tensor<s
     ? x as unknown as Tensor<string>
     : mean(x as unknown as Tensor<string>, ...axes as [string]) as unknown as Tensor<string>;
 
-/** @param layout says of each leaf which axes are a matrix's rows and columns; each expert is a matrix of its own */
+/**
+ * Adafactor for a model of this layout.
+ *
+ * @param layout says of each leaf which axes are a matrix's rows and columns; each expert is a matrix of its own
+ */
 export function adafactor(layout: readonly Leaf[], options: AdafactorOptions = {}): Optimizer<AdafactorState> {
   const { epsilon = 1e-30, clipThreshold = 1, decay = -0.8, weightDecay = 0 } = options;
   const table = new Map(layout.map((leaf) => [leaf.path, leaf]));

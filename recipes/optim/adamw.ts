@@ -7,9 +7,13 @@ export type AdamWState = { readonly count: Scalar; readonly mean: ByPath; readon
 
 /** Settings; the defaults are PyTorch's, without decay. */
 export interface AdamWOptions {
+  /** Share of the past in the mean of gradients. */
   readonly beta1?: number;
+  /** Share of the past in the mean of squares. */
   readonly beta2?: number;
+  /** Added to the root of the mean square. */
   readonly epsilon?: number;
+  /** Share of the weights taken off in each step, times the rate. */
   readonly weightDecay?: number;
 }
 

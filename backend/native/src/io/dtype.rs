@@ -113,7 +113,7 @@ impl Dtype {
     pub fn bytes(self, shape: &[usize]) -> Option<usize> {
         let elements = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size))?;
         let row = shape.last().copied().unwrap_or(1);
-        if row % self.block() != 0 || elements.checked_mul(4)? > isize::MAX as usize {
+        if !row.is_multiple_of(self.block()) || elements.checked_mul(4)? > isize::MAX as usize {
             return None;
         }
         (elements / self.block()).checked_mul(self.block_bytes())

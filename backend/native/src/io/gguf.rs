@@ -140,7 +140,7 @@ pub fn open(source: Source) -> Result<Checkpoint> {
         let Some(offset) = usize::try_from(offset).ok().and_then(|offset| data.checked_add(offset)) else {
             fail!("{source}: tensor \"{name}\" lies at the impossible offset {offset}.");
         };
-        ensure!(offset % alignment == 0, "{source}: tensor \"{name}\" is not aligned: the file is damaged.");
+        ensure!(offset.is_multiple_of(alignment), "{source}: tensor \"{name}\" is not aligned: the file is damaged.");
         tensors.push(Tensor::new(name, shape, dtype, 0, offset, &source)?);
     }
     check_overlap(&tensors, &source)?;

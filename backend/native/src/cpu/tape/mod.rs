@@ -5,6 +5,8 @@
 //! axes, stepped through one index at a time.
 
 mod compile;
+#[cfg(test)]
+mod evaluate;
 mod ops;
 mod run;
 #[cfg(test)]

@@ -257,7 +257,12 @@ unsafe fn load<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess) {
                 to.add(high).write_bytes(0, cursor.length - high);
             }
             match access.gather {
-                None => load_lanes::<E>(to.add(low), high - low, memory.wrapping_offset(start + stride * low as isize), stride),
+                None => load_lanes::<E>(
+                    to.add(low),
+                    high - low,
+                    memory.wrapping_offset(start + stride * low as isize),
+                    stride,
+                ),
                 Some(gather) if gather.uniform && low < high => match gathered(frame, gather, cursor.lane + low) {
                     Some(further) => {
                         let from = memory.offset(start + stride * low as isize + further);
@@ -296,7 +301,12 @@ unsafe fn store<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess) {
         unsafe {
             let from = frame.lanes::<u32>(op.a).add(cursor.lane);
             match access.gather {
-                None => store_lanes::<E>(from.add(low), high - low, memory.wrapping_offset(start + stride * low as isize), stride),
+                None => store_lanes::<E>(
+                    from.add(low),
+                    high - low,
+                    memory.wrapping_offset(start + stride * low as isize),
+                    stride,
+                ),
                 Some(gather) => {
                     for lane in low..high {
                         if let Some(further) = gathered(frame, gather, cursor.lane + lane) {
