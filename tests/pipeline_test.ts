@@ -160,6 +160,50 @@ Deno.test("run: the stages of a recipe once each, all in metrics.jsonl; it resum
     );
   }));
 
+Deno.test("evaluate: samples are run and judged; counts, intervals and protocol come out", () =>
+  withTempDir(async (folder) => {
+    const write = (name: string, rows: readonly unknown[]): void =>
+      Deno.writeTextFileSync(join(folder, name), rows.map((row) => JSON.stringify(row)).join("\n"));
+    const head = (index: number): string => `def f${index}(x):\n    """Adds ${index}."""\n`;
+    write(
+      "tasks.jsonl",
+      [0, 1, 2].map((index) => ({
+        task_id: `HumanEval/${index}`,
+        prompt: head(index),
+        entry_point: `f${index}`,
+        canonical_solution: `    return x + ${index}\n`,
+        base_input: [[1], [2]],
+        plus_input: [[3]],
+        atol: 0,
+      })),
+    );
+    const bodies = ["    return x\n", "    return x + 1 if x < 3 else 0\n", "    while True: pass\n"];
+    write(
+      "samples.jsonl",
+      bodies.map((body, index) => ({ task_id: `HumanEval/${index}`, solution: head(index) + body })),
+    );
+    const args = ["evaluate", "samples.jsonl", "--benchmark", "humaneval", "--data", "tasks.jsonl", "--limit", "2"];
+    const report = await json([...args, "--out", "graded"], folder);
+    assertEquals([report.tasks, report.passed], [2, { base: 2, plus: 1 }]);
+    const { "1": first } = report.pass_at as Record<
+      string,
+      { base: number; plus: number; interval: { base: number[] } }
+    >;
+    assertEquals([first.base, first.plus, first.interval.base.length], [1, 0.5, 2]);
+    assertMatch((report.protocol as { sandbox: string }).sandbox, /pyodide/);
+    assertEquals([...Deno.readDirSync(join(folder, "graded"))].map(({ name }) => name).sort(), [
+      "report.json",
+      "samples.jsonl",
+      "verdicts.jsonl",
+    ]);
+    Deno.writeTextFileSync(join(folder, "samples.jsonl"), '{"task_id": "HumanEval/0", "solution": ""}\nnot json');
+    assertMatch(await refused(args, 1, folder), /samples\.jsonl:2: not JSON/);
+    assertMatch(
+      await refused(["evaluate", "none.jsonl", ...args.slice(2)], 1, folder),
+      /there is no such model or file/,
+    );
+  }));
+
 Deno.test("bad data and models of the wrong kind are refused in one sentence, before anything is computed", () =>
   withTempDir(async (folder) => {
     await prepare(folder);

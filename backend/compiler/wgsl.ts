@@ -4,8 +4,7 @@
  * Equal kernels give equal text, so that layers of a model share pipelines. The text depends on no clock and no chance.
  */
 import type { Capabilities } from "../device.ts";
-import type { Kernel, StorageType } from "./kernel.ts";
-import { UserError } from "../../dsl/errors.ts";
+import type { Kernel } from "./kernel.ts";
 import { contract } from "./templates/contract.ts";
 import { copy } from "./templates/copy.ts";
 import { grouped } from "./templates/grouped.ts";
@@ -67,22 +66,10 @@ export function slotCount(kernel: Kernel): number {
   }
 }
 
-/** Storage types that shaders can write. The rest is refused by name rather than computed wrongly. */
-export function writable(dtype: StorageType): boolean {
-  return dtype !== "f16" && dtype !== "bf16";
-}
-
 function emit(kernel: Kernel, capabilities: Capabilities): Emitted {
   const alone = (dispatches: readonly Dispatch[]): Emitted => ({ dispatches, scratch: [] });
   switch (kernel.kind) {
     case "loop":
-      for (const instruction of kernel.body) {
-        if (instruction.op === "store" && !writable(instruction.access.dtype)) {
-          throw new UserError(
-            `wgpu cannot store ${instruction.access.dtype} yet: keep the tensor as f32, or compute on the CPU.`,
-          );
-        }
-      }
       return alone(loop(kernel, capabilities));
     case "contract":
       return alone(contract(kernel, capabilities));

@@ -43,8 +43,7 @@ test("map over more elements than one dimension of workgroups holds", async (dev
 test("integers, bits, comparisons, casts", async (device, capabilities) => {
   const words = [0, 1, 2, 31, 33, 0x7fffffff, 0x80000000, 0xffffffff, 12345, 0xdeadbeef];
   const size = words.length ** 2;
-  const u32 = (slot: number) => ({ ...f32(slot, [1]), dtype: "u32" as const });
-  const i32 = (slot: number) => ({ ...f32(slot, [1]), dtype: "i32" as const });
+  const u32 = (slot: number, part = 0) => ({ ...f32(slot, [1], part * size), dtype: "u32" as const });
   const body: Instruction[] = [
     { op: "load", type: "u32", access: u32(0) },
     { op: "load", type: "u32", access: u32(1) },
@@ -54,51 +53,38 @@ test("integers, bits, comparisons, casts", async (device, capabilities) => {
     { op: "const", type: "i32", bits: 3 },
     { op: "const", type: "i32", bits: 0x80000000 },
   ];
-  let slot = 2;
-  const keep = (instruction: Instruction) => {
-    body.push(instruction);
+  // All results go to parts of one buffer, whatever their type.
+  let parts = 0;
+  const keep = (instruction: Instruction): number => {
+    const register = body.push(instruction) - 1;
     const { type } = instruction;
-    if (type === "f32") return;
-    const access = { ...f32(slot++, [1]), dtype: type };
-    body.push({ op: "store", type, access, a: body.length - 1 });
+    if (type !== "f32") body.push({ op: "store", type, access: { ...u32(2, parts++), dtype: type }, a: register });
+    return register;
   };
   for (const op of ["add", "sub", "mul", "max", "min", "and", "or", "xor"] as const) {
     keep({ op, type: "u32", a: 0, b: 1 });
     keep({ op, type: "i32", a: 2, b: 3 });
   }
-  keep({ op: "shl", type: "u32", a: 0, b: 4 });
-  keep({ op: "shr", type: "u32", a: 0, b: 4 });
-  const slots = () => [
-    Uint32Array.from({ length: size }, (_, at) => words[at % words.length]),
-    Uint32Array.from({ length: size }, (_, at) => words[Math.floor(at / words.length)]),
-    ...Array.from({ length: slot - 2 }, () => new Uint32Array(size)),
-  ];
-  const typed = (body: readonly Instruction[]) =>
-    slots().map((memory, at) =>
-      body.some((step) => step.op === "store" && step.access.slot === at && step.type === "i32")
-        ? new Int32Array(memory.buffer)
-        : memory
-    );
-  await same(device, capabilities, map([size], body), typed(body));
-  body.splice(7);
-  slot = 2;
-  body.push({ op: "not", type: "i32", a: 2 }, { op: "store", type: "i32", access: i32(2), a: 7 });
-  slot = 3;
-  keep({ op: "shl", type: "i32", a: 2, b: 5 });
-  keep({ op: "shr", type: "i32", a: 2, b: 5 });
-  keep({ op: "less", type: "bool", a: 2, b: 3 });
+  for (const op of ["shl", "shr"] as const) {
+    keep({ op, type: "u32", a: 0, b: 4 });
+    keep({ op, type: "i32", a: 2, b: 5 });
+  }
+  keep({ op: "not", type: "i32", a: 2 });
+  keep({ op: "neg", type: "i32", a: 2 });
+  const less = keep({ op: "less", type: "bool", a: 2, b: 3 });
+  const equal = keep({ op: "equal", type: "bool", a: 0, b: 1 });
   keep({ op: "less", type: "bool", a: 0, b: 1 });
-  keep({ op: "equal", type: "bool", a: 0, b: 1 });
-  const [less, equal] = [body.length - 6, body.length - 2];
   for (const op of ["and", "or", "xor"] as const) keep({ op, type: "bool", a: less, b: equal });
   keep({ op: "not", type: "bool", a: less });
   keep({ op: "select", type: "i32", c: less, a: 2, b: 6 });
-  keep({ op: "neg", type: "i32", a: 2 });
   keep({ op: "cast", type: "bool", a: 3 });
   keep({ op: "cast", type: "i32", a: less });
-  keep({ op: "cast", type: "f32", a: 2 });
-  keep({ op: "cast", type: "i32", a: body.length - 1 });
-  await same(device, capabilities, map([size], body), typed(body));
+  keep({ op: "cast", type: "i32", a: keep({ op: "cast", type: "f32", a: 2 }) });
+  await same(device, capabilities, map([size], body), [
+    Uint32Array.from({ length: size }, (_, at) => words[at % words.length]),
+    Uint32Array.from({ length: size }, (_, at) => words[Math.floor(at / words.length)]),
+    new Uint32Array(size * parts).fill(7),
+  ]);
 });
 
 test("f32 to integers saturates and truncates", async (device, capabilities) => {

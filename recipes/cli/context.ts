@@ -6,7 +6,7 @@ export type JsonResult = Readonly<Record<string, unknown>>;
 
 /** A command's surroundings. */
 export interface Context {
-  /** Aborts on Ctrl-C. */
+  /** Aborts on Ctrl-C; a command that sees it stops and cleans up, one that does not is ended after a few seconds. */
   readonly signal: AbortSignal;
   /** Prints a result for people (stdout; nothing under `--json`, where the returned object says it). */
   print(text: string): void;
@@ -16,41 +16,31 @@ export interface Context {
   progress(label: string, total?: number, unit?: string): Progress;
   /** Says how a stage goes, as one line of a run's metrics.jsonl (nothing outside of `run`). */
   metric(line: JsonResult): void;
-  /**
-   * While the handle lives, the first Ctrl-C only aborts `signal`, so that the command can save and stop by itself
-   * (`signal.throwIfAborted()`); a second one ends it at once.
-   */
-  holdInterrupt(): Disposable;
 }
 
 /** A context and the levers that the main program keeps for itself. */
 export interface ContextControl {
   readonly context: Context;
-  /** Aborts the signal; true if the command asked to stop by itself. */
+  /** Aborts the signal; true the first time. */
   interrupt(): boolean;
 }
 
 /** Makes the context of one command. */
 export function createContext(options: { readonly json: boolean }): ContextControl {
   const controller = new AbortController();
-  let held = 0;
   const context: Context = {
     signal: controller.signal,
     print: (text) => options.json ? undefined : writeAll(Deno.stdout, `${text}\n`),
     note: (text) => writeAll(Deno.stderr, `${text}\n`),
     progress: (label, total, unit) => new Progress(label, total, unit),
     metric: () => {},
-    holdInterrupt() {
-      held++;
-      return { [Symbol.dispose]: () => void held-- };
-    },
   };
   return {
     context,
     interrupt() {
       const first = !controller.signal.aborted;
       controller.abort(new Interrupted());
-      return first && held > 0;
+      return first;
     },
   };
 }

@@ -6,7 +6,7 @@
 import { fileURLToPath } from "node:url";
 import { UserError } from "../../dsl/errors.ts";
 import { type CommandName, commands } from "./commands.ts";
-import { type Context, createContext, type JsonResult, writeAll } from "./context.ts";
+import { type Context, createContext, Interrupted, type JsonResult, writeAll } from "./context.ts";
 import { load } from "./dispatch.ts";
 import { explainFailure } from "./errors.ts";
 import { parseCommandLine, type Parsed } from "./optique.ts";
@@ -14,6 +14,9 @@ import type { Command } from "./schema.ts";
 
 /** Version of the project. */
 export const VERSION = "0.1.0";
+
+/** How long an interrupted command may tidy up. */
+const GRACE_MILLISECONDS = 3000;
 
 const PROGRAM = {
   name: "xft",
@@ -61,15 +64,21 @@ async function runCommand(name: CommandName, values: Record<string, unknown>, co
   return await run(values, context);
 }
 
-/** Ctrl-C and a polite kill end the program (what is unfinished is removed as it unloads), unless the command holds the first one to save its work. */
+/**
+ * Ctrl-C and a polite kill: the command has a few seconds to stop and tidy up (half-written files are removed as the
+ * program unloads, in any case); a second one ends it at once.
+ */
 function listen(control: ReturnType<typeof createContext>): Disposable {
   const handlers = new Map<Deno.Signal, () => void>();
-  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
     if (Deno.build.os === "windows" && signal === "SIGTERM") continue;
     const handler = (): void => {
-      if (control.interrupt()) return control.context.note("Stopping after this step (again to stop at once) …");
-      control.context.note("xft: interrupted; nothing half-written was left.");
-      Deno.exit(code);
+      const end = (): never => {
+        control.context.note(`xft: ${explainFailure(new Interrupted()).message}`);
+        Deno.exit(explainFailure(new Interrupted()).exitCode);
+      };
+      if (!control.interrupt()) end();
+      Deno.unrefTimer(setTimeout(end, GRACE_MILLISECONDS));
     };
     Deno.addSignalListener(signal, handler);
     handlers.set(signal, handler);

@@ -37,6 +37,8 @@ export interface RowContext {
   readonly sandbox: Sandbox;
   readonly tasks: readonly Task[];
   readonly newTokens: number;
+  /** Verdicts by task and program: rows often answer alike, and a program does the same every time. */
+  readonly known: Map<string, boolean>;
   readonly signal?: AbortSignal;
   /** Called while tasks are answered and run. */
   readonly onProgress?: (what: string, done: number, total: number) => void;
@@ -51,14 +53,17 @@ const valuesOf = (outcome: Outcome): unknown[] | undefined =>
 /** Runs one program per task in the sandbox and judges what it returned, outside. */
 export async function passes(
   programs: readonly string[],
-  { sandbox, tasks, signal, onProgress }: Pick<RowContext, "sandbox" | "tasks" | "signal" | "onProgress">,
+  { sandbox, tasks, known, signal, onProgress }: RowContext,
 ): Promise<boolean[]> {
   signal?.throwIfAborted();
-  const samples = tasks.map(({ entry, inputs }, i) => ({ code: programs[i], entry, inputs }));
+  const key = (i: number): string => `${tasks[i].id} ${programs[i]}`;
+  const fresh = tasks.map((_, i) => i).filter((i) => !known.has(key(i)));
+  const samples = fresh.map((i) => ({ code: programs[i], entry: tasks[i].entry, inputs: tasks[i].inputs }));
   const onDone = (_: number, __: Outcome, done: number, total: number): void =>
     onProgress?.("running programs", done, total);
   const outcomes = await runTasks(samples, { sandbox, seconds: 5, onDone });
-  return outcomes.map((outcome, i) => judge(valuesOf(outcome), tasks[i].expected));
+  outcomes.forEach((outcome, at) => known.set(key(fresh[at]), judge(valuesOf(outcome), tasks[fresh[at]].expected)));
+  return tasks.map((_, i) => known.get(key(i))!);
 }
 
 /** A row from programs that exist already (retrieval). */

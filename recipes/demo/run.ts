@@ -90,7 +90,7 @@ export async function runDemo(settings: DemoSettings, options: DemoOptions): Pro
   checkUnseen(training, heldOut);
   const samples: Sample[] = training.map(encodeTask);
   const rows: Row[] = [],
-    context: RowContext = { ...options, tasks: heldOut, newTokens: settings.generation.newTokens };
+    context: RowContext = { ...options, tasks: heldOut, newTokens: settings.generation.newTokens, known: new Map() };
   const add = (row: Row): void => {
     rows.push(row);
     onRow?.(row);

@@ -32,8 +32,14 @@ export interface Image {
 /** Version of Pyodide, whose first number says the Python version (314 is 3.14). */
 export const pyodideVersion: string = manifest.version;
 
-/** Reads Pyodide's files from the npm package and cuts them down to what an interpreter needs. */
+let parts: Parts | undefined;
+
+/** Pyodide's files from the npm package, cut down to what an interpreter needs. Read once in a process. */
 export function readParts(): Parts {
+  return parts ??= cutParts();
+}
+
+function cutParts(): Parts {
   const file = (name: string): Uint8Array<ArrayBuffer> =>
     Deno.readFileSync(fileURLToPath(import.meta.resolve(`npm:pyodide@314.0.7/${name}`)));
   return { ...slim(file("pyodide.asm.wasm"), file("pyodide.asm.mjs")), stdlib: file("python_stdlib.zip") };

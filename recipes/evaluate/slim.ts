@@ -55,12 +55,16 @@ function dropLibrary(glue: string, imported: ReadonlySet<string>, addresses: Rea
   const kept = glue.slice(start, end).split(",").filter((entry) => imported.has(entry.split(":")[0]));
   if (kept.length < 200) throw otherForm();
   const text = glue.slice(0, start) + kept.join() + glue.slice(end);
-  const isRead = (name: string): boolean =>
-    members.includes(name) || text.split(`Module["${name}"]`).length > 2 ||
-    new RegExp(`Module\\.${name}(?![\\w$])`).test(text);
+  // A member is read where it is named after a dot, or in brackets a second time (the first is its assignment).
+  const read = new Set(members);
+  const assigned = new Set<string>();
+  for (const [, quoted, dotted] of text.matchAll(/Module(?:\["([\w$]+)"\]|\.([\w$]+))/g)) {
+    if (dotted !== undefined || assigned.has(quoted)) read.add(dotted ?? quoted);
+    else assigned.add(quoted);
+  }
   return text
     .replace(/(?<=[;}])_([\w$]+)\.sig="[^"]*";/g, (found, name) => addresses.has(name) ? found : "")
-    .replace(/(?<=[;}])Module\["([\w$]+)"\]=\1;/g, (found, name) => isRead(name) ? found : "");
+    .replace(/(?<=[;}])Module\["([\w$]+)"\]=\1;/g, (found, name) => read.has(name) ? found : "");
 }
 
 /**

@@ -47,21 +47,25 @@ export const moe =
     return add(contract(contractAt(hidden, down, { expert }, "hidden"), gates, "slot"), mul(swiglu(x, shared), rest));
   };
 
-/** What the balance loss does otherwise in the authors' code; only for comparisons with it. */
+/** How a mixture is trained. */
 export interface MixtureOptions extends LlamaOptions {
   /** Noise of the routers (training). */
   readonly noise?: Noise;
-  /** The load estimator compares noise alone, and padding counts. */
+  /** The balance loss as the authors' code has it: noise alone is compared, padding counts. For comparisons only. */
   readonly authorsQuirks?: boolean;
 }
 
-/** Loss of a mixture's training, its parts, and how the routers behave. */
+/** Parts of a mixture's loss, and how its routers decided. */
 export type MixtureLoss = {
-  loss: Scalar;
+  /** Σ over scored tokens of −log p(label), in nats. */
   total: Scalar;
+  /** Scored tokens. */
   count: Scalar;
+  /** Σ over layers of the balance loss. */
   balance: Scalar;
+  /** One for each layer. */
   routings: readonly Routed[];
+  /** Which tokens are no padding. */
   real: Tensor<"batch" | "seq", "bool">;
 };
 
@@ -71,7 +75,7 @@ export function mixtureLoss(
   model: Model<Moe>,
   { tokens, labels }: Batch,
   options: MixtureOptions = {},
-): Omit<MixtureLoss, "loss"> {
+): MixtureLoss {
   const { noise, authorsQuirks = false } = options;
   const { logits, seen } = llama(config, model, tokens, moe(config, noise), options);
   const real = not(less(tokens, 0));

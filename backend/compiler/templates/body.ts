@@ -4,7 +4,7 @@ import { UserError } from "../../../dsl/errors.ts";
 import { mathDeclarations, type MathFunction } from "./math.ts";
 import { affine, type Binding, type ElementType, elementType, integer } from "./shader.ts";
 
-/** How lanes of a workgroup share a row; decides which of them store. */
+/** Which of the lanes that share a row store. */
 export interface StoreRule {
   /** Condition under which this lane stores, if not always. */
   readonly when?: string;
@@ -69,7 +69,7 @@ export class BodyPrinter {
     return by === "max" ? "0u" : "4294967295u";
   }
 
-  /** Joins two partial results of a reduction. */
+  /** Joins two partial results of a reduction. WGSL leaves open what max and min make of NaN; sums keep it. */
   combine(by: ReduceInstruction, type: RegisterType, a: string, b: string): string {
     if (type === "bool") return by === "min" ? `${a} && ${b}` : `${a} || ${b}`;
     return by === "sum" ? `${a} + ${b}` : `${by}(${a}, ${b})`;
@@ -258,7 +258,7 @@ export class BodyPrinter {
   #toWord(slot: number, dtype: StorageType, value: string): string {
     if (dtype === "bool") return `select(0u, 1u, ${value})`;
     if (dtype === "f16" || dtype === "bf16") {
-      throw new UserError(`wgpu: a tensor stored as ${dtype} cannot be written yet. Store it as f32, or use the CPU.`);
+      throw new UserError(`wgpu: a tensor cannot be stored as ${dtype} yet. Keep it as f32, or use --device cpu.`);
     }
     const declared = this.#bindings.get(slot)?.type;
     return declared === dtype ? value : `bitcast<u32>(${value})`;

@@ -47,7 +47,7 @@ impl Prepared {
     /// The kernel was validated, the slots are as large as its bindings say and overlap only where validation allows
     /// it, and nobody else touches what it writes, or writes what it reads, meanwhile.
     pub unsafe fn run(&self, slots: &[*mut u8], status: Status<'_>, runner: Runner) {
-        // SAFETY (all): the caller's contract.
+        // SAFETY: the caller's contract.
         unsafe {
             match self {
                 Self::Loop(tape) => tape::run(&Launch { tape, slots, status, runner }),

@@ -82,12 +82,14 @@ impl Grouped {
         if positions == 0 || width == 0 {
             return;
         }
-        // SAFETY (all blocks below): validated offsets, and positions that `Order::read` checked.
+        // SAFETY: by contract the slot has that many words.
         let order = unsafe { Order::read(slots[2], positions, self.groups) };
         let row = |position: i32| offsets(&self.positions, position as usize);
         let clear = |position: i32| {
+            // SAFETY: validated offsets, and positions that `Order::read` checked.
             let zeros = unsafe { c.at(self.offsets[2] + row(position)[1]) };
             for i in 0..width {
+                // SAFETY: validated offsets, and positions that `Order::read` checked.
                 unsafe { *zeros.offset(self.n.strides[1] * i as isize) = 0.0 };
             }
         };
@@ -106,6 +108,7 @@ impl Grouped {
                 continue;
             }
             with_scratch(&LEFT, members.len() * depth, |left| {
+                // SAFETY: validated offsets, and positions that `Order::read` checked.
                 each_row(left, depth, |i, floats| unsafe {
                     gather(floats, a.at(self.offsets[0] + row(members[i])[0]), self.k.strides[0]);
                 });
@@ -117,6 +120,7 @@ impl Grouped {
                         a: left.as_ptr(),
                         a_m: depth as isize,
                         a_k: 1,
+                        // SAFETY: validated offsets, and positions that `Order::read` checked.
                         b: unsafe { b.at(self.offsets[1] + self.group * group as isize) },
                         b_k: self.k.strides[1],
                         b_n: self.n.strides[0],
@@ -125,7 +129,9 @@ impl Grouped {
                         c_n: 1,
                         add: false,
                     };
+                    // SAFETY: validated offsets, and positions that `Order::read` checked.
                     unsafe { product.run(true) };
+                    // SAFETY: validated offsets, and positions that `Order::read` checked.
                     each_row(right, width, |i, floats| unsafe {
                         scatter(floats, c.at(self.offsets[2] + row(members[i])[1]), self.n.strides[1]);
                     });
@@ -168,7 +174,7 @@ impl GroupedInto {
         if rows == 0 || width == 0 {
             return;
         }
-        // SAFETY (all blocks below): validated offsets, and positions that `Order::read` checked.
+        // SAFETY: by contract the slot has that many words.
         let order = unsafe { Order::read(slots[2], positions, self.groups) };
         if order.is_none() {
             status.report();
@@ -177,10 +183,12 @@ impl GroupedInto {
         for group in 0..self.groups {
             let members = order.as_ref().map_or(&[][..], |order| order.group(group));
             with_scratch(&LEFT, members.len() * rows, |left| {
+                // SAFETY: validated offsets, and positions that `Order::read` checked.
                 each_row(left, rows, |i, floats| unsafe {
                     gather(floats, a.at(self.offsets[0] + row(members[i])[0]), self.m.strides[0]);
                 });
                 with_scratch(&RIGHT, members.len() * width, |right| {
+                    // SAFETY: validated offsets, and positions that `Order::read` checked.
                     each_row(right, width, |i, floats| unsafe {
                         gather(floats, b.at(self.offsets[1] + row(members[i])[1]), self.n.strides[0]);
                     });
@@ -194,11 +202,13 @@ impl GroupedInto {
                         b: right.as_ptr(),
                         b_k: width as isize,
                         b_n: 1,
+                        // SAFETY: validated offsets, and positions that `Order::read` checked.
                         c: unsafe { c.at(self.offsets[2] + self.group * group as isize) },
                         c_m: self.m.strides[1],
                         c_n: self.n.strides[1],
                         add: false,
                     };
+                    // SAFETY: validated offsets, and positions that `Order::read` checked.
                     unsafe { product.run(true) };
                 });
             });

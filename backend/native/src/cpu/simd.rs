@@ -83,7 +83,7 @@ mod x86 {
         const FUSED: bool = true;
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
-            // SAFETY (here and below): the caller's contract.
+            // SAFETY: see `splat`; eight floats.
             Self(unsafe { arch::_mm256_set1_ps(value) })
         }
         #[inline(always)]

@@ -152,12 +152,12 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize>(product: &Small, row: 
 #[inline(always)]
 unsafe fn dots<V: Vector>(product: &Small, from: usize, to: usize) {
     let mut column = from;
-    // SAFETY (all tiles): inside `from .. to` and the rows.
     while column < to {
         let columns = if to - column >= 4 { 4 } else { 1 };
         let mut row = 0;
         while row < product.rows {
             let rest = product.rows - row;
+            // SAFETY: inside `from .. to` and the rows.
             unsafe {
                 if columns == 4 {
                     match rest {

@@ -5,7 +5,7 @@ use wgpu::{BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buff
 use super::memory::{Allocation, Memory, padded};
 use super::pipelines::{Pipeline, Pipelines};
 use crate::error::{Error, Result};
-use crate::plan::{Checked, Kernel, Plan, PlanBuffer};
+use crate::plan::{Kernel, Plan, PlanBuffer};
 use crate::{ensure, fail};
 
 /// Workgroups of the kernels that walk a buffer of any length.
@@ -61,7 +61,7 @@ impl Loaded {
         plan: Plan,
         word: &Buffer,
     ) -> Result<Self> {
-        let Checked { .. } = plan.validate()?;
+        plan.validate()?;
         let limits = device.limits();
         let most = limits.max_storage_buffer_binding_size;
         let mut steps = Vec::with_capacity(plan.steps.len());

@@ -178,23 +178,26 @@ impl Element for Brain {
 #[inline(always)]
 unsafe fn load_lanes<E: Element>(to: *mut u32, count: usize, from: *const E::Raw, stride: isize) {
     let mut lane = 0;
-    // SAFETY (all): the caller's contract.
     match stride {
         0 => {
+            // SAFETY: the caller's contract.
             let word = E::widen(unsafe { from.read() });
             while lane < count {
+                // SAFETY: the caller's contract.
                 unsafe { *to.add(lane) = word };
                 lane += 1;
             }
         }
         1 => {
             while lane < count {
+                // SAFETY: the caller's contract.
                 unsafe { *to.add(lane) = E::widen(*from.add(lane)) };
                 lane += 1;
             }
         }
         _ => {
             while lane < count {
+                // SAFETY: the caller's contract.
                 unsafe { *to.add(lane) = E::widen(*from.offset(stride * lane as isize)) };
                 lane += 1;
             }
@@ -207,14 +210,15 @@ unsafe fn load_lanes<E: Element>(to: *mut u32, count: usize, from: *const E::Raw
 #[inline(always)]
 unsafe fn store_lanes<E: Element>(from: *const u32, count: usize, to: *mut E::Raw, stride: isize) {
     let mut lane = 0;
-    // SAFETY (all): the caller's contract.
     if stride == 1 {
         while lane < count {
+            // SAFETY: the caller's contract.
             unsafe { *to.add(lane) = E::narrow(*from.add(lane)) };
             lane += 1;
         }
     } else {
         while lane < count {
+            // SAFETY: the caller's contract.
             unsafe { *to.offset(stride * lane as isize) = E::narrow(*from.add(lane)) };
             lane += 1;
         }
@@ -249,7 +253,7 @@ unsafe fn load<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess) {
     loop {
         let (low, high) = walk.valid(&cursor, &access.sizes);
         let start = cursor.values[0] as isize;
-        // SAFETY (all): lanes of this block; validation proved that guarded, gathered addresses lie in the slot.
+        // SAFETY: lanes of this block; validation proved that guarded, gathered addresses lie in the slot.
         unsafe {
             let to = frame.lanes::<u32>(op.to).add(cursor.lane);
             if high - low < cursor.length {
@@ -297,7 +301,7 @@ unsafe fn store<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess) {
     loop {
         let (low, high) = walk.valid(&cursor, &access.sizes);
         let start = cursor.values[0] as isize;
-        // SAFETY (all): lanes of this block; validation proved that guarded, gathered addresses lie in the slot.
+        // SAFETY: the caller's contract.
         unsafe {
             let from = frame.lanes::<u32>(op.a).add(cursor.lane);
             match access.gather {
@@ -328,16 +332,19 @@ unsafe fn store<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess) {
 /// As [`map`].
 #[inline(always)]
 unsafe fn trigonometry(to: *mut f32, a: *const f32, count: usize, near: impl Fn(f32) -> f32, far: impl Fn(f32) -> f32) {
-    // SAFETY (all): the caller's contract.
+    // SAFETY: the caller's contract.
     unsafe { map(to, a, count, near) };
     let mut any = false;
     for lane in 0..count {
+        // SAFETY: the caller's contract.
         any |= unsafe { *a.add(lane) }.abs() > math::FAR;
     }
     if any {
         for lane in 0..count {
+            // SAFETY: the caller's contract.
             let x = unsafe { *a.add(lane) };
             if x.abs() > math::FAR {
+                // SAFETY: the caller's contract.
                 unsafe { *to.add(lane) = far(x) };
             }
         }
@@ -358,14 +365,15 @@ unsafe fn run_all<const FMA: bool>(ops: &[Op], frame: &Frame<'_>) {
 /// As [`Runner`].
 #[inline(always)]
 unsafe fn run_one<const FMA: bool>(op: &Op, frame: &Frame<'_>) {
-    // SAFETY (all four macros): the tape's blocks exist, and `compile` gave destination and sources different ones.
     macro_rules! unary {
         ($from:ty => $to:ty, $f:expr) => {
+            // SAFETY: the tape's blocks exist, and `compile` gave destination and sources different ones.
             unsafe { map::<$from, $to>(frame.lanes(op.to), frame.lanes(op.a), frame.rounded(), $f) }
         };
     }
     macro_rules! binary {
         ($from:ty => $to:ty, $f:expr) => {
+            // SAFETY: the tape's blocks exist, and `compile` gave destination and sources different ones.
             unsafe { zip::<$from, $to>(frame.lanes(op.to), frame.lanes(op.a), frame.lanes(op.b), frame.rounded(), $f) }
         };
     }
@@ -375,6 +383,7 @@ unsafe fn run_one<const FMA: bool>(op: &Op, frame: &Frame<'_>) {
             let (to, a) = (frame.lanes::<$kind>(op.to), frame.lanes::<$kind>(op.a));
             let mut lane = 0;
             while lane < frame.count {
+                // SAFETY: the tape's blocks exist, and `compile` gave destination and sources different ones.
                 unsafe { *to.add(lane) = $f(*to.add(lane), *a.add(lane)) };
                 lane += 1;
             }
@@ -382,6 +391,7 @@ unsafe fn run_one<const FMA: bool>(op: &Op, frame: &Frame<'_>) {
     }
     macro_rules! trigonometry {
         ($near:expr, $far:expr) => {
+            // SAFETY: the tape's blocks exist, and `compile` gave destination and sources different ones.
             unsafe { trigonometry(frame.lanes(op.to), frame.lanes(op.a), frame.count, $near, $far) }
         };
     }

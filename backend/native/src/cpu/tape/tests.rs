@@ -349,7 +349,8 @@ fn sixteen_bit_elements_are_converted() {
 /// The functions of f32 that the random kernels leave out.
 #[test]
 fn functions_of_reals() {
-    let functions: [(Unary, fn(f64) -> f64); 8] = [
+    type Exact = fn(f64) -> f64;
+    let functions: [(Unary, Exact); 8] = [
         (Unary::Exp, f64::exp),
         (Unary::Log, f64::ln),
         (Unary::Recip, f64::recip),
