@@ -57,7 +57,8 @@ export interface MessageHeader {
 export interface AnswerHeader {
   readonly nonce: string;
   readonly id: number;
-  readonly how: "done" | "timeout" | "memory" | "output" | "exit" | "crash";
+  /** `unready`: no interpreter could be made, so nothing has run. */
+  readonly how: "unready" | "done" | "timeout" | "memory" | "output" | "exit" | "crash";
   readonly detail: string;
   readonly printed: string;
   /** Wall-clock seconds from the first instruction of the job to its end. */
@@ -229,7 +230,7 @@ export function interpret(
       if (python(module, welcome.prepare) !== 0) throw new Error("the interpreter could not be prepared");
       // Functions that stand in the table from the start; the few that the glue adds, it adds in the same order again.
       const addresses = Object.entries(module.got).map(([name, { value }]) => [name, Number(value)] as const)
-        .filter(([name, value]) => value > 0 && value < tableLength);
+        .filter(([, value]) => value > 0 && value < tableLength);
       post({ is: "image", bytes: module.HEAPU8.slice(), addresses: Object.fromEntries(addresses) });
       return;
     }
@@ -260,7 +261,7 @@ export async function supervise(worker: string): Promise<void> {
   const input = Deno.stdin.readable.getReader();
   let rest = new Uint8Array(0);
 
-  async function take(length: number): Promise<Uint8Array> {
+  async function take(length: number): Promise<Uint8Array<ArrayBuffer>> {
     const out = new Uint8Array(length);
     let filled = 0;
     while (filled < length) {
@@ -309,16 +310,18 @@ export async function supervise(worker: string): Promise<void> {
       (c) => c.charCodeAt(0),
     ),
   );
-  const module = await WebAssembly.compile(wasm as Uint8Array<ArrayBuffer>);
-  const image = imageBytes.length > 0 ? await WebAssembly.compile(imageBytes as Uint8Array<ArrayBuffer>) : undefined;
+  const module = await WebAssembly.compile(wasm);
+  const image = imageBytes.length > 0 ? await WebAssembly.compile(imageBytes) : undefined;
   const blob = (text: BlobPart): string => URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
-  const workerUrl = blob(worker.replace("GLUE", blob(glue as Uint8Array<ArrayBuffer>)));
+  const workerUrl = blob(worker.replace("GLUE", blob(glue)));
 
   interface Interpreter {
     readonly worker: Worker;
     readonly progress: Int32Array;
-    ready: Promise<void>;
+    readonly ready: Promise<void>;
     listen: (note: Note) => void;
+    /** Set where the worker died, perhaps before anybody listened. */
+    failed?: Note & { is: "end" };
   }
   function spawn(): Interpreter {
     const progress = new SharedArrayBuffer(4);
@@ -336,8 +339,9 @@ export async function supervise(worker: string): Promise<void> {
     };
     it.worker.onerror = (event) => {
       event.preventDefault();
+      it.failed = { is: "end", how: "crash", detail: String(event.message).slice(0, 500), printed: "" };
       ready.resolve();
-      it.listen({ is: "end", how: "crash", detail: String(event.message).slice(0, 500), printed: "" });
+      it.listen(it.failed);
     };
     const start: Start = { module, markers, image, stdlib, welcome, progress };
     it.worker.postMessage(start);
@@ -361,8 +365,17 @@ export async function supervise(worker: string): Promise<void> {
     const job = await header<JobHeader>();
     const bytes = await take(job.bytes);
     const it = next;
+    const late = setTimeout(
+      () => it.worker.onerror!(new ErrorEvent("error", { message: "not ready in time" })),
+      60_000,
+    );
     await it.ready;
+    clearTimeout(late);
     const { nonce } = welcome;
+    if (it.failed) {
+      send({ nonce, id: job.id, how: "unready", detail: it.failed.detail, printed: "", seconds: 0 });
+      Deno.exit(0);
+    }
     const began = performance.now();
     let call = 0, callBegan = began;
     const end = await new Promise<Note & { is: "end" }>((resolve) => {
@@ -387,7 +400,7 @@ export async function supervise(worker: string): Promise<void> {
         if (note.is === "end") clearInterval(watch);
         inner(note);
       };
-      it.worker.postMessage(bytes);
+      it.worker.postMessage(bytes, [bytes.buffer]);
     });
     const seconds = (performance.now() - began) / 1000;
     const { how, detail, printed } = end;

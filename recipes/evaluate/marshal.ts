@@ -115,8 +115,11 @@ function writeInt(out: Writer, value: bigint): void {
     out.type("i");
     return out.int32(Number(value));
   }
+  // By way of text, which takes linear time; taking 15 bits off a bigint again and again takes quadratic (outputs of
+  // HumanEval+ have millions of bits).
+  const bits = (value < 0n ? -value : value).toString(2);
   const digits: number[] = [];
-  for (let rest = value < 0n ? -value : value; rest > 0n; rest >>= 15n) digits.push(Number(rest & 0x7fffn));
+  for (let end = bits.length; end > 0; end -= 15) digits.push(parseInt(bits.slice(Math.max(0, end - 15), end), 2));
   out.type("l");
   out.int32(value < 0n ? -digits.length : digits.length);
   for (const digit of digits) out.uint16(digit);

@@ -163,17 +163,25 @@ class Lane {
   ) {}
 
   async run(job: Job): Promise<Outcome> {
+    const seconds = job.seconds ?? 10;
+    // A process that cannot make an interpreter says nothing about the sample: another one tries.
+    for (let attempt = 1;; attempt++) {
+      const child = this.#open();
+      const answer = await child.run(job, seconds);
+      const broken = answer === undefined || answer.head.how !== "done";
+      if (broken || ++this.#samples >= this.settings.samplesPerProcess) await this.close();
+      if (answer?.head.how !== "unready") return read(answer, seconds, job.inputs.length);
+      if (attempt === 3) throw new Error(`the sandbox cannot make an interpreter: ${answer.head.detail}`);
+    }
+  }
+
+  #open(): Child {
     if (!this.#child) {
       this.#child = new Child(this.parts, this.image, this.settings);
-      this.settings.onStart?.(this.#child.processId);
       this.#samples = 0;
+      this.settings.onStart?.(this.#child.processId);
     }
-    const child = this.#child;
-    const seconds = job.seconds ?? 10;
-    const answer = await child.run(job, seconds);
-    const broken = answer === undefined || answer.head.how !== "done";
-    if (broken || ++this.#samples >= this.settings.samplesPerProcess) await this.close();
-    return read(answer, seconds, job.inputs.length);
+    return this.#child;
   }
 
   async close(): Promise<void> {
@@ -381,7 +389,9 @@ function read(answer: Answer | undefined, limit: number, calls: number): Outcome
     const last = results.at(-1);
     return last && "error" in last && last.error.type === "MemoryError" ? memory : { kind: "values", ...common };
   }
-  if (head.how === "done") return { kind: "crash", detail: head.detail || "it ended before its end", ...common };
+  if (head.how === "done" || head.how === "unready") {
+    return { kind: "crash", detail: head.detail || "it ended before its end", ...common };
+  }
   return { kind: head.how, detail: head.detail, ...common };
 }
 
