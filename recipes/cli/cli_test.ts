@@ -37,7 +37,7 @@ function mistake(...words: string[]): string {
 
 Deno.test("words become typed values, paths start from the caller's folder, absent flags get their defaults", () => {
   assertEquals(values("upcycle", "a/dense", "--out", "/abs/moe", "--experts", "4"), {
-    dense: "/work/a/dense",
+    dense: "/home/a/dense",
     out: "/abs/moe",
     overwrite: false,
     dryRun: false,
@@ -65,7 +65,7 @@ Deno.test("words become typed values, paths start from the caller's folder, abse
   );
   assertEquals([generate.prompt, generate.promptFile, generate.noSpecial, generate.json], [
     ["", "-x"],
-    ["/work/p"],
+    ["/home/p"],
     true,
     true,
   ]);

@@ -15,8 +15,9 @@ export interface Task extends Rules {
   readonly prompt: string;
   /** What follows the prompt in the canonical solution. */
   readonly canonical: string;
-  /** The arguments of each call. Empty where the tests are code. */
+  /** The arguments of each call of the base tests. Empty where the tests are code. */
   readonly base: readonly (readonly PythonValue[])[];
+  /** The arguments of each call of the plus tests. */
   readonly plus: readonly (readonly PythonValue[])[];
   /** Tests as code that defines `check(candidate)`: the original HumanEval, which has no inputs. */
   readonly check?: string;
@@ -24,11 +25,13 @@ export interface Task extends Rules {
 
 /** A benchmark: tasks of one file. */
 export interface Benchmark {
+  /** Which one. */
   readonly name: "humaneval" | "mbpp";
   /** Whether the file has extra inputs ("plus"). */
   readonly hasPlus: boolean;
   /** SHA-256 of the file. */
   readonly sha256: string;
+  /** Its tasks, in the order of the file. */
   readonly tasks: readonly Task[];
 }
 

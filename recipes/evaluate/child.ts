@@ -4,11 +4,11 @@
  * The child is started with no permission at all; everything it needs comes through its standard input. Both functions
  * are sent there as source text (`toString`), so they use nothing but their arguments and the platform's globals.
  *
- * Why this shape, measured on two cores: loading Pyodide costs 2–4 s of CPU time a sample; a process per sample with a
- * memory image 270 ms (start, decoding 9.6 MB of WebAssembly, code compiled anew); a worker per sample in a process that
- * holds the compiled module 50–60 ms. A worker has a realm, a heap and a WebAssembly memory of its own, all gone with
- * it, so no state crosses from one sample to the next; resetting the memory of one interpreter would be cheaper still
- * (10 ms), but would let a sample leave something behind in JavaScript.
+ * Why this shape, in CPU time per sample, measured: loading Pyodide anew 3–4 s; a process per sample with a memory
+ * image 0.57 s (start, decoding 9.6 MB of WebAssembly, code compiled anew); a worker per sample in a process that holds
+ * the compiled module 0.14 s. A worker has a realm, a heap and a WebAssembly memory of its own, all gone with it, so no
+ * state crosses from one sample to the next. Several interpreters in one realm would take half of that again, but would
+ * let a sample that broke out leave something behind in JavaScript.
  */
 
 /** What the parent tells a child first; the assets follow as raw bytes in this order: wasm, stdlib, glue, image. */
@@ -31,35 +31,45 @@ export interface Welcome {
   readonly residentBytes: number;
   /** Bytes of files that one sample may write. */
   readonly fileBytes: number;
-  /** Bytes that one sample may print, and bytes of results it may return. */
+  /** Bytes that one sample may print. */
   readonly printBytes: number;
+  /** Bytes of results that one sample may return. */
   readonly resultBytes: number;
 }
 
 /** What precedes a job's bytes. */
 export interface JobHeader {
+  /** Number of the job; its answer carries it too. */
   readonly id: number;
   /** Wall-clock limit for everything after the interpreter stands. */
   readonly seconds: number;
   /** Limit of each call, one number per input. */
   readonly callSeconds: readonly number[];
+  /** Length of the job. */
   readonly bytes: number;
 }
 
 /** What precedes each message of an interpreter, on its way out while the sample still runs. */
 export interface MessageHeader {
+  /** The supervisor's proof. */
   readonly nonce: string;
+  /** Number of the job. */
   readonly id: number;
+  /** Length of the message. */
   readonly bytes: number;
 }
 
 /** The last frame of a job. */
 export interface AnswerHeader {
+  /** The supervisor's proof. */
   readonly nonce: string;
+  /** Number of the job. */
   readonly id: number;
   /** `unready`: no interpreter could be made, so nothing has run. */
   readonly how: "unready" | "done" | "timeout" | "memory" | "output" | "exit" | "crash";
+  /** Why it ended so. */
   readonly detail: string;
+  /** The first bytes that the sample printed. */
   readonly printed: string;
   /** Wall-clock seconds from the first instruction of the job to its end. */
   readonly seconds: number;

@@ -10,6 +10,7 @@ import { show } from "./values.ts";
 
 /** One answer of a model, as evalplus' sample files have it. */
 export interface Sample {
+  /** Which task it answers. */
   readonly task_id: string;
   /** The whole program. */
   readonly solution?: string;
@@ -19,7 +20,9 @@ export interface Sample {
 
 /** How one sample did. */
 export interface Verdict {
+  /** Which task the sample answers. */
   readonly task_id: string;
+  /** The base tests passed. */
   readonly base: boolean;
   /** Base and plus tests passed; null where the benchmark has no plus tests. */
   readonly plus: boolean | null;
@@ -29,8 +32,11 @@ export interface Verdict {
 
 /** What `xft evaluate` reports. */
 export interface Report {
+  /** Which benchmark. */
   readonly benchmark: Benchmark["name"];
+  /** Tasks in it. */
   readonly tasks: number;
+  /** Samples graded. */
   readonly samples: number;
   /** Samples that passed. */
   readonly passed: { readonly base: number; readonly plus: number | null };
@@ -42,7 +48,9 @@ export interface Report {
       readonly interval: { readonly base: Interval; readonly plus: Interval | null };
     }>
   >;
+  /** One for each sample, in their order. */
   readonly verdicts: readonly Verdict[];
+  /** What the numbers depend on: dataset, oracle, sandbox, limits. */
   readonly protocol: Readonly<Record<string, string | number>>;
 }
 

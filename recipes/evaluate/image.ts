@@ -14,8 +14,11 @@ import { slim } from "./slim.ts";
 
 /** Bytes that a child needs to make interpreters. */
 export interface Parts {
+  /** CPython as a WebAssembly module. */
   readonly wasm: Uint8Array<ArrayBuffer>;
+  /** Python's library, a zip file. */
   readonly stdlib: Uint8Array<ArrayBuffer>;
+  /** The JavaScript around the module. */
   readonly glue: Uint8Array<ArrayBuffer>;
 }
 

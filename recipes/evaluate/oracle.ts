@@ -10,7 +10,9 @@ import { PyDict, PySet, type PythonValue } from "./values.ts";
 
 /** What the oracle needs to know of a task. */
 export interface Rules {
+  /** Whose rules hold. */
   readonly benchmark: "humaneval" | "mbpp";
+  /** Name of the function that is tested. */
   readonly entry: string;
   /** Absolute tolerance; 0 means exact, but for floats (1e-6). */
   readonly atol: number;

@@ -15,6 +15,7 @@ import { PyBytes, type PythonValue, Tuple } from "./values.ts";
 
 /** One set of inputs with what is expected of them. */
 export interface Expected {
+  /** Arguments of each call. */
   readonly inputs: readonly (readonly PythonValue[])[];
   /** What the canonical solution returned. */
   readonly outputs: readonly PythonValue[];
@@ -26,7 +27,9 @@ export interface Expected {
 export interface Reference {
   /** Places of inputs (base and plus counted together, from 1) that are more than the sandbox's memory can hold. */
   readonly leftOut: readonly number[];
+  /** The base tests. */
   readonly base: Expected;
+  /** The plus tests. */
   readonly plus: Expected;
 }
 

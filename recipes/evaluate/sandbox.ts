@@ -42,6 +42,7 @@ export const digestType = "SHA-256 of a value";
 export interface PythonError {
   /** Name of its class. */
   readonly type: string;
+  /** Its text, cut to 500 characters. */
   readonly message: string;
 }
 

@@ -9,7 +9,9 @@ import { join, unsigned } from "./bytes.ts";
 
 /** The two files after the cut. */
 export interface Slim {
+  /** The module with the exports that are used. */
   readonly wasm: Uint8Array<ArrayBuffer>;
+  /** The JavaScript around it. */
   readonly glue: Uint8Array<ArrayBuffer>;
 }
 

@@ -5,7 +5,9 @@ import { toPython, Tuple } from "./values.ts";
 
 /** A program, the function to call and the arguments of each call. */
 export interface TaskSample {
+  /** The program that defines `entry`. */
   readonly code: string;
+  /** Name of the function that is called. */
   readonly entry: string;
   /** Arguments per call as JavaScript values; whole numbers are ints (see `toPython`). */
   readonly inputs: readonly (readonly unknown[])[];

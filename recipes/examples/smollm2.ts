@@ -18,7 +18,7 @@ export default recipe({
   // A few more than the 64 that are to be kept: what is longer than a row has nothing left to learn.
   validation: 72,
   mixture: { experts: 8, active: 6 },
-  moe: { steps: 10, batch: 4, seq: 160, lr: 5e-5, warmup: 2 },
-  learn: { steps: 12, batch: 4, seq: 160, lr: 0.05, warmup: 1, lambda: 0.75 },
-  evaluate: { benchmark: "humaneval", data: `${shared}/evals/HumanEvalPlus.jsonl.gz`, limit: 20, maxTokens: 256 },
+  moe: { steps: 6, batch: 4, seq: 160, lr: 5e-5, warmup: 2 },
+  learn: { steps: 8, batch: 4, seq: 160, lr: 0.1, warmup: 1, lambda: 0.75 },
+  evaluate: { benchmark: "humaneval", data: `${shared}/evals/HumanEvalPlus.jsonl.gz`, limit: 20, maxTokens: 200 },
 });

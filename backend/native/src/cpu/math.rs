@@ -17,7 +17,7 @@ fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 /// 2ⁿ for −126 ≤ n ≤ 127.
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
-    f32::from_bits(((n + 127) as u32) << 23)
+    f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
 /// e to the power of x.
@@ -37,10 +37,9 @@ pub fn exp<const FMA: bool>(x: f32) -> f32 {
     let p = fma::<FMA>(p, r, 1.666_666_6e-1);
     let p = fma::<FMA>(p, r, 5e-1);
     let p = fma::<FMA>(p, r * r, r) + 1.0;
-    // In two steps, so that results below the normal range come out.
-    let n = n.clamp(-152, 130);
+    // In two steps, so that results below the normal range come out. (−151 ≤ n ≤ 129, or p is NaN.)
     let half = n >> 1;
-    p * power_of_two(half) * power_of_two(n - half)
+    p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
 }
 
 /// The natural logarithm (the method of FreeBSD's e_logf.c).

@@ -91,8 +91,9 @@ fn reduction(by: Reduction, kind: RegisterType) -> Code {
     }
 }
 
-/// Which registers are the same for all lanes that differ in the lanes' last axis only.
-fn uniform(kernel: &LoopKernel, lanes: &Range<usize>, inner: bool) -> Vec<bool> {
+/// Which registers are the same for all lanes that differ in the last of the axes `lanes` only. `rows`: is a row's
+/// register one value for all of them?
+fn uniform(kernel: &LoopKernel, lanes: &Range<usize>, rows: bool) -> Vec<bool> {
     let last = lanes.clone().rev().find(|&axis| kernel.sizes[axis] != 1);
     let even = |affine: &Affine| last.is_none_or(|axis| affine.strides[axis] == 0);
     let mut outer = vec![false; kernel.body.len()];
@@ -112,7 +113,7 @@ fn uniform(kernel: &LoopKernel, lanes: &Range<usize>, inner: bool) -> Vec<bool> 
             _ => true,
         };
         let operands = instruction.operands().all(|operand| uniform[operand]);
-        uniform.push(inner && (outer[number] || reduced) || own && operands);
+        uniform.push(rows && (outer[number] || reduced) || own && operands);
     }
     uniform
 }
@@ -140,15 +141,31 @@ impl Blocks {
 struct Compiler<'a> {
     kernel: &'a LoopKernel,
     sizes: Vec<usize>,
-    lanes: Range<usize>,
-    uniform: Vec<bool>,
+    /// Registers that are the same along a run: (in outer stages, in inner stages).
+    uniform: (Vec<bool>, Vec<bool>),
     tape: Tape,
     blocks: Blocks,
+    /// Level of the stage at work.
+    level: Level,
+    /// Registers of outer stages, and reductions.
+    row_register: Vec<bool>,
+    /// Per register, the block in which its rows' values are spread over their lanes.
+    spread: Vec<Option<u16>>,
+    /// Those that the stage at work uses.
+    expanded: Vec<(u16, u16)>,
 }
 
 impl Compiler<'_> {
+    /// The axes along which the stage's lanes run.
+    fn lanes(&self) -> Range<usize> {
+        let all = self.tape.inner && self.level == Level::Inner;
+        0..if all { self.sizes.len() } else { self.kernel.outer }
+    }
+
     fn walk(&mut self, affines: &[&Affine], keep_last: bool) -> Walk {
-        let walk = Walk::new(affines, &self.sizes, &self.lanes, self.tape.lines, keep_last);
+        // Where lanes are inner indices every position is one of lanes: an outer stage depends on no inner axis.
+        let scalar = if self.tape.inner { 0..0 } else { self.kernel.outer..self.sizes.len() };
+        let walk = Walk::new(affines, &self.sizes, &self.lanes(), &scalar, self.tape.lines, keep_last);
         self.tape.lines += walk.lines.len();
         walk
     }
@@ -158,7 +175,10 @@ impl Compiler<'_> {
             block: self.block(gather.register),
             stride: gather.stride,
             size: gather.size,
-            uniform: self.uniform[gather.register],
+            uniform: match self.level {
+                Level::Outer => self.uniform.0[gather.register],
+                Level::Inner => self.uniform.1[gather.register],
+            },
         });
         let affines: Vec<&Affine> =
             [&access.affine].into_iter().chain(access.guards.iter().map(|guard| &guard.affine)).collect();
@@ -171,6 +191,9 @@ impl Compiler<'_> {
     /// The block of a register that exists; a constant gets its own at first use.
     fn block(&mut self, register: usize) -> u16 {
         if let Some(block) = self.blocks.of[register] {
+            if self.tape.inner && self.level == Level::Inner && self.row_register[register] {
+                return self.spread_block(register, block);
+            }
             return block;
         }
         let block = self.blocks.fresh();
@@ -179,6 +202,19 @@ impl Compiler<'_> {
             self.tape.constants.push((block, bits));
         }
         block
+    }
+
+    /// Where the values of a row's register are spread over its lanes.
+    fn spread_block(&mut self, register: usize, block: u16) -> u16 {
+        let spread = match self.spread[register] {
+            Some(spread) => spread,
+            None => self.blocks.fresh(),
+        };
+        self.spread[register] = Some(spread);
+        if !self.expanded.contains(&(block, spread)) {
+            self.expanded.push((block, spread));
+        }
+        spread
     }
 
     fn op(&mut self, register: usize, to: u16) -> Op {
@@ -212,6 +248,7 @@ impl Compiler<'_> {
 
     /// `kept`: registers that later stages use.
     fn stage(&mut self, stage: &Stage, kept: &[bool]) {
+        self.level = stage.level;
         let body = &self.kernel.body;
         let registers: Vec<usize> = stage
             .registers
@@ -241,14 +278,17 @@ impl Compiler<'_> {
             };
             let op = self.op(register, to);
             self.tape.ops.push(op);
+            // A row's result: elsewhere than the lanes it is made of, unless lanes are rows.
+            let home = if reduces && self.tape.inner { self.blocks.fresh() } else { to };
             if reduces {
-                accumulators.push(Accumulator { block: to, code: op.code });
+                accumulators.push(Accumulator { block: to, result: home, code: op.code });
             }
             if keeps {
-                kept_blocks.push(to);
+                kept_blocks.push(home);
             }
             if !stores {
-                self.blocks.of[register] = Some(to);
+                self.blocks.of[register] = Some(home);
+                self.row_register[register] = reduces || stage.level == Level::Outer;
                 if !keeps {
                     temporary.push(register);
                     if last_use[register] == usize::MAX {
@@ -266,7 +306,8 @@ impl Compiler<'_> {
             });
         }
         let ops = start..self.tape.ops.len();
-        self.tape.stages.push(TapeStage { level: stage.level, ops, accumulators, kept: kept_blocks });
+        let expanded = std::mem::take(&mut self.expanded);
+        self.tape.stages.push(TapeStage { level: stage.level, ops, accumulators, kept: kept_blocks, expanded });
     }
 
     /// Joins the scalar axes as far as all lines run on evenly over them.
@@ -288,13 +329,13 @@ impl Compiler<'_> {
     }
 }
 
-/// Lanes of a block. Depends on the shape only: results must not depend on the number of threads.
-fn width(inner: bool, lanes: usize, scalars: usize) -> usize {
-    if inner || scalars < 16 || lanes >= 8 * LANES {
-        return lanes.clamp(1, LANES);
+/// Rows of a block where lanes are rows. Depends on the shape only: results must not depend on the number of threads.
+fn width(rows: usize, columns: usize) -> usize {
+    if columns < 16 || rows >= 8 * LANES {
+        return rows.clamp(1, LANES);
     }
     // Few rows with much work each: narrower blocks, so that there is one for every thread.
-    lanes.div_ceil(8).next_multiple_of(16).clamp(32, LANES).min(lanes.max(1))
+    rows.div_ceil(8).next_multiple_of(16).clamp(32, LANES).min(rows.max(1))
 }
 
 /// Translates a validated kernel.
@@ -302,18 +343,15 @@ pub fn compile(kernel: &LoopKernel) -> Tape {
     // An empty axis counts as one index where addresses are made: the other axes must still be found.
     let extents: Vec<usize> = kernel.sizes.iter().map(|&size| size as usize).collect();
     let sizes: Vec<usize> = extents.iter().map(|&size| size.max(1)).collect();
-    let inner = kernel.lanes == Lanes::Inner && kernel.outer < sizes.len();
-    let (lanes, scalar) =
-        if inner { (kernel.outer..sizes.len(), 0..kernel.outer) } else { (0..kernel.outer, kernel.outer..sizes.len()) };
-    let extent: usize = extents[lanes.clone()].iter().product();
-    let scalars: usize = extents[scalar.clone()].iter().product();
-    let scalar_sizes = sizes[scalar].to_vec();
+    let rows: usize = extents[..kernel.outer].iter().product();
+    let columns: usize = extents[kernel.outer..].iter().product();
+    let inner = kernel.lanes == Lanes::Inner && columns > 1;
     let tape = Tape {
         inner,
-        lanes: extent,
-        width: width(inner, extent, scalars),
-        scalars,
-        scalar_sizes,
+        rows,
+        columns,
+        width: width(rows, columns),
+        scalar_sizes: if inner { vec![] } else { sizes[kernel.outer..].to_vec() },
         scalar_lines: vec![],
         ops: vec![],
         accesses: vec![],
@@ -332,9 +370,20 @@ pub fn compile(kernel: &LoopKernel) -> Tape {
             }
         }
     }
-    let uniform = uniform(kernel, &lanes, inner);
-    let blocks = Blocks { of: vec![None; kernel.body.len()], free: vec![], count: 0 };
-    let mut compiler = Compiler { kernel, sizes, lanes, uniform, tape, blocks };
+    let rows_apart = uniform(kernel, &(0..kernel.outer), false);
+    let along = if inner { uniform(kernel, &(0..sizes.len()), true) } else { rows_apart.clone() };
+    let count = kernel.body.len();
+    let mut compiler = Compiler {
+        kernel,
+        sizes,
+        uniform: (rows_apart, along),
+        tape,
+        blocks: Blocks { of: vec![None; count], free: vec![], count: 0 },
+        level: Level::Outer,
+        row_register: vec![false; count],
+        spread: vec![None; count],
+        expanded: vec![],
+    };
     for stage in &kernel.stages {
         compiler.stage(stage, &kept);
     }

@@ -1,8 +1,9 @@
 //! Loop kernels on the CPU: a body is translated to a *tape*, whose instructions each work on a block of up to 256
 //! lanes, so that a block's registers stay in the first-level cache and every instruction is a vector loop.
 //!
-//! Lanes are consecutive inner indices of one row, or consecutive rows (`lanes`); the other axes are the *scalar*
-//! axes, stepped through one index at a time.
+//! Lanes are consecutive rows, the inner axes being *scalar* axes, stepped through one index at a time; or they are
+//! consecutive inner indices, of one row or of several short ones. In that case outer stages still work on rows, a
+//! whole batch of them at a time, and their values are spread over each row's lanes for the inner stages.
 
 mod compile;
 #[cfg(test)]
@@ -131,7 +132,10 @@ pub struct TapeAccess {
 /// An accumulator of a stage.
 #[derive(Debug, Clone, Copy)]
 pub struct Accumulator {
+    /// Where values are added, lane by lane.
     pub block: u16,
+    /// Where the result goes, one lane per row (the same block where lanes are rows).
+    pub result: u16,
     /// How values are added to it.
     pub code: Code,
 }
@@ -171,8 +175,10 @@ pub struct TapeStage {
     pub level: Level,
     pub ops: Range<usize>,
     pub accumulators: Vec<Accumulator>,
-    /// Blocks whose value later stages use (accumulators included).
+    /// Blocks that live on after the stage, one lane per row: what it computes per row, and its results.
     pub kept: Vec<u16>,
+    /// Where lanes are inner indices: (block with a lane per row, block in which a row's lanes all get its value).
+    pub expanded: Vec<(u16, u16)>,
 }
 
 /// A translated kernel.
@@ -180,15 +186,15 @@ pub struct TapeStage {
 pub struct Tape {
     /// Are lanes inner indices (else rows)?
     pub inner: bool,
-    /// Extent of the lanes' axes, flattened.
-    pub lanes: usize,
-    /// Extent of the scalar axes, flattened.
-    pub scalars: usize,
+    /// Extent of the outer axes, flattened.
+    pub rows: usize,
+    /// Extent of the inner axes, flattened.
+    pub columns: usize,
     /// The scalar axes.
     pub scalar_sizes: Vec<usize>,
     /// Per line of the walks, its offset and its strides along the scalar axes.
     pub scalar_lines: Vec<i64>,
-    /// Lanes of a block of this tape.
+    /// Rows of a block where lanes are rows.
     pub width: usize,
     pub ops: Vec<Op>,
     pub accesses: Vec<TapeAccess>,

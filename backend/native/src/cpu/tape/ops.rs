@@ -479,7 +479,12 @@ unsafe fn run_one<const FMA: bool>(op: &Op, frame: &Frame<'_>) {
             let (mut lane, count) = (0, frame.rounded());
             while lane < count {
                 // SAFETY: as above.
-                unsafe { *to.add(lane) = if *c.add(lane) != 0 { *a.add(lane) } else { *b.add(lane) } };
+                unsafe {
+                    // Bit by bit: of `if`, LLVM makes a choice between addresses, which is no vector code.
+                    let (chosen, other) = (*a.add(lane), *b.add(lane));
+                    let mask = u32::from(*c.add(lane) != 0).wrapping_neg();
+                    *to.add(lane) = other ^ ((chosen ^ other) & mask);
+                }
                 lane += 1;
             }
         }

@@ -18,6 +18,9 @@ const PARALLEL: usize = 1 << 17;
 const PIECE: usize = 1 << 14;
 /// Fewer rows (or blocks of rows) than this are cut into pieces, if they are long.
 const FEW: usize = 8;
+/// Lanes that go through all stages together where lanes are inner indices: what one stage loads, the next one finds
+/// in the cache.
+const BATCH: usize = 1 << 14;
 
 /// One run of a tape.
 pub struct Launch<'a> {
@@ -89,60 +92,84 @@ impl<'a> Worker<'a> {
         unsafe { runner(&tape.ops[stage.ops.clone()], &frame) };
     }
 
-    fn clear(&mut self, stage: &TapeStage) {
+    fn clear(&mut self, stage: &TapeStage, lanes: usize) {
         for accumulator in &stage.accumulators {
-            self.blocks[usize::from(accumulator.block)].0[..self.launch.tape.width].fill(accumulator.identity());
+            self.blocks[usize::from(accumulator.block)].0[..lanes].fill(accumulator.identity());
         }
     }
 
-    /// Gives every lane the value of lane 0: a row's register, for stages over the inner indices.
-    fn spread(&mut self, stage: &TapeStage) {
-        let width = self.launch.tape.width;
-        for &block in &stage.kept {
-            let lanes = &mut self.blocks[usize::from(block)].0[..width];
-            lanes.fill(lanes[0]);
+    /// Gives the lanes of each of `count` rows the values of their row, which is lane `first`, `first` + 1 … of the
+    /// rows' registers.
+    fn expand(&mut self, stage: &TapeStage, first: usize, count: usize, lanes: usize) {
+        for &(rows, spread) in &stage.expanded {
+            for row in 0..count {
+                let value = self.blocks[usize::from(rows)].0[first + row];
+                self.blocks[usize::from(spread)].0[row * lanes..(row + 1) * lanes].fill(value);
+            }
         }
     }
 
-    /// Joins the accumulators' lanes in lane 0, halving.
-    fn fold(&mut self, stage: &TapeStage) {
-        let width = self.launch.tape.width;
-        for accumulator in &stage.accumulators {
-            fold_lanes(*accumulator, &mut self.blocks[usize::from(accumulator.block)].0[..width]);
+    /// Joins the accumulators' lanes, row by row, halving, into lane `first`, `first` + 1 … of the results.
+    fn fold(&mut self, stage: &TapeStage, first: usize, count: usize, lanes: usize) {
+        for &accumulator in &stage.accumulators {
+            for row in 0..count {
+                let values = &mut self.blocks[usize::from(accumulator.block)].0[row * lanes..(row + 1) * lanes];
+                fold_lanes(accumulator, values);
+                let value = values[0];
+                self.blocks[usize::from(accumulator.result)].0[first + row] = value;
+            }
         }
     }
 
-    /// An inner stage over the lanes `range` of the current row.
-    fn inner_lanes(&mut self, stage: &TapeStage, range: Range<usize>) {
-        self.clear(stage);
-        let mut position = range.start;
-        while position < range.end {
-            let count = self.launch.tape.width.min(range.end - position);
-            self.execute(stage, position, count);
-            position += count;
+    /// An inner stage over the columns `range` of one row, which is lane `first` of the rows' registers.
+    fn long_row(&mut self, stage: &TapeStage, row: usize, first: usize, range: Range<usize>) {
+        let tape = self.launch.tape;
+        let width = LANES.min(tape.columns);
+        self.expand(stage, first, 1, width);
+        self.clear(stage, width);
+        let mut column = range.start;
+        while column < range.end {
+            let count = LANES.min(range.end - column);
+            self.execute(stage, row * tape.columns + column, count);
+            column += count;
         }
-        self.fold(stage);
+        self.fold(stage, first, 1, width);
+    }
+
+    /// Rows of which several fit into a block; the first is lane `first` of the rows' registers.
+    fn short_rows(&mut self, stage: &TapeStage, row: usize, first: usize, count: usize) {
+        let columns = self.launch.tape.columns;
+        self.expand(stage, first, count, columns);
+        self.clear(stage, count * columns);
+        self.execute(stage, row * columns, count * columns);
+        self.fold(stage, first, count, columns);
+    }
+
+    /// A batch of rows, lanes being their inner indices.
+    fn batch(&mut self, rows: Range<usize>) {
+        let tape = self.launch.tape;
+        let together = LANES / tape.columns;
+        for stage in &tape.stages {
+            if stage.level == Level::Outer {
+                self.execute(stage, rows.start, rows.len());
+            } else if together > 1 {
+                for row in rows.clone().step_by(together) {
+                    self.short_rows(stage, row, row - rows.start, together.min(rows.end - row));
+                }
+            } else {
+                for row in rows.clone() {
+                    self.long_row(stage, row, row - rows.start, 0..tape.columns);
+                }
+            }
+        }
     }
 
     /// An inner stage over the scalar indices `range`, for one block of rows.
     fn inner_scalars(&mut self, stage: &TapeStage, range: Range<usize>, position: usize, count: usize) {
-        self.clear(stage);
+        self.clear(stage, count);
         for scalar in range {
             self.seek(scalar);
             self.execute(stage, position, count);
-        }
-    }
-
-    /// One row, lanes being its inner indices.
-    fn row(&mut self, row: usize) {
-        let tape = self.launch.tape;
-        self.seek(row);
-        for stage in &tape.stages {
-            match stage.level {
-                Level::Outer => self.execute(stage, 0, 1),
-                Level::Inner => self.inner_lanes(stage, 0..tape.lanes),
-            }
-            self.spread(stage);
         }
     }
 
@@ -150,14 +177,14 @@ impl<'a> Worker<'a> {
     fn rows(&mut self, block: usize) {
         let tape = self.launch.tape;
         let position = block * tape.width;
-        let count = tape.width.min(tape.lanes - position);
+        let count = tape.width.min(tape.rows - position);
         for stage in &tape.stages {
             match stage.level {
                 Level::Outer => {
                     self.seek(0);
                     self.execute(stage, position, count);
                 }
-                Level::Inner => self.inner_scalars(stage, 0..tape.scalars, position, count),
+                Level::Inner => self.inner_scalars(stage, 0..tape.columns, position, count),
             }
         }
     }
@@ -167,11 +194,9 @@ impl<'a> Worker<'a> {
         let launch = self.launch;
         let tape = launch.tape;
         let (position, count) =
-            if tape.inner { (0, 1) } else { (unit * tape.width, tape.width.min(tape.lanes - unit * tape.width)) };
-        let row = if tape.inner { unit } else { 0 };
-        let extent = if tape.inner { tape.lanes } else { tape.scalars };
+            if tape.inner { (unit, 1) } else { (unit * tape.width, tape.width.min(tape.rows - unit * tape.width)) };
         let mut known: Vec<u16> = Vec::new();
-        self.seek(row);
+        self.seek(0);
         for stage in &tape.stages {
             if stage.level == Level::Outer {
                 self.execute(stage, position, count);
@@ -182,29 +207,27 @@ impl<'a> Worker<'a> {
                     for &block in &known {
                         worker.blocks[usize::from(block)] = blocks[usize::from(block)];
                     }
-                    let range = piece * length..extent.min((piece + 1) * length);
+                    let range = piece * length..tape.columns.min((piece + 1) * length);
                     if tape.inner {
-                        worker.seek(row);
-                        worker.inner_lanes(stage, range);
+                        worker.seek(0);
+                        worker.long_row(stage, position, 0, range);
                     } else {
                         worker.inner_scalars(stage, range, position, count);
                     }
-                    let of = |accumulator: &Accumulator| worker.blocks[usize::from(accumulator.block)];
+                    let of = |accumulator: &Accumulator| worker.blocks[usize::from(accumulator.result)];
                     stage.accumulators.iter().map(of).collect()
                 };
-                let partials: Vec<Vec<Block>> = (0..extent.div_ceil(length)).into_par_iter().map(partial).collect();
-                self.clear(stage);
+                let pieces = tape.columns.div_ceil(length);
+                let partials: Vec<Vec<Block>> = (0..pieces).into_par_iter().map(partial).collect();
                 for (number, &accumulator) in stage.accumulators.iter().enumerate() {
-                    let total = &mut self.blocks[usize::from(accumulator.block)].0[..count];
+                    let total = &mut self.blocks[usize::from(accumulator.result)].0[..count];
+                    total.fill(accumulator.identity());
                     for piece in &partials {
                         for (total, &value) in total.iter_mut().zip(&piece[number].0) {
                             *total = accumulator.join(*total, value);
                         }
                     }
                 }
-            }
-            if tape.inner {
-                self.spread(stage);
             }
             known.extend(&stage.kept);
         }
@@ -249,11 +272,11 @@ fn piece_length(tape: &Tape, units: usize) -> Option<usize> {
         return None;
     }
     if tape.inner {
-        return (tape.lanes >= 2 * PIECE).then_some(PIECE);
+        return (tape.columns >= 2 * PIECE).then_some(PIECE);
     }
     // At most 64 pieces: each holds a block per accumulator.
-    let length = tape.scalars.div_ceil(64).max(PIECE / LANES);
-    (tape.scalars >= 4 * length && tape.scalars * tape.lanes >= 2 * PIECE).then_some(length)
+    let length = tape.columns.div_ceil(64).max(PIECE / LANES);
+    (tape.columns >= 4 * length && tape.rows * tape.columns >= 2 * PIECE).then_some(length)
 }
 
 /// Runs a tape.
@@ -263,7 +286,7 @@ fn piece_length(tape: &Tape, units: usize) -> Option<usize> {
 /// touches what it writes, or writes what it reads, meanwhile.
 pub unsafe fn run(launch: &Launch<'_>) {
     let tape = launch.tape;
-    let units = if tape.inner { tape.scalars } else { tape.lanes.div_ceil(tape.width) };
+    let units = if tape.inner { tape.rows } else { tape.rows.div_ceil(tape.width) };
     if let Some(length) = piece_length(tape, units) {
         let mut worker = Worker::new(launch);
         for unit in 0..units {
@@ -273,11 +296,18 @@ pub unsafe fn run(launch: &Launch<'_>) {
     }
     let task = |range: Range<usize>| {
         let mut worker = Worker::new(launch);
-        for unit in range {
-            if tape.inner { worker.row(unit) } else { worker.rows(unit) }
+        if tape.inner {
+            worker.seek(0);
+            let together = (LANES / tape.columns).max(1);
+            let batch = (BATCH / tape.columns).clamp(1, LANES).next_multiple_of(together).min(LANES);
+            for row in range.clone().step_by(batch) {
+                worker.batch(row..range.end.min(row + batch));
+            }
+        } else {
+            range.for_each(|block| worker.rows(block));
         }
     };
-    let work = tape.lanes.max(1).saturating_mul(tape.scalars.max(1)).saturating_mul(tape.ops.len());
+    let work = tape.rows.max(1).saturating_mul(tape.columns.max(1)).saturating_mul(tape.ops.len());
     let threads = rayon::current_num_threads();
     if work < PARALLEL || threads == 1 || units < 2 {
         task(0..units);
@@ -294,7 +324,7 @@ mod tests {
     #[test]
     fn folding_joins_every_lane_once() {
         for width in 1..=LANES {
-            let accumulator = Accumulator { block: 0, code: Code::SumI };
+            let accumulator = Accumulator { block: 0, result: 0, code: Code::SumI };
             let mut lanes: Vec<u32> = (0..width as u32).map(|lane| 3 * lane + 1).collect();
             let sum = lanes.iter().sum::<u32>();
             fold_lanes(accumulator, &mut lanes);

@@ -279,7 +279,9 @@ fn sums(sizes: &[i64], outer: usize, lanes: Lanes) -> LoopKernel {
 /// Long rows in pieces, many rows in parallel, both kinds of lanes; exact, because the values are small integers.
 #[test]
 fn long_rows_and_many_rows_sum_exactly() {
-    let cases: [(&[i64], usize); 7] = [
+    let cases: [(&[i64], usize); 9] = [
+        (&[3_000, 24], 1),
+        (&[700, 4, 96], 2),
         (&[100_003], 0),
         (&[2, 50_000], 1),
         (&[40_000, 3], 1),

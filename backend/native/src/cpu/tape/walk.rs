@@ -1,5 +1,7 @@
 //! Walking over a block's lanes: addresses and guards as runs along the innermost axis.
 
+use std::ops::Range;
+
 use crate::plan::Affine;
 
 /// Axes of a walk, at most (`plan` allows no more).
@@ -70,11 +72,12 @@ pub fn collapse(sizes: &[usize], lines: &mut [Line], keep_last: bool) -> Vec<usi
 }
 
 impl Walk {
-    /// `lanes`: the axes along which lanes run; all others are scalar axes. `first`: number of its first line.
+    /// `lanes`: the axes along which lanes run; `scalar`: those stepped through. `first`: number of its first line.
     pub fn new(
         affines: &[&Affine],
         sizes: &[usize],
-        lanes: &std::ops::Range<usize>,
+        lanes: &Range<usize>,
+        scalar: &Range<usize>,
         first: usize,
         keep_last: bool,
     ) -> Self {
@@ -82,10 +85,7 @@ impl Walk {
             .iter()
             .map(|affine| Line {
                 offset: affine.offset,
-                scalar: (0..sizes.len())
-                    .filter(|axis| !lanes.contains(axis))
-                    .map(|axis| affine.strides[axis])
-                    .collect(),
+                scalar: affine.strides[scalar.clone()].to_vec(),
                 strides: affine.strides[lanes.clone()].to_vec(),
             })
             .collect();
@@ -171,6 +171,12 @@ impl Walk {
             }
             if stride == 0 {
                 return (0, 0);
+            }
+            if stride == 1 {
+                // As below, without divisions.
+                low = low.max(-value);
+                high = high.min(size - value);
+                continue;
             }
             // 0 ≤ value + stride · lane < size
             let (from, to) = if stride > 0 {
