@@ -1,8 +1,9 @@
 //! What each instruction does to a block, as loops that LLVM turns into vector code: once for every processor, once
 //! for AVX2 and once for AVX-512, chosen at the start.
 
+use super::element::{Brain, Element, Half, Word};
 use super::{Block, Code, Op, Tape, TapeAccess, TapeGather};
-use crate::cpu::{Status, convert, math};
+use crate::cpu::{Status, math};
 use crate::plan::StorageType;
 
 /// What a run of instructions works on.
@@ -124,53 +125,6 @@ pub fn max(a: f32, b: f32) -> f32 {
 #[allow(clippy::eq_op, reason = "a NaN differs from itself")]
 pub fn min(a: f32, b: f32) -> f32 {
     if a < b || a != a { a } else { b }
-}
-
-/// How an element lies in memory.
-trait Element {
-    type Raw: Copy;
-    fn widen(raw: Self::Raw) -> u32;
-    fn narrow(word: u32) -> Self::Raw;
-}
-
-struct Word;
-struct Half;
-struct Brain;
-
-impl Element for Word {
-    type Raw = u32;
-    #[inline(always)]
-    fn widen(raw: u32) -> u32 {
-        raw
-    }
-    #[inline(always)]
-    fn narrow(word: u32) -> u32 {
-        word
-    }
-}
-
-impl Element for Half {
-    type Raw = u16;
-    #[inline(always)]
-    fn widen(raw: u16) -> u32 {
-        convert::from_f16(raw).to_bits()
-    }
-    #[inline(always)]
-    fn narrow(word: u32) -> u16 {
-        convert::to_f16(f32::from_bits(word))
-    }
-}
-
-impl Element for Brain {
-    type Raw = u16;
-    #[inline(always)]
-    fn widen(raw: u16) -> u32 {
-        convert::from_bf16(raw).to_bits()
-    }
-    #[inline(always)]
-    fn narrow(word: u32) -> u16 {
-        convert::to_bf16(f32::from_bits(word))
-    }
 }
 
 /// # Safety
