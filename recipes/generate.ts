@@ -205,7 +205,7 @@ async function continueRows(
   options: GenerateOptions,
   { run, empty, grow, compact, stops, progress }: Session,
 ): Promise<void> {
-  const { temperature = 0, topP = 1, top = 0, stop = [], signal, onProgress } = options;
+  const { temperature = 0, topP = 1, top = 0, stop = [], signal, onProgress } = options, before = progress.done;
   const width = Math.min(
     config.maxPositions - 1,
     roundUp(Math.max(...rows.map(({ promptIds }) => promptIds.length)), 16),
@@ -237,7 +237,7 @@ async function continueRows(
       progress.tokens += active.length;
       start += step === 0 ? width : 1;
       const going = active.flatMap((row, i) => row.finished ? [] : [i]);
-      progress.done += active.length - going.length;
+      progress.done = before + rows.filter(({ finished }) => finished).length;
       onProgress?.({ ...progress });
       if (going.length === 0 || start >= most) break;
       if (going.length <= active.length / 2) {
@@ -260,7 +260,7 @@ async function continueRows(
   } finally {
     free([cache, offsets], device);
   }
-  progress.done += active.filter(({ finished }) => !finished).length;
+  progress.done = before + rows.length;
   onProgress?.({ ...progress });
 }
 

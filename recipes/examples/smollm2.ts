@@ -20,5 +20,11 @@ export default recipe({
   mixture: { experts: 8, active: 6 },
   moe: { steps: 6, batch: 4, seq: 160, lr: 5e-5, warmup: 2 },
   learn: { steps: 8, batch: 4, seq: 160, lr: 0.1, warmup: 1, lambda: 0.75 },
-  evaluate: { benchmark: "humaneval", data: `${shared}/evals/HumanEvalPlus.jsonl.gz`, limit: 20, maxTokens: 200 },
+  evaluate: {
+    benchmark: "humaneval",
+    data: `${shared}/evals/HumanEvalPlus.jsonl.gz`,
+    limit: 20,
+    prompt: "base",
+    maxTokens: 200,
+  },
 });
