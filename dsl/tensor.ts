@@ -16,7 +16,6 @@ export type KindOf<D extends DType> = D extends "i32" | "u32" ? "int" : D extend
 /** Sizes of axes, by name. */
 export type Sizes = Readonly<Record<string, number>>;
 
-
 /** Anything whose axes are AT MOST `A` (covariant): what fits into a tensor of `A`. */
 export interface Operand<out A extends string, out K extends Kind = "real"> {
   /** Its axes (in the type only). */
