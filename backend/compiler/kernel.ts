@@ -2,9 +2,10 @@
  * @file Kernel IR: what the compiler hands to a device. Plain JSON data; the Rust library reads the same
  * records (`backend/native/src/plan.rs`), `wgsl.ts` prints them for GPUs.
  */
+import type { BinaryOp, RegisterType, UnaryOp } from "../../dsl/primitive.ts";
 
-/** Type of a value in a register. A bool is 0 or 1. */
-export type RegisterType = "f32" | "i32" | "u32" | "bool";
+export type { RegisterType } from "../../dsl/primitive.ts";
+
 /** Type of an element in memory. A bool takes a whole u32 word. */
 export type StorageType = "f32" | "f16" | "bf16" | "i32" | "u32" | "bool";
 
@@ -32,32 +33,10 @@ export interface Access extends Affine {
   readonly gather?: { readonly register: number; readonly stride: number; readonly size: number };
 }
 
-export type UnaryInstruction =
-  | "neg"
-  | "abs"
-  | "exp"
-  | "log"
-  | "recip"
-  | "sqrt"
-  | "sin"
-  | "cos"
-  | "tanh"
-  | "erf"
-  | "floor"
-  | "not";
-export type BinaryInstruction =
-  | "add"
-  | "sub"
-  | "mul"
-  | "max"
-  | "min"
-  | "less"
-  | "equal"
-  | "and"
-  | "or"
-  | "xor"
-  | "shl"
-  | "shr";
+/** Scalar instructions with one operand. */
+export type UnaryInstruction = UnaryOp;
+/** Scalar instructions with two operands. */
+export type BinaryInstruction = BinaryOp;
 export type ReduceInstruction = "sum" | "max" | "min";
 
 /**
