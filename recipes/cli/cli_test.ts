@@ -13,7 +13,7 @@ const program = { name: "xft", version: "1.2.3", summary: "Summary." };
 const table: Record<string, Command> = commands;
 
 function parse(...words: string[]): Parsed {
-  return parseCommandLine(table, words, { program, cwd: "/work", width: 100 });
+  return parseCommandLine(table, words, { program, cwd: "/home", width: 100 });
 }
 
 function values(...words: string[]): Record<string, unknown> {
