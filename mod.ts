@@ -10,11 +10,11 @@
  *
  * const loss = (w: Tensor<"embed">, x: Tensor<"batch" | "embed">) => sum(square(contract(x, w, "embed")));
  * const x = tensor({ batch: 2, embed: 2 }, [[1, 2], [3, 4]]), w = tensor({ embed: 2 }, [1, -1]);
- * using device = open("interpreter");
+ * using device = await open("interpreter");
  * const value = await compile(loss, device)(w, x);
- * console.assert(number(value, device) === 2);
+ * console.assert(await number(value, device) === 2);
  * const slope = await compile((w: Tensor<"embed">) => sum(add(grad(loss)(w, x), 0)), device)(w);
- * console.assert(number(slope, device) === -20);
+ * console.assert(await number(slope, device) === -20);
  * ```
  *
  * @module

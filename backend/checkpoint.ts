@@ -148,7 +148,7 @@ export interface TensorOut {
   /** Sizes, outermost first. */
   readonly shape: readonly number[];
   /** Its elements, row-major; a function is called when its turn comes, so that one tensor is in memory at a time. */
-  readonly data: Float32Array | (() => Float32Array);
+  readonly data: Float32Array | (() => Float32Array | Promise<Float32Array>);
 }
 
 /** How a safetensors file is written. */
@@ -217,12 +217,16 @@ export function createSafetensors(
  * @example
  * ```ts ignore
  * import { writeSafetensors } from "./checkpoint.ts";
- * writeSafetensors("adapter.safetensors", [{ name: "alpha", shape: [2, 7], data: new Float32Array(14) }]);
+ * await writeSafetensors("adapter.safetensors", [{ name: "alpha", shape: [2, 7], data: new Float32Array(14) }]);
  * ```
  */
-export function writeSafetensors(path: string, tensors: Iterable<TensorOut>, options: WriteOptions = {}): void {
+export async function writeSafetensors(
+  path: string,
+  tensors: Iterable<TensorOut>,
+  options: WriteOptions = {},
+): Promise<void> {
   const list = [...tensors];
   using writer = createSafetensors(path, list, options);
-  for (const { data } of list) writer.add(typeof data === "function" ? data() : data);
+  for (const { data } of list) writer.add(await (typeof data === "function" ? data() : data));
   writer.finish();
 }

@@ -1,6 +1,6 @@
 /** @file Checkpoints: values equal other programs', every kind of damage is one sentence, nothing half-written stays. */
 import { join } from "node:path";
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { UserError } from "../dsl/errors.ts";
 import { golden, sharedData, withTempDir } from "../tests/support.ts";
 import { createSafetensors, openCheckpoint, writeSafetensors } from "./checkpoint.ts";
@@ -83,7 +83,7 @@ Deno.test("a tensor goes to a device's memory as it is read", () => {
 });
 
 Deno.test("what is written is read back, in every dtype and across files", () =>
-  withTempDir((folder) => {
+  withTempDir(async (folder) => {
     const values = Float32Array.of(0, -0, 1, -2.5, 1 / 3, 65504);
     const lossy: Record<string, number[]> = {
       F32: [...values],
@@ -97,7 +97,7 @@ Deno.test("what is written is read back, in every dtype and across files", () =>
         shape: [0, 4],
         data: new Float32Array(),
       }];
-      writeSafetensors(path, tensors, { dtype, metadata: { note: "é" } });
+      await writeSafetensors(path, tensors, { dtype, metadata: { note: "é" } });
       using file = openCheckpoint(path);
       assertEquals(file.format, "safetensors");
       assertEquals(file.metadata, { note: "é" });
@@ -111,9 +111,9 @@ Deno.test("what is written is read back, in every dtype and across files", () =>
   }));
 
 Deno.test("a file that is not finished leaves nothing, and the old one stays", () =>
-  withTempDir((folder) => {
+  withTempDir(async (folder) => {
     const path = join(folder, "model.safetensors");
-    writeSafetensors(path, [{ name: "a", shape: [1], data: Float32Array.of(1) }]);
+    await writeSafetensors(path, [{ name: "a", shape: [1], data: Float32Array.of(1) }]);
     const failing = {
       name: "b",
       shape: [1],
@@ -121,7 +121,7 @@ Deno.test("a file that is not finished leaves nothing, and the old one stays", (
         throw new Error("interrupted");
       },
     };
-    assertThrows(() => writeSafetensors(path, [failing]), Error, "interrupted");
+    await assertRejects(() => writeSafetensors(path, [failing]), Error, "interrupted");
     {
       using writer = createSafetensors(path, [{ name: "b", shape: [2] }]);
       assertThrows(() => writer.add(Float32Array.of(1)), UserError, "needs 2 elements");
@@ -176,12 +176,12 @@ Deno.test("every damaged safetensors file is refused in one sentence", () =>
   }));
 
 Deno.test("an index must fit its files, and reaches no other folder", () =>
-  withTempDir((folder) => {
+  withTempDir(async (folder) => {
     const index = join(folder, "model.safetensors.index.json");
     const write = (map: unknown): void => Deno.writeTextFileSync(index, JSON.stringify({ weight_map: map }));
     for (const name of ["one", "two"]) {
       const data = Float32Array.of(name.length);
-      writeSafetensors(join(folder, `${name}.safetensors`), [{ name, shape: [1], data }]);
+      await writeSafetensors(join(folder, `${name}.safetensors`), [{ name, shape: [1], data }]);
     }
     write({ one: "one.safetensors", two: "two.safetensors" });
     {

@@ -46,7 +46,7 @@ const signature = (entries: readonly (readonly [string, Node])[]): string =>
  * import { openInterpreter } from "./interpreter.ts";
  * const device = openInterpreter();
  * const next = compile((x: ReturnType<typeof scalar>) => add(x, 1), device);
- * console.assert(number(await next(scalar(2)), device) === 3);
+ * console.assert(await number(await next(scalar(2)), device) === 3);
  * ```
  */
 export function compile<P extends readonly unknown[], R>(
@@ -108,8 +108,12 @@ export function free(tree: unknown, device: Device): void {
 }
 
 /** Values of a device's tensor, row-major in the order of axes named (as stored if none is). */
-export function values<A extends string>(x: Tensor<A, Kind>, device: Device, ...order: A[]): DeviceArray {
-  const stored = nodeOf(x), data = device.read(stored);
+export async function values<A extends string>(
+  x: Tensor<A, Kind>,
+  device: Device,
+  ...order: A[]
+): Promise<DeviceArray> {
+  const stored = nodeOf(x), data = await device.read(stored);
   if (order.length === 0 || order.every((axis, i) => axis === axesOf(stored.shape)[i])) return data;
   if (order.length !== axesOf(stored.shape).length) {
     mistake("values", `${order.join(" ")} are not all axes of ${showShape(stored.shape)}`);
@@ -138,4 +142,4 @@ function reorder(permuted: Node, data: DeviceArray): DeviceArray {
 }
 
 /** The value of a device's tensor without axes. */
-export const number = (x: AnyTensor, device: Device): number => device.read(nodeOf(x))[0];
+export const number = async (x: AnyTensor, device: Device): Promise<number> => (await device.read(nodeOf(x)))[0];

@@ -85,7 +85,8 @@ class LibraryBackedDevice implements Device {
     this.#native.write(this.#memory(x).handle, bytes(values), start * 4);
   }
 
-  read(x: Node): DeviceArray {
+  // deno-lint-ignore require-await
+  async read(x: Node): Promise<DeviceArray> {
     const count = sizeOf(x.shape);
     const values = x.dtype === "f32"
       ? new Float32Array(count)

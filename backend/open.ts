@@ -9,7 +9,8 @@ import type { Device } from "./runtime.ts";
  *
  * @throws UserError when there is no such device
  */
-export function open(name: string = "auto"): Device {
+// deno-lint-ignore require-await
+export async function open(name: string = "auto"): Promise<Device> {
   if (name === "interpreter") return openInterpreter();
   if (name === "auto" || name === "cpu" || name === "wgpu" || name.startsWith("wgpu:")) return openNativeDevice(name);
   throw new UserError(`--device ${name}: expected auto, cpu, wgpu, wgpu:NAME or interpreter.`, { usage: true });

@@ -46,8 +46,8 @@ export interface Device extends Disposable {
   allocate(shape: Readonly<Record<string, number>>, dtype: "f32" | "i32"): Node;
   /** Writes values into a tensor's memory, from an element on. */
   write(x: Node, values: DeviceArray, start?: number): void;
-  /** Values as they are stored. Waits for the device. @throws Error when a step met an index out of range */
-  read(x: Node): DeviceArray;
+  /** Values as they are stored, once the device is done with them. @throws Error when a step met an index out of range */
+  read(x: Node): Promise<DeviceArray>;
   /** Gives memory back at once (it is also given back when nothing refers to it any more). */
   free(x: Node): void;
   /** Compiles a program. */

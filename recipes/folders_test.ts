@@ -3,9 +3,8 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { openInterpreter } from "../backend/interpreter.ts";
 import { values } from "../backend/compile.ts";
 import { UserError } from "../dsl/errors.ts";
-import { tensorOf } from "../dsl/tensor.ts";
-import { entriesOf } from "../dsl/tree.ts";
 import { authorsDense } from "../tests/authors.ts";
+import { treeValues } from "../tests/devices.ts";
 import { golden, withTempDir } from "../tests/support.ts";
 import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../tests/tiny.ts";
 import { convert } from "./convert/mod.ts";
@@ -18,10 +17,8 @@ import { loadDense, loadMixture, loadModel, saveModel } from "./model/parameters
 import { proveStepZero, upcycle } from "./upcycle.ts";
 
 const device = openInterpreter();
-const numbers = (tree: unknown): Map<string, number[]> =>
-  new Map(entriesOf(tree).map(([path, leaf]) => [path, [...values(tensorOf(leaf), device)]]));
-const worst = (got: unknown, want: unknown): number => {
-  const one = numbers(got), two = numbers(want);
+const worst = async (got: unknown, want: unknown): Promise<number> => {
+  const one = await treeValues(got, device), two = await treeValues(want, device);
   assertEquals([...one.keys()], [...two.keys()]);
   return Math.max(...[...one].flatMap(([path, list]) => list.map((x, i) => Math.abs(x - two.get(path)![i]))));
 };
@@ -35,7 +32,7 @@ Deno.test("folders: what is saved is loaded again, dense and mixture", () =>
       await saveModel(path, loaded, device);
       const again = loadModel(path, device);
       assertEquals(again.config, loaded.config);
-      assertEquals(worst(again.model, loaded.model), 0);
+      assertEquals(await worst(again.model, loaded.model), 0);
     }
     await assertRejects(
       () => saveModel(`${folder}/llama`, tinyModel(tinyDense(), device), device),
@@ -64,7 +61,8 @@ Deno.test("upcycle: the mixture is the dense model at step 0, and what is not is
       assert(largest < 1e-5);
       assertEquals(tokens, tinySamples(5).reduce((sum, { ids }) => sum + Math.min(8, ids.length), 0));
       assert(
-        numbers(mixture.model).get(router === "mlp" ? "layers.1.ffn.router.second" : "layers.1.ffn.router.linear")!
+        (await treeValues(mixture.model, device))
+          .get(router === "mlp" ? "layers.1.ffn.router.second" : "layers.1.ffn.router.linear")!
           .some((x) => x !== 0),
       );
     }
@@ -73,14 +71,14 @@ Deno.test("upcycle: the mixture is the dense model at step 0, and what is not is
     await assertRejects(() => proveStepZero(dense, dropped, device, batches), UserError, "not the dense model");
     // Half of the channels of gate, up and down are the dense model's: the same ones in all three.
     const layer = dropped.model.layers[0].ffn,
-      gate = values(layer.experts.gate, device),
-      own = values(layer.shared.gate, device);
+      gate = await values(layer.experts.gate, device),
+      own = await values(layer.shared.gate, device);
     const kept = Array.from(
       { length: 6 },
       (_, channel) => own.slice(channel * 8, channel * 8 + 8).every((x, i) => x === gate[channel * 8 + i]),
     );
     assertEquals(kept.filter(Boolean).length, 3);
-    const down = values(layer.experts.down, device), ownDown = values(layer.shared.down, device);
+    const down = await values(layer.experts.down, device), ownDown = await values(layer.shared.down, device);
     assertEquals(Array.from({ length: 6 }, (_, channel) => down[channel] === ownDown[channel]), kept);
     await upcycle(`${folder}/dense`, `${folder}/raw`, { experts: 4, active: 3, normalised: false });
     await assertRejects(
@@ -105,7 +103,7 @@ Deno.test("merge: the authors' mixture with the authors' coefficients is the aut
     const coefficients = readCoefficients(`${folder}/coefficients.json`);
     await mergeFolder(`${folder}/moe`, `${folder}/dense`, { weights: (config) => weightsOf(config, coefficients) });
     const got = loadDense(`${folder}/dense`, device);
-    assert(worst(got.model, authorsDense("dense_merged")) < 1e-6);
+    assert(await worst(got.model, authorsDense("dense_merged")) < 1e-6);
 
     const mixture = loadMixture(`${folder}/moe`, device);
     assertThrows(() => weightsOf(mixture.config, coefficients, 0.5), UserError, "0.75");
@@ -122,7 +120,7 @@ Deno.test("merge: the authors' mixture with the authors' coefficients is the aut
     ) {
       await mergeFolder(`${folder}/moe`, `${folder}/dense`, { weights: () => weights, overwrite: true });
       using merged = await merger(mixture, device)(weights);
-      assert(worst(loadDense(`${folder}/dense`, device).model, merged.model) < 1e-6);
+      assert(await worst(loadDense(`${folder}/dense`, device).model, merged.model) < 1e-6);
     }
     await assertRejects(
       () => mergeFolder(`${folder}/dense`, `${folder}/x`, { weights: (c) => singleExpert(c, 0) }),

@@ -225,8 +225,8 @@ async function continueRows(
       const first = step === 0 && top > 0, wanted = { picked: temperature === 0, logits: temperature > 0 || first };
       const out = await run(model, cache, tokens, int(start), offsets, wanted);
       cache = out.cache;
-      const logits = out.logits && values(out.logits, device, "batch", "vocab");
-      const picked = out.picked && values(out.picked, device), vocab = (logits?.length ?? 0) / active.length;
+      const logits = out.logits && await values(out.logits, device, "batch", "vocab");
+      const picked = out.picked && await values(out.picked, device), vocab = (logits?.length ?? 0) / active.length;
       free([out.logits, out.picked], device);
       active.forEach((row, i) => {
         const own = logits?.subarray(i * vocab, (i + 1) * vocab);

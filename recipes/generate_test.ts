@@ -26,7 +26,7 @@ async function logitsOf({ config, model }: Loaded, ids: readonly number[], devic
         : llama(config, model as Model<Moe>, tokens, moe(config)).logits,
     device,
   );
-  const out = values(
+  const out = await values(
     await run(tensor({ batch: 1, seq: ids.length }, Int32Array.from(ids), "i32")),
     device,
     "batch",

@@ -72,6 +72,14 @@ function logitOf(share: number): number {
   return Math.log(inside / (1 - inside));
 }
 
+/** Reads the parameters; a λ that is not learned is `lambda`. */
+async function pointOf({ alpha, logit }: Parameters, lambda: number, device: Device): Promise<Point> {
+  const point: Point = { alpha: [], lambda: logit ? [] : alpha.map(() => lambda) };
+  for (const each of alpha) point.alpha.push([...await values(each, device)]);
+  for (const each of logit ?? []) point.lambda.push(1 / (1 + Math.exp(-await number(each, device))));
+  return point;
+}
+
 /** Descent on α (and λ) with Adam, one compiled call a step. */
 async function descend(
   { config, model }: Mixture,
@@ -101,7 +109,7 @@ async function descend(
     const began = performance.now(), rate = rateAt(schedule, done), host = batches.at(done);
     const out = await step(parameters, state, model, toBatch(host), fixed, tensor({}, [rate]));
     ({ parameters, state } = out);
-    const loss = number(out.value, device), seconds = (performance.now() - began) / 1000;
+    const loss = await number(out.value, device), seconds = (performance.now() - began) / 1000;
     free(out.value, device);
     if (!Number.isFinite(loss)) {
       throw new UserError(`step ${done + 1}: the objective is ${loss}; try a smaller learning rate (it was ${rate}).`);
@@ -114,10 +122,7 @@ async function descend(
       seconds,
       tokensPerSecond: host.rows * host.length / seconds,
     });
-    await look(done + 1, {
-      alpha: parameters.alpha.map((each) => [...values(each, device)]),
-      lambda: parameters.logit?.map((each) => 1 / (1 + Math.exp(-number(each, device)))) ?? fixed.map(() => lambda),
-    });
+    await look(done + 1, await pointOf(parameters, lambda, device));
   }
   free([parameters, state], device);
 }
@@ -138,8 +143,10 @@ async function measure(
   for (let done = 0; done < steps; done++) {
     signal?.throwIfAborted();
     const out = await run(model, toBatch(batches.at(done)));
-    out.weights.forEach((each, layer) => values(each, device).forEach((w, i) => weights[layer][i] += w / steps));
-    out.lambda.forEach((each, layer) => lambda[layer] += number(each, device) / steps);
+    for (const [layer, each] of out.weights.entries()) {
+      (await values(each, device)).forEach((w, i) => weights[layer][i] += w / steps);
+    }
+    for (const [layer, each] of out.lambda.entries()) lambda[layer] += await number(each, device) / steps;
     free(out, device);
     onLine?.({ step: done + 1, steps });
   }

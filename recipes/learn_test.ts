@@ -1,11 +1,8 @@
 /** @file Learning coefficients: what moves, what does not, and what is kept. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { values } from "../backend/compile.ts";
 import { UserError } from "../dsl/errors.ts";
 import { neg } from "../dsl/mod.ts";
-import { tensorOf } from "../dsl/tensor.ts";
-import { entriesOf } from "../dsl/tree.ts";
-import { allDevices, withDevice } from "../tests/devices.ts";
+import { allDevices, treeValues, withDevice } from "../tests/devices.ts";
 import { withTempDir } from "../tests/support.ts";
 import { tinyMixture, tinyModel, tinySamples } from "../tests/tiny.ts";
 import { learn, type LearnOptions } from "./learn.ts";
@@ -28,9 +25,7 @@ for (const device of allDevices()) {
   Deno.test(`learn, ${device}: every objective gives coefficients; descent is never worse than uniform; no weight moves`, () =>
     withDevice(device, async (device) => {
       const mixture = tinyModel(tinyMixture(), device);
-      const before = new Map(
-        entriesOf(mixture.model).map(([path, leaf]) => [path, [...values(tensorOf(leaf), device)]]),
-      );
+      const before = await treeValues(mixture.model, device);
       for (const [name, { kind }] of Object.entries(objectives)) {
         const { coefficients, learned, uniform, distance, budget } = await learn(mixture, device, options(name));
         assertEquals(coefficients.alpha.map((layer) => layer.length), [3, 3]);
@@ -47,9 +42,7 @@ for (const device of allDevices()) {
           assert(weights.every((w) => w >= 0) && lambda.every((share) => share > 0 && share < 1));
         }
       }
-      for (const [path, leaf] of entriesOf(mixture.model)) {
-        assertEquals([...values(tensorOf(leaf), device)], before.get(path), path);
-      }
+      assertEquals(await treeValues(mixture.model, device), before);
     }));
 }
 

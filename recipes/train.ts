@@ -177,23 +177,23 @@ const perLayer = (data: ArrayLike<number>, layers: number): number[][] => {
 };
 
 /** A step's metrics as numbers. */
-function lineOf(
+async function lineOf(
   { metrics: { nll, count, balance, health }, norm }: Step,
   layers: number,
   device: Device,
-): Omit<TrainLine, "step" | "steps"> {
+): Promise<Omit<TrainLine, "step" | "steps">> {
   return {
-    loss: number(nll, device),
-    tokens: number(count, device),
-    ...(norm && { norm: number(norm, device) }),
-    ...(balance && { balance: number(balance, device) }),
+    loss: await number(nll, device),
+    tokens: await number(count, device),
+    ...(norm && { norm: await number(norm, device) }),
+    ...(balance && { balance: await number(balance, device) }),
     ...(health && {
-      load: perLayer(values(health.load, device, "layer", "expert"), layers).map((row) => {
+      load: perLayer(await values(health.load, device, "layer", "expert"), layers).map((row) => {
         const total = row.reduce((a, b) => a + b, 0);
         return row.map((each) => each / Math.max(1, total));
       }),
-      routerEntropy: [...values(health.entropy, device)],
-      sharedGate: [...values(health.shared, device)],
+      routerEntropy: [...await values(health.entropy, device)],
+      sharedGate: [...await values(health.shared, device)],
     }),
   };
 }
@@ -228,7 +228,7 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
     const hosts = Array.from({ length: accumulate }, (_, i) => options.batches.at(done * accumulate + i));
     const out = await step(model, state, hosts, seed + done * accumulate, rate);
     ({ model, state } = out);
-    const line = lineOf(out, config.layers, device), seconds = (performance.now() - start) / 1000;
+    const line = await lineOf(out, config.layers, device), seconds = (performance.now() - start) / 1000;
     free([out.metrics, out.norm], device);
     if (!Number.isFinite(line.loss)) {
       throw new UserError(

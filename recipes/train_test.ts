@@ -1,10 +1,8 @@
 /** @file Training, in small: losses fall, accumulated steps equal whole ones, and what goes wrong is said. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { free, values } from "../backend/compile.ts";
+import { free } from "../backend/compile.ts";
 import { UserError } from "../dsl/errors.ts";
-import { tensorOf } from "../dsl/tensor.ts";
-import { entriesOf } from "../dsl/tree.ts";
-import { allDevices, withDevice } from "../tests/devices.ts";
+import { allDevices, treeValues, withDevice } from "../tests/devices.ts";
 import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../tests/tiny.ts";
 import { batchesOf, makeBatch } from "./model/batch.ts";
 import { train, type TrainLine, type TrainOptions } from "./train.ts";
@@ -62,9 +60,9 @@ for (const name of allDevices()) {
         device,
         options(2, 0.1, { ...step, batches: halves, accumulate: 2 }),
       );
-      const want = new Map(entriesOf(whole.loaded.model));
-      for (const [path, leaf] of entriesOf(parts.loaded.model)) {
-        const got = values(tensorOf(leaf), device), other = values(tensorOf(want.get(path)!), device);
+      const want = await treeValues(whole.loaded.model, device);
+      for (const [path, got] of await treeValues(parts.loaded.model, device)) {
+        const other = want.get(path)!;
         got.forEach((x, i) => assert(Math.abs(x - other[i]) < 2e-6, `${path}: ${x}, expected ${other[i]}`));
       }
     }));

@@ -159,8 +159,8 @@ export async function proveStepZero(
   let largest = 0, scale = 0, tokens = 0;
   for (const batch of batches) {
     const out = await run(dense.model, mixture.model, toBatch(batch));
-    largest = Math.max(largest, number(out.largest, device));
-    scale = Math.max(scale, number(out.scale, device));
+    largest = Math.max(largest, await number(out.largest, device));
+    scale = Math.max(scale, await number(out.scale, device));
     tokens += batch.tokens.reduce((sum, id) => sum + Number(id >= 0), 0);
   }
   if (!(largest <= 1e-4 * Math.max(1, scale))) {

@@ -57,7 +57,8 @@ export async function onDevice(
     device.put(node("data", [], { shape: x.shape, dtype: x.dtype, values: values[i] }))
   );
   const made = await program.run(args);
-  const read = made.map((x) => Float64Array.from(device.read(x)));
+  const read: Float64Array[] = [];
+  for (const x of made) read.push(Float64Array.from(await device.read(x)));
   for (const x of [...made, ...args]) if (!donate || made.includes(x)) device.free(x);
   return read;
 }

@@ -53,7 +53,7 @@ function stepCase(): Case {
     return variable;
   };
   const { model: drawn } = initModel(config, 3, interpreter, 6);
-  const model = mapLeaves((leaf) => input(leaf, Float64Array.from(interpreter.read(leaf))), drawn) as typeof drawn;
+  const model = mapLeaves((leaf) => input(leaf, Float64Array.from(evaluate([leaf])[0].data)), drawn) as typeof drawn;
   const sizes = { batch: 3, seq: 11 };
   const ids = (low: number): Node => {
     const leaf = nodeOf(tensor(sizes, new Int32Array(33), "i32"));

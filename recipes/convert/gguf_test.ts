@@ -23,7 +23,7 @@ Deno.test("SmolLM2's tokenizer gives llama.cpp's and transformers' ids", { ignor
   for (const { text, ids, name } of texts) assertEquals(tokenizer.encode(text), ids, name);
 });
 
-Deno.test("SmolLM2's config and weights are Hugging Face's", { ignore: !smollm2 }, () => {
+Deno.test("SmolLM2's config and weights are Hugging Face's", { ignore: !smollm2 }, async () => {
   using checkpoint = openCheckpoint(smollm2!);
   const { config, tensors } = fromGguf(checkpoint);
   assertEquals(config, {
@@ -45,17 +45,17 @@ Deno.test("SmolLM2's config and weights are Hugging Face's", { ignore: !smollm2 
     pad: 2,
   });
   assertEquals(tensors.length, 30 * 9 + 2);
-  const values = (name: string): Float32Array => {
+  const values = async (name: string): Promise<Float32Array> => {
     const data = tensors.find((tensor) => tensor.name === name)!.data;
-    return typeof data === "function" ? data() : data;
+    return await (typeof data === "function" ? data() : data);
   };
   // Row 32 + i of a head in halves is row 2i + 1 in pairs.
   const pairs = checkpoint.read("blk.3.attn_k.weight");
-  const halves = values("model.layers.3.self_attn.k_proj.weight");
+  const halves = await values("model.layers.3.self_attn.k_proj.weight");
   const row = (matrix: Float32Array, index: number): Float32Array => matrix.slice(index * 576, (index + 1) * 576);
   assertEquals(row(halves, 64 + 32 + 5), row(pairs, 64 + 2 * 5 + 1));
   assertEquals(row(halves, 128 + 5), row(pairs, 128 + 2 * 5));
-  assertEquals(values("model.layers.3.mlp.up_proj.weight"), checkpoint.read("blk.3.ffn_up.weight"));
+  assertEquals(await values("model.layers.3.mlp.up_proj.weight"), checkpoint.read("blk.3.ffn_up.weight"));
 });
 
 const deepseek = sharedData("tok/ggml-vocab-deepseek-coder.gguf");

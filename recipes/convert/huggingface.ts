@@ -305,7 +305,7 @@ export async function writeModelFolder(out: string, model: ModelOut, options: Mo
         : `model-${number(index + 1)}-of-${number(parts.length)}.safetensors`;
       using writer = createSafetensors(join(folder, file), part, { dtype });
       for (const { name, data } of part) {
-        writer.add(typeof data === "function" ? data() : data);
+        writer.add(await (typeof data === "function" ? data() : data));
         weightMap[name] = file;
         options.progress?.(++done, tensors.length);
         await pause();

@@ -118,15 +118,15 @@ Deno.test("every folder that is no sound model is refused in a sentence", () =>
     await writeModelFolder(out, { config, tensors: tensors(config) });
     assertEquals(checkModel(out).tokens, undefined);
     assertThrows(() => readConfig(join(out, "config.json")), UserError, "this is a file");
-    const rewrite = (list: TensorOut[]): void => writeSafetensors(join(out, "model.safetensors"), list);
+    const rewrite = (list: TensorOut[]): Promise<void> => writeSafetensors(join(out, "model.safetensors"), list);
     const given = tensors(config);
-    rewrite(given.slice(2));
+    await rewrite(given.slice(2));
     assertThrows(() => openModel(out), UserError, 'tensor "model.embed_tokens.weight" is missing (and 1 more)');
-    rewrite([...given, { name: "model.layers.0.self_attn.q_proj.bias", shape: [1], data: new Float32Array(1) }]);
+    await rewrite([...given, { name: "model.layers.0.self_attn.q_proj.bias", shape: [1], data: new Float32Array(1) }]);
     assertThrows(() => openModel(out), UserError, "q_proj.bias");
-    rewrite(given.map((tensor, i) => i > 0 ? tensor : { ...tensor, shape: [4, 9] }));
+    await rewrite(given.map((tensor, i) => i > 0 ? tensor : { ...tensor, shape: [4, 9] }));
     assertThrows(() => openModel(out), UserError, "has shape [4, 9], config.json asks for [9, 4]");
-    rewrite([...given, {
+    await rewrite([...given, {
       name: "model.layers.0.self_attn.rotary_emb.inv_freq",
       shape: [1],
       data: new Float32Array(1),

@@ -180,7 +180,7 @@ async function convertToAuthors(input: string, out: string, options: ConvertOpti
     const path = join(folder, "model.safetensors");
     using writer = createSafetensors(path, theirs.tensors, { dtype: options.dtype });
     for (const { data } of theirs.tensors) {
-      writer.add(typeof data === "function" ? data() : data);
+      writer.add(await (typeof data === "function" ? data() : data));
       await pause();
     }
     writer.finish();

@@ -78,10 +78,10 @@ for (const name of allDevices()) {
         );
         const epsilon = noise.length > 0 ? [tensor({ layer: 2, ...sizes, expert: 7 }, Float64Array.from(noise))] : [];
         const out = await run(put(authorsMixture(), device), batchOf(tensors), epsilon);
-        close(values(out.logits, device), tensors.get("logits")!.values, 1e-4, "logits");
-        const crossEntropy = number(out.total, device) / number(out.count, device);
+        close(await values(out.logits, device), tensors.get("logits")!.values, 1e-4, "logits");
+        const crossEntropy = await number(out.total, device) / await number(out.count, device);
         close([crossEntropy], tensors.get("loss_ce")!.values, 1e-5, "cross-entropy");
-        close([number(out.balance, device)], tensors.get("loss_balance")!.values, 1e-5, "balance loss");
+        close([await number(out.balance, device)], tensors.get("loss_balance")!.values, 1e-5, "balance loss");
       }));
   }
 
@@ -109,7 +109,7 @@ for (const name of allDevices()) {
         const got = new Map(entriesOf(grad));
         for (const leaf of layout(mixtureConfig)) {
           const { difference, scale } = worst(
-            values(tensorOf(got.get(leaf.path)!), device),
+            await values(tensorOf(got.get(leaf.path)!), device),
             goldenLeaf(gradients, leaf),
           );
           assert(difference <= 1e-3 * scale, `${leaf.path}: ${difference} of ${scale}`);
@@ -132,19 +132,19 @@ for (const name of allDevices()) {
         return { ...valueAndGradWith(loss)(a), dense: dense(a) };
       }, device);
       const { value, grad, dense } = await run(put(authorsMixture(), device), put(alpha, device), batchOf(tensors));
-      close(values(value.logits, device), tensors.get("logits")!.values, 1e-4, "logits");
-      close([number(value.loss, device)], tensors.get("loss_ce")!.values, 1e-5, "cross-entropy");
-      grad.forEach((each, layer) => {
+      close(await values(value.logits, device), tensors.get("logits")!.values, 1e-4, "logits");
+      close([await number(value.loss, device)], tensors.get("loss_ce")!.values, 1e-5, "cross-entropy");
+      for (const [layer, each] of grad.entries()) {
         const { difference, scale } = worst(
-          values(each, device),
+          await values(each, device),
           tensors.get(`grad.model.layers.${layer}.mlp.average_weights`)!.values,
         );
         assert(difference <= 1e-3 * scale, `layer ${layer}: ${difference} of ${scale}`);
-      });
+      }
       const want = new Map(entriesOf(authorsDense("dense_merged")));
       for (const [path, leaf] of entriesOf(dense)) {
         const stored = want.get(path)!.attributes as { values: Float64Array };
-        close(values(tensorOf(leaf), device), stored.values, 1e-6, path);
+        close(await values(tensorOf(leaf), device), stored.values, 1e-6, path);
       }
     }));
 
@@ -161,7 +161,7 @@ for (const name of allDevices()) {
       ) {
         const tensors = file(which);
         const got = await run(put(authorsDense(folder), device), batchOf(tensors).tokens);
-        close(values(got, device), tensors.get(logits)!.values, 1e-4, folder);
+        close(await values(got, device), tensors.get(logits)!.values, 1e-4, folder);
       }
     }));
 }

@@ -103,8 +103,8 @@ export function evaluator(config: ModelConfig, device: Device): Evaluator {
     for (const batch of batches) {
       signal?.throwIfAborted();
       const out = await run(model, toBatch(batch));
-      total += number(out.total, device);
-      tokens += number(out.count, device);
+      total += await number(out.total, device);
+      tokens += await number(out.count, device);
     }
     return { nll: total / Math.max(1, tokens), tokens };
   };

@@ -80,8 +80,8 @@ export function* tensorsOf({ config, model }: Loaded, device: Device): Generator
     let whole: Float32Array | undefined;
     for (const [i, name] of leaf.names.entries()) {
       const size = sizeOf(leaf) / leaf.names.length;
-      const data = (): Float32Array<ArrayBuffer> => {
-        whole ??= device.read(place) as Float32Array;
+      const data = async (): Promise<Float32Array<ArrayBuffer>> => {
+        whole ??= await device.read(place) as Float32Array;
         const piece = whole.slice(i * size, (i + 1) * size);
         if (i === leaf.names.length - 1) whole = undefined;
         return piece;

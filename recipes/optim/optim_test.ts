@@ -93,8 +93,8 @@ for (const name of allDevices()) {
           steps.map(([g]) => [...g.slice(12 * k, 12 * k + 12)]),
           4,
         );
-      close(values(parameters.experts, device), [...expert(0), ...expert(1)]);
-      close(values(parameters.norm, device), adafactorReference([...start[1]], steps.map(([, g]) => [...g]), 4));
+      close(await values(parameters.experts, device), [...expert(0), ...expert(1)]);
+      close(await values(parameters.norm, device), adafactorReference([...start[1]], steps.map(([, g]) => [...g]), 4));
     }));
 
   Deno.test(`optim, ${name}: AdamW follows its formula, decay included`, () =>
@@ -117,7 +117,7 @@ for (const name of allDevices()) {
           x - rates[i] * (m[at] / (1 - 0.9 ** t) / (Math.sqrt(v[at] / (1 - 0.999 ** t)) + 1e-8) + 0.1 * x)
         );
       }
-      close(values(parameters.experts, device), w);
+      close(await values(parameters.experts, device), w);
     }));
 
   Deno.test(`optim, ${name}: one SGD step of a tied model is the f64 step`, () =>
@@ -132,18 +132,18 @@ for (const name of allDevices()) {
       const got = await run(tinyModel(config, device).model, tensor({}, [0.5]));
       const oracle = openInterpreter(),
         want = await compile(step, oracle)(tinyModel(config, oracle).model, tensor({}, [0.5]));
-      close(values(got.embedding, device), values(want.embedding, oracle));
-      close(values(got.layers[0].ffn.down, device), values(want.layers[0].ffn.down, oracle));
+      close(await values(got.embedding, device), await values(want.embedding, oracle));
+      close(await values(got.layers[0].ffn.down, device), await values(want.layers[0].ffn.down, oracle));
     }));
 }
 
 Deno.test("optim: the clipped gradient has the limit's norm, a small one is left alone", async () => {
   const device = openInterpreter(), run = compile((g: Parameters, limit: number) => clip(g, limit), device);
   const { gradient, norm } = await run(tree(...steps[1]), 2);
-  const total = Math.hypot(...values(gradient.experts, device), ...values(gradient.norm, device));
-  assert(Math.abs(total - 2) < 1e-4 && values(norm, device)[0] > 2);
+  const total = Math.hypot(...await values(gradient.experts, device), ...await values(gradient.norm, device));
+  assert(Math.abs(total - 2) < 1e-4 && (await values(norm, device))[0] > 2);
   const small = await compile((g: Parameters) => clip({ ...g, norm: mul(g.norm, 1) }, 1000), device)(tree(...steps[1]));
-  close(values(small.gradient.experts, device), steps[1][0]);
+  close(await values(small.gradient.experts, device), steps[1][0]);
 });
 
 Deno.test("optim: schedules rise, fall to their end, and add up to their budget", () => {

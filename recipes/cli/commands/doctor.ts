@@ -68,7 +68,7 @@ export async function run(args: Arguments<typeof commands.doctor>, context: Cont
 async function examine(name: string, seed: number): Promise<Report> {
   const started = performance.now();
   const capabilities = capabilitiesOf(name);
-  using device = open(name);
+  using device = await open(name);
   const start = (performance.now() - started) / 1000;
   const product = compile(
     (x: Matrix, y: Tensor<"inner" | "column">) => softmax(contract(x, y, "inner"), "column"),
@@ -76,7 +76,7 @@ async function examine(name: string, seed: number): Promise<Report> {
   );
   const x = tensor({ row: 33, inner: 70 }, noise(33 * 70, seed));
   const y = tensor({ inner: 70, column: 65 }, noise(70 * 65, seed + 1));
-  const found = values(await product(x, y), device, "row", "column");
+  const found = await values(await product(x, y), device, "row", "column");
   const expected = read(softmax(contract(x, y, "inner"), "column"), "row", "column");
   const difference = expected.reduce((worst, value, index) => Math.max(worst, Math.abs(value - found[index])), 0);
 
@@ -87,7 +87,7 @@ async function examine(name: string, seed: number): Promise<Report> {
   let best = Infinity;
   for (let round = 0; round < 4; round++) {
     const from = performance.now();
-    values(await plain(a, b), device);
+    await values(await plain(a, b), device);
     best = Math.min(best, (performance.now() - from) / 1000);
   }
   return {

@@ -15,7 +15,7 @@ export async function measurePerplexity(
 ): Promise<JsonResult> {
   const text = readText(data);
   using tokenizer = loadTokenizer(target);
-  using device = open(name);
+  using device = await open(name);
   const ids = tokenizer.encode(text, { special: false });
   const { nll, tokens } = await perplexity(loadModel(target, device), device, [ids], { signal: context.signal });
   context.print(`${nll.toFixed(4)} nats per token over ${tokens} tokens: perplexity ${Math.exp(nll).toFixed(3)}`);

@@ -53,7 +53,7 @@ export async function run(args: Arguments<typeof commands.upcycle>, context: Con
 
 /** Loads both and compares; their memory is free again afterwards. */
 async function prove(dense: string, mixture: string, name: string, batches: readonly HostBatch[]): Promise<StepZero> {
-  using device = open(name);
+  using device = await open(name);
   return await proveStepZero(loadDense(dense, device), loadMixture(mixture, device), device, batches);
 }
 
