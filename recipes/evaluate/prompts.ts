@@ -68,7 +68,9 @@ export function promptOf(task: Task, style: PromptStyle = "magicoder"): Prompt {
   return task.benchmark === "humaneval" ? humanEvalPrompt(task, style) : mbppPrompt(task, style);
 }
 
-function continued(prompt: string): Prompt {
+/** Without the newline that ends the prompt: a tokenizer joins it with the indentation that the answer starts with. */
+function continued(asked: string): Prompt {
+  const prompt = asked.trimEnd();
   return { text: prompt, stop: baseStops, solution: (completion) => prompt + cutAt(completion, baseStops) };
 }
 
