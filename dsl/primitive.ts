@@ -52,8 +52,6 @@ export interface SampleInput {
 export interface Sample<O extends Op> {
   readonly inputs: readonly SampleInput[];
   readonly attributes: Attributes[O];
-  /** Relative error allowed on devices, in units of f32 rounding (default 16). */
-  readonly ulps?: number;
   /** Not differentiable there (kinks): check values only. */
   readonly valuesOnly?: boolean;
 }

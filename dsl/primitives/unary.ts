@@ -144,7 +144,7 @@ export const copy: Primitive<"copy"> = {
 };
 
 /** erf in f64: a Maclaurin series near zero, a continued fraction of erfc further out. */
-function errorFunction(x: number): number {
+export function errorFunction(x: number): number {
   const size = Math.abs(x);
   if (Number.isNaN(x)) return NaN;
   if (size > 6) return Math.sign(x);
