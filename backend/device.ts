@@ -8,8 +8,8 @@ import { check, deviceSymbols, type Functions, openLibrary, readBytes } from "./
 
 /** What a device can do. On the CPU every limit is a large number. */
 export interface Capabilities {
-  /** Which of the library's devices it is. */
-  readonly kind: "cpu" | "wgpu";
+  /** Which of the library's devices it is, or Deno's own WebGPU. */
+  readonly kind: "cpu" | "wgpu" | "webgpu";
   /** Name of the processor or adapter. */
   readonly name: string;
   /** Storage buffers that one kernel may bind, the status word included. */

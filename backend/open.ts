@@ -1,17 +1,34 @@
 /** @file open: a device by name. */
 import { UserError } from "../dsl/errors.ts";
+import { listAdapters, openNative } from "./device.ts";
 import { openInterpreter } from "./interpreter.ts";
-import { openNativeDevice } from "./native.ts";
+import { PlannedDevice } from "./planned.ts";
 import type { Device } from "./runtime.ts";
+import { openWebgpu } from "./webgpu.ts";
 
 /**
- * Opens a device: `auto` (a hardware GPU if there is one, else the CPU), `cpu`, `wgpu`, `wgpu:NAME` or `interpreter`.
+ * Opens a device:
+ *
+ * - `interpreter`: f64, slow, needs nothing at all
+ * - `webgpu`: Deno's built-in WebGPU; needs an adapter, but neither Rust nor a permission
+ * - `cpu`, `wgpu`, `wgpu:NAME`: the native library (`--allow-ffi`), which is built where there is none
+ * - `auto`: the native library with a hardware GPU if there is one, else with the CPU
  *
  * @throws UserError when there is no such device
+ * @example
+ * ```ts
+ * import { open } from "./open.ts";
+ * using device = await open("interpreter");
+ * console.assert(device.name === "interpreter");
+ * ```
  */
-// deno-lint-ignore require-await
 export async function open(name: string = "auto"): Promise<Device> {
   if (name === "interpreter") return openInterpreter();
-  if (name === "auto" || name === "cpu" || name === "wgpu" || name.startsWith("wgpu:")) return openNativeDevice(name);
-  throw new UserError(`--device ${name}: expected auto, cpu, wgpu, wgpu:NAME or interpreter.`, { usage: true });
+  if (name === "webgpu") return new PlannedDevice(await openWebgpu());
+  if (name === "auto") name = listAdapters().some(({ software }) => !software) ? "wgpu" : "cpu";
+  if (name === "cpu" || name === "wgpu" || isNamed(name)) return new PlannedDevice(openNative(name));
+  const known = "auto, cpu, wgpu, wgpu:NAME, webgpu or interpreter";
+  throw new UserError(`--device ${name}: expected ${known}.`, { usage: true });
 }
+
+const isNamed = (name: string): name is `wgpu:${string}` => name.startsWith("wgpu:");

@@ -44,8 +44,8 @@ export async function prepare(): Promise<Prepared> {
 /** A Vulkan loader with lavapipe; elsewhere than on Debian and its kin the system's own adapter. */
 async function prepareVulkan(): Promise<Record<string, string>> {
   if (Deno.env.get("XFT_TEST_DEVICES")) return { XFT_TEST_DEVICES: Deno.env.get("XFT_TEST_DEVICES")! };
-  if (Deno.build.os !== "linux") return { XFT_TEST_DEVICES: "cpu,wgpu" };
-  const devices = { XFT_TEST_DEVICES: "cpu,wgpu:llvmpipe" };
+  if (Deno.build.os !== "linux") return { XFT_TEST_DEVICES: "cpu,wgpu,webgpu" };
+  const devices = { XFT_TEST_DEVICES: "cpu,wgpu:llvmpipe,webgpu" };
   if (hasSystemLavapipe()) return devices;
   if (!await succeeds("apt-get", ["--version"])) {
     throw new Error("no lavapipe found; install the Vulkan loader and Mesa's Vulkan drivers");

@@ -42,7 +42,7 @@ export function smollm2Gguf(): string | undefined {
 }
 
 /** A device that tests open. */
-export type TestDevice = "cpu" | "wgpu" | `wgpu:${string}`;
+export type TestDevice = "cpu" | "wgpu" | `wgpu:${string}` | "webgpu";
 
 /**
  * The devices of this run: `XFT_TEST_DEVICES` (comma-separated; the set-up sets it), else the CPU alone.
@@ -50,12 +50,14 @@ export type TestDevice = "cpu" | "wgpu" | `wgpu:${string}`;
  */
 export function testDevices(): TestDevice[] {
   const names = (Deno.env.get("XFT_TEST_DEVICES") ?? "cpu").split(",").map((name) => name.trim());
-  return names.filter((name): name is TestDevice => name === "cpu" || name === "wgpu" || name.startsWith("wgpu:"));
+  const isDevice = (name: string): name is TestDevice =>
+    name === "cpu" || name === "wgpu" || name === "webgpu" || name.startsWith("wgpu:");
+  return names.filter(isDevice);
 }
 
 /** The wgpu device of this run, or undefined where there is none. */
 export function wgpuDevice(): TestDevice | undefined {
-  return testDevices().find((name) => name !== "cpu");
+  return testDevices().find((name) => name.startsWith("wgpu"));
 }
 
 /** Runs a function with a fresh temporary folder, which is removed afterwards. */

@@ -91,7 +91,7 @@ Deno.test("a mistake is one sentence that names the word and, where one is near,
     mistake("train", "m", "--out", "o", "--data", "d", "--stage", "mo"),
     "--stage mo: expected one of sft, moe.",
   );
-  assertEquals(mistake("doctor", "--device", "gpu"), "--device gpu: expected auto, cpu, wgpu or wgpu:NAME.");
+  assertEquals(mistake("doctor", "--device", "gpu"), "--device gpu: expected auto, cpu, wgpu, wgpu:NAME or webgpu.");
   assertEquals(mistake("convert", "", "--out", "o"), "IN : expected a name, got an empty word.");
 });
 

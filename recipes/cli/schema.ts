@@ -149,21 +149,21 @@ export function toggle(help: string): Field<boolean> {
   return { help, required: false, many: false, fallback: false, parse: () => true };
 }
 
-/** A device to run on: `auto`, `cpu`, `wgpu` or `wgpu:NAME`. */
-export type DeviceName = "auto" | "cpu" | "wgpu" | `wgpu:${string}`;
+/** A device to run on: `auto`, `cpu`, `wgpu`, `wgpu:NAME` or `webgpu`. */
+export type DeviceName = "auto" | "cpu" | "wgpu" | `wgpu:${string}` | "webgpu";
 
 /** A device's name. */
 export function device(help: string): Field<DeviceName> {
   const parse = (word: string): DeviceName => {
-    if (word === "auto" || word === "cpu" || word === "wgpu" || /^wgpu:./.test(word)) return word as DeviceName;
-    throw new UserError("expected auto, cpu, wgpu or wgpu:NAME.");
+    if (/^(auto|cpu|wgpu|wgpu:.+|webgpu)$/.test(word)) return word as DeviceName;
+    throw new UserError("expected auto, cpu, wgpu, wgpu:NAME or webgpu.");
   };
   return { help, metavar: "NAME", required: false, many: false, fallback: "auto", parse };
 }
 
 /** The flags that every command has. */
 export const COMMON_FLAGS = {
-  device: device("where to compute: auto, cpu, wgpu or wgpu:NAME"),
+  device: device("where to compute: auto, cpu, wgpu, wgpu:NAME or webgpu"),
   seed: integer("start of every random choice", { fallback: 0, min: 0 }),
   json: toggle("end with one JSON object as the last line of stdout"),
 };

@@ -1,8 +1,9 @@
 /** @file `xft doctor`: what this machine offers, and whether it computes right. */
 import { compile, put, values } from "../../../backend/compile.ts";
-import { listAdapters, openNative } from "../../../backend/device.ts";
+import { type Adapter, type Capabilities, listAdapters, openNative } from "../../../backend/device.ts";
 import { libraryPath } from "../../../backend/library.ts";
 import { open } from "../../../backend/open.ts";
+import { openWebgpu } from "../../../backend/webgpu.ts";
 import { contract, read, softmax, type Tensor, tensor } from "../../../dsl/mod.ts";
 import { UserError } from "../../../dsl/errors.ts";
 import type { commands } from "../commands.ts";
@@ -36,7 +37,7 @@ export async function run(args: Arguments<typeof commands.doctor>, context: Cont
     ["library", library],
     ["adapters", adapters.map(({ name, software }) => software ? `${name} (software)` : name).join(", ") || "none"],
   ]));
-  const names = args.device === "auto" ? ["cpu", ...adapters.map(({ name }) => `wgpu:${name}`)] : [args.device];
+  const names = args.device === "auto" ? everything(adapters) : [args.device];
   const devices: (Report | { readonly device: string; readonly error: string })[] = [];
   for (const device of names) {
     context.signal.throwIfAborted();
@@ -67,7 +68,7 @@ export async function run(args: Arguments<typeof commands.doctor>, context: Cont
 /** Compares a small program with the interpreter, then times a larger product. */
 async function examine(name: string, seed: number): Promise<Report> {
   const started = performance.now();
-  const capabilities = capabilitiesOf(name);
+  const capabilities = await capabilitiesOf(name);
   using device = await open(name);
   const start = (performance.now() - started) / 1000;
   const product = compile(
@@ -102,9 +103,15 @@ async function examine(name: string, seed: number): Promise<Report> {
   };
 }
 
-function capabilitiesOf(name: string): ReturnType<typeof openNative>["capabilities"] {
-  using native = openNative(name as "cpu");
-  return native.capabilities;
+/** What there is to try: Deno's own WebGPU finds an adapter where wgpu does. */
+function everything(adapters: readonly Adapter[]): string[] {
+  return ["cpu", ...adapters.map(({ name }) => `wgpu:${name}`), ...(adapters.length > 0 ? ["webgpu"] : [])];
+}
+
+async function capabilitiesOf(name: string): Promise<Capabilities> {
+  const runner = name === "webgpu" ? await openWebgpu() : openNative(name as "cpu");
+  runner.close();
+  return runner.capabilities;
 }
 
 /** Numbers between −1 and 1 that depend on the seed alone (a multiplicative hash; quality does not matter here). */

@@ -1,12 +1,13 @@
-/** @file The native library's devices behind the common interface: memory by reference, plans by program. */
+/** @file Whatever runs plans, behind the common interface: memory by reference, plans by program. */
 import { node } from "../dsl/build.ts";
 import { evaluate } from "../dsl/interpret.ts";
 import type { Node } from "../dsl/node.ts";
 import { sizeOf } from "../dsl/shape.ts";
 import { explain } from "./compiler/explain.ts";
+import type { Plan } from "./compiler/kernel.ts";
 import { type CompiledProgram, pipeline } from "./compiler/pipeline.ts";
 import { bytesOf } from "./compiler/schedule.ts";
-import { type NativeDevice, openNative } from "./device.ts";
+import type { Capabilities, MemoryUse } from "./device.ts";
 import type { BuildOptions, Device, DeviceArray, Executable, Program } from "./runtime.ts";
 import "../dsl/primitives/mod.ts";
 
@@ -16,10 +17,33 @@ interface Memory {
   readonly device: object;
 }
 
-/** Opens a device of the native library as the rest of the project sees it. @throws UserError when there is none */
-export function openNativeDevice(name: string): Device {
-  const native = openNative(name === "auto" ? undefined : name as "cpu");
-  return new LibraryBackedDevice(native);
+/** What runs plans: a device of the native library, or WebGPU. Handles are positive integers. */
+export interface PlanRunner {
+  /** What it can do. */
+  readonly capabilities: Capabilities;
+  /** Makes a buffer of zeros. */
+  allocate(bytes: number): number;
+  /** Gives a buffer's memory back. */
+  free(buffer: number): void;
+  /** Copies `data` to the buffer, from byte `offset` on. */
+  write(buffer: number, data: Uint8Array, offset?: number): void;
+  /** Fills `into` from the buffer, from byte `offset` on, when everything submitted before has run. */
+  read(buffer: number, into: Uint8Array, offset?: number): void | Promise<void>;
+  /** Validates a plan and prepares it to run. */
+  load(plan: Plan): number;
+  /**
+   * Runs a whole step; runs are done in the order in which they are asked for.
+   *
+   * @param handles the plan's arguments; a 0 of an "out" argument becomes the handle of a new buffer
+   * @param upload the bytes that come with the call
+   */
+  run(plan: number, handles: BigUint64Array<ArrayBuffer>, upload: Uint8Array<ArrayBuffer>): Promise<void>;
+  /** Reads and clears the status word: 0, or 1 + the number of a step that met an index out of range. */
+  status(): number | Promise<number>;
+  /** Bytes held now, and at most. */
+  memory(): MemoryUse;
+  /** Gives everything back. Closing twice does nothing. */
+  close(): void;
 }
 
 const words = (x: Node, values: ArrayLike<number>): DeviceArray => {
@@ -29,22 +53,20 @@ const words = (x: Node, values: ArrayLike<number>): DeviceArray => {
 
 const bytes = (values: DeviceArray): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
-class LibraryBackedDevice implements Device {
+/** A device that compiles programs to plans. */
+export class PlannedDevice implements Device {
   readonly name: string;
-  readonly #native: NativeDevice;
+  readonly #runner: PlanRunner;
   // Tensors that nothing refers to any more give their memory back; `free` does it at once.
   readonly #lost = new FinalizationRegistry<{ handle: number }>((memory) => this.#release(memory));
   readonly #handles = new WeakMap<Memory, { handle: number }>();
   #closed = false;
 
-  constructor(native: NativeDevice) {
-    this.#native = native;
-    this.name = native.capabilities.kind === "cpu" ? "cpu" : `wgpu:${native.capabilities.name}`;
-  }
-
-  /** The library's own device: for readers of checkpoints that write straight into its memory. */
-  get native(): NativeDevice {
-    return this.#native;
+  /** A device of this runner's own, which it closes in the end. */
+  constructor(runner: PlanRunner) {
+    this.#runner = runner;
+    const { kind, name } = runner.capabilities;
+    this.name = kind === "cpu" ? "cpu" : `${kind}:${name}`;
   }
 
   #adopt(handle: number, { shape, dtype }: Pick<Node, "shape" | "dtype">): Node {
@@ -56,7 +78,7 @@ class LibraryBackedDevice implements Device {
   }
 
   #release(record: { handle: number }): void {
-    if (record.handle !== 0 && !this.#closed) this.#native.free(record.handle);
+    if (record.handle !== 0 && !this.#closed) this.#runner.free(record.handle);
     record.handle = 0;
   }
 
@@ -71,21 +93,20 @@ class LibraryBackedDevice implements Device {
   }
 
   allocate(shape: Readonly<Record<string, number>>, dtype: "f32" | "i32"): Node {
-    return this.#adopt(this.#native.allocate(sizeOf(shape) * 4), { shape, dtype });
+    return this.#adopt(this.#runner.allocate(sizeOf(shape) * 4), { shape, dtype });
   }
 
   put(x: Node): Node {
     if (x.op === "buffer") return (this.#memory(x), x);
-    const made = this.#adopt(this.#native.allocate(bytesOf(x)), x);
+    const made = this.#adopt(this.#runner.allocate(bytesOf(x)), x);
     this.write(made, words(x, x.op === "data" ? (x as Node<"data">).attributes.values : evaluate([x])[0].data));
     return made;
   }
 
   write(x: Node, values: DeviceArray, start = 0): void {
-    this.#native.write(this.#memory(x).handle, bytes(values), start * 4);
+    this.#runner.write(this.#memory(x).handle, bytes(values), start * 4);
   }
 
-  // deno-lint-ignore require-await
   async read(x: Node): Promise<DeviceArray> {
     const count = sizeOf(x.shape);
     const values = x.dtype === "f32"
@@ -93,8 +114,8 @@ class LibraryBackedDevice implements Device {
       : x.dtype === "u32"
       ? new Uint32Array(count)
       : new Int32Array(count);
-    this.#native.read(this.#memory(x).handle, bytes(values));
-    const status = this.#native.status();
+    await this.#runner.read(this.#memory(x).handle, bytes(values));
+    const status = await this.#runner.status();
     if (status !== 0) {
       throw new Error(
         "an index was outside of its axis: a token id beyond the embedding's rows, or a label beyond the vocabulary",
@@ -119,8 +140,8 @@ class LibraryBackedDevice implements Device {
   }
 
   build(program: Program, options: BuildOptions): Executable {
-    const compiled = pipeline(program, { ...options, capabilities: this.#native.capabilities });
-    const plan = this.#native.load(compiled.plan);
+    const compiled = pipeline(program, { ...options, capabilities: this.#runner.capabilities });
+    const plan = this.#runner.load(compiled.plan);
     const captured = new Map<Node, Node>();
     for (const source of compiled.arguments) {
       if (source.kind === "captured") captured.set(source.leaf, this.put(source.leaf));
@@ -151,7 +172,7 @@ class LibraryBackedDevice implements Device {
       const tensor = source.kind === "parameter" ? args[source.position] : captured.get(source.leaf)!;
       handles[i] = BigInt(this.#memory(tensor).handle);
     });
-    await this.#native.run(plan, handles, upload);
+    await this.#runner.run(plan, handles, upload);
     // Donated memory now belongs to the results that took it; the rest of it is given back.
     const taken = new Set(compiled.results);
     const parameterArgument = new Map(
@@ -168,12 +189,12 @@ class LibraryBackedDevice implements Device {
   }
 
   memory(): { used: number; peak: number } {
-    const { usedBytes, peakBytes } = this.#native.memory();
+    const { usedBytes, peakBytes } = this.#runner.memory();
     return { used: usedBytes, peak: peakBytes };
   }
 
   [Symbol.dispose](): void {
     this.#closed = true;
-    this.#native.close();
+    this.#runner.close();
   }
 }
