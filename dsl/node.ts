@@ -17,6 +17,7 @@ export interface Func {
   readonly parameters: readonly Node[];
   readonly result: Node;
   readonly vjp: (cotangent: Node, call: Node) => readonly (Node | null)[];
+  readonly jvp: (tangents: readonly (Node | null)[], call: Node) => Node | null;
 }
 
 /** Attributes of each primitive, by name: together with the inputs they say everything about a node. */

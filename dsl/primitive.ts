@@ -56,6 +56,9 @@ export interface Sample<O extends Op> {
   readonly valuesOnly?: boolean;
 }
 
+/** How inputs change, to first order: one tensor each, null where they do not. */
+export type Tangents = readonly (Node | null)[];
+
 /** Everything about one operation. */
 export interface Primitive<O extends Op> {
   readonly op: O;
@@ -63,6 +66,8 @@ export interface Primitive<O extends Op> {
   readonly type: (attributes: Attributes[O], inputs: readonly Node[]) => { shape: Shape; dtype: DType };
   /** Cotangents of the inputs (null: none flows). */
   readonly vjp: (cotangent: Node, node: Node<O>) => readonly (Node | null)[];
+  /** Tangent of the result, from the tangents of the inputs (null: zero, which a tangent often is). */
+  readonly jvp: (tangents: Tangents, node: Node<O>) => Node | null;
   /** The definition, in f64. */
   readonly interpret: (node: Node<O>, inputs: readonly Values[]) => Float64Array;
   /** Elementwise and reducing primitives: one element, as scalar instructions. Others have a kernel template. */

@@ -1,6 +1,6 @@
 /** @file From every primitive's samples: gradients by finite differences, and devices against the interpreter. */
 import { constant } from "../dsl/build.ts";
-import { backward } from "../dsl/grad.ts";
+import { backward } from "../dsl/transforms/reverse.ts";
 import { isReal } from "../dsl/primitive.ts";
 import { assertAgree, type Case, drawValues, expected, onDevice, randomNumbers } from "./agreement.ts";
 import { allDevices, withDevice } from "./devices.ts";
@@ -13,7 +13,7 @@ for (const { op, samples } of allPrimitives) {
       const { parameters, results, values } = caseOf(op, sample, i + 1), random = randomNumbers(i + 99);
       const real = parameters.filter(isReal);
       if (real.length === 0 || !isReal(results[0])) return;
-      const loss = probe(results[0], random), gradients = backward(loss, constant(1), real);
+      const loss = probe(results[0], random), gradients = backward([loss], [constant(1)], real);
       const directions = parameters.map((x) => isReal(x) ? drawValues({ shape: x.shape }, random) : undefined);
       const at = (step: number): number => {
         const moved = values.map((each, j) =>
@@ -44,7 +44,7 @@ for (const name of allDevices().filter((each) => each !== "interpreter")) {
           // The gradient is a program too, and fusion changes it most.
           if (!sample.valuesOnly && isReal(result) && each.parameters.some(isReal)) {
             const wrt = each.parameters.filter(isReal);
-            programs.push({ ...each, results: backward(probe(result, randomNumbers(i + 5)), constant(1), wrt) });
+            programs.push({ ...each, results: backward([probe(result, randomNumbers(i + 5))], [constant(1)], wrt) });
           }
           for (const program of programs) {
             const want = expected(program);

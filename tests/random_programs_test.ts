@@ -1,7 +1,7 @@
 /** @file Random well-typed programs: fused = unfused = interpreter on every device, values and gradients. */
 import fc from "fast-check";
 import { add, constant, expand, mul, neg, node, recip, scale, shift, sum } from "../dsl/build.ts";
-import { backward } from "../dsl/grad.ts";
+import { backward } from "../dsl/transforms/reverse.ts";
 import type { Node } from "../dsl/node.ts";
 import { axesOf, missing, sizeOf } from "../dsl/shape.ts";
 import { show } from "../dsl/show.ts";
@@ -129,7 +129,7 @@ function programOf(list: readonly number[]): Case {
   }
   const last = pool.slice(-3).map(tame);
   const loss = last.map((x) => sum(mul(x, x), axesOf(x.shape))).reduce(add);
-  return { parameters, results: [...last, ...backward(loss, constant(1), parameters.slice(0, 5))], values };
+  return { parameters, results: [...last, ...backward([loss], [constant(1)], parameters.slice(0, 5))], values };
 }
 
 const lists = fc.array(fc.nat(10_000), { minLength: 4, maxLength: 60 });

@@ -5,6 +5,7 @@ import { type BinaryOp, type Primitive, type Sample } from "../primitive.ts";
 import { sameAxes, showShape } from "../shape.ts";
 import type { DType } from "../tensor.ts";
 import { along, fresh, loop } from "./loop.ts";
+import { orZero, plus } from "./tangents.ts";
 
 type Binary = Extract<Op, "add" | "mul" | "maximum" | "less" | "equal" | "and" | "or">;
 
@@ -20,20 +21,25 @@ interface Definition<O extends Binary> {
   readonly op: O;
   readonly interpret: (x: number, y: number, dtype: DType) => number;
   readonly instruction: BinaryOp;
-  readonly vjp?: (cotangent: Node, x: Node, y: Node) => readonly [Node, Node];
+  /** A change times the derivative by x, and by y; the same for tangents and cotangents. Absent: none flows. */
+  readonly change?: readonly [
+    byX: (change: Node, x: Node, y: Node) => Node,
+    byY: (change: Node, x: Node, y: Node) => Node,
+  ];
   readonly result?: DType;
   readonly dtypes: readonly DType[];
 }
 
-function binary<O extends Binary>({ op, interpret, instruction, vjp, result, dtypes }: Definition<O>): Primitive<O> {
-  const none = {} as Attributes[O];
+function binary<O extends Binary>(definition: Definition<O>): Primitive<O> {
+  const { op, interpret, instruction, change, result, dtypes } = definition, none = {} as Attributes[O];
   return {
     op,
     type: (_, [x, y]) => {
       alike(op, x, y);
       return { shape: x.shape, dtype: result ?? x.dtype };
     },
-    vjp: (cotangent, { inputs: [x, y] }) => vjp ? vjp(cotangent, x, y) : [null, null],
+    vjp: (cotangent, { inputs: [x, y] }) => change ? change.map((by) => by(cotangent, x, y)) : [null, null],
+    jvp: ([dx, dy], { inputs: [x, y] }) => change ? plus(dx && change[0](dx, x, y), dy && change[1](dy, x, y)) : null,
     interpret: (self, [x, y]) => {
       const out = fresh(self.shape), dtype = self.inputs[0].dtype;
       loop(
@@ -48,7 +54,7 @@ function binary<O extends Binary>({ op, interpret, instruction, vjp, result, dty
       {
         inputs: [{ shape: { a: 3, b: 5 }, dtype, range: [-4, 4] }, { shape: { b: 5, a: 3 }, dtype, range: [-4, 4] }],
         attributes: none,
-        valuesOnly: !vjp || dtype !== "f32",
+        valuesOnly: !change || dtype !== "f32",
       },
     ]),
   };
@@ -61,7 +67,7 @@ export const add = binary({
   op: "add",
   interpret: (x, y, dtype) => integer(x + y, dtype),
   instruction: "add",
-  vjp: (g) => [g, g],
+  change: [(d) => d, (d) => d],
   dtypes: ["f32", "i32"],
 });
 /** x · y; integers wrap around. */
@@ -69,18 +75,20 @@ export const mul = binary({
   op: "mul",
   interpret: (x, y, dtype) => dtype === "i32" || dtype === "u32" ? integer(Math.imul(x, y), dtype) : x * y,
   instruction: "mul",
-  vjp: (g, x, y) => [times(g, y), times(g, x)],
+  change: [(d, _, y) => times(d, y), (d, x) => times(d, x)],
   dtypes: ["f32", "i32"],
 });
-/** The larger one; the cotangent goes to the first where both are equal. */
+const isSecond = (x: Node, y: Node): Node => node("less", [x, y], {});
+
+/** The larger one; where both are equal the first one counts for the gradient. */
 export const maximum = binary({
   op: "maximum",
   interpret: (x, y) => Math.max(x, y),
   instruction: "max",
-  vjp: (g, x, y) => {
-    const second = node("less", [x, y], {});
-    return [choose(second, fill(0, g), g), choose(second, g, fill(0, g))];
-  },
+  change: [
+    (d, x, y) => choose(isSecond(x, y), fill(0, d), d),
+    (d, x, y) => choose(isSecond(x, y), d, fill(0, d)),
+  ],
   dtypes: ["f32", "i32"],
 });
 /** x < y. */
@@ -114,6 +122,8 @@ export const where: Primitive<"where"> = {
     return { shape: x.shape, dtype: x.dtype };
   },
   vjp: (g, { inputs: [condition] }) => [null, choose(condition, g, fill(0, g)), choose(condition, fill(0, g), g)],
+  jvp: ([_, dx, dy], { inputs: [condition, x, y] }) =>
+    dx || dy ? choose(condition, orZero(dx, x), orZero(dy, y)) : null,
   interpret: (self, [condition, x, y]) => {
     const out = fresh(self.shape);
     loop(

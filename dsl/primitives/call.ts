@@ -7,6 +7,7 @@ export const call: Primitive<"call"> = {
   op: "call",
   type: ({ func }) => ({ shape: func.result.shape, dtype: func.result.dtype }),
   vjp: (cotangent, self) => self.attributes.func.vjp(cotangent, self),
+  jvp: (tangents, self) => tangents.some((tangent) => tangent) ? self.attributes.func.jvp(tangents, self) : null,
   interpret: ({ attributes: { func } }, inputs) =>
     evaluate([func.result], new Map(func.parameters.map((parameter, i) => [parameter, inputs[i]])))[0].data,
   samples: [],

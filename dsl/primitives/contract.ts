@@ -4,6 +4,7 @@ import { mistake, type Node, unite } from "../node.ts";
 import type { Primitive } from "../primitive.ts";
 import { type Shape, showShape, stridesOf } from "../shape.ts";
 import { along, fresh, loop } from "./loop.ts";
+import { bilinear } from "./tangents.ts";
 
 /** Σ over axes of x·y; every other axis of either is kept. */
 export const contract: Primitive<"contract"> = {
@@ -25,6 +26,7 @@ export const contract: Primitive<"contract"> = {
     product(g, y, missing(x.shape, unite("contract", g.shape, y.shape)), axesOf(x.shape)),
     product(g, x, missing(y.shape, unite("contract", g.shape, x.shape)), axesOf(y.shape)),
   ],
+  jvp: bilinear,
   interpret: (self, [x, y]) => {
     const space = unite("contract", x.shape, y.shape), out = fresh(self.shape);
     loop(space, [self.shape, x.shape, y.shape].map((shape) => along(space, shape)), ([o, a, b]) => {
@@ -83,6 +85,7 @@ export const contractAt: Primitive<"contractAt"> = {
       null,
     ];
   },
+  jvp: bilinear,
   interpret: (self, [x, w, index]) => {
     const { axis } = self.attributes, { stride, size } = chosen(w.shape, axis), out = fresh(self.shape);
     const space = unite("contractAt", x.shape, without(w.shape, [axis]), index.shape);
@@ -132,6 +135,7 @@ export const contractInto: Primitive<"contractInto"> = {
       );
     return [back(y, x), back(x, y), null];
   },
+  jvp: bilinear,
   interpret: (self, [x, y, index]) => {
     const { axis } = self.attributes, { stride, size } = chosen(self.shape, axis), out = fresh(self.shape);
     const space = unite("contractInto", x.shape, y.shape, index.shape);

@@ -4,6 +4,7 @@ import { mistake, unite } from "../node.ts";
 import type { Primitive } from "../primitive.ts";
 import { showShape, stridesOf } from "../shape.ts";
 import { along, fresh, loop } from "./loop.ts";
+import { linear, still } from "./tangents.ts";
 
 /** x[axis = index], for an index that shares no axis with x (an embedding). −1 gives 0. Inputs: x, index. */
 export const take: Primitive<"take"> = {
@@ -26,6 +27,7 @@ export const take: Primitive<"take"> = {
     }),
     null,
   ],
+  jvp: linear,
   interpret: (self, [x, index]) => {
     const { axis } = self.attributes, stride = stridesOf(x.shape)[axis], size = x.shape[axis], out = fresh(self.shape);
     loop(self.shape, [self.shape, x.shape, index.shape].map((shape) => along(self.shape, shape)), ([o, a, i]) => {
@@ -51,6 +53,7 @@ export const scatter: Primitive<"scatter"> = {
     expand(node("take", [g, index], { axis }), x.shape),
     null,
   ],
+  jvp: linear,
   interpret: (self, [x, index]) => {
     const { axis, size } = self.attributes, stride = stridesOf(self.shape)[axis], out = fresh(self.shape);
     loop(x.shape, [self.shape, x.shape, index.shape].map((shape) => along(x.shape, shape)), ([o, a, i]) => {
@@ -76,6 +79,7 @@ export const topk: Primitive<"topk"> = {
     return { shape: { ...without(x.shape, [axis]), [slot]: count }, dtype: "i32" };
   },
   vjp: () => [null],
+  jvp: still,
   interpret: (self, [x]) => {
     const { axis, slot, count } = self.attributes, rows = without(x.shape, [axis]);
     const from = stridesOf(x.shape)[axis], to = stridesOf(self.shape)[slot], out = fresh(self.shape);
@@ -104,6 +108,7 @@ export const order: Primitive<"order"> = {
     dtype: "i32",
   }),
   vjp: () => [null],
+  jvp: still,
   interpret: ({ attributes: { groups } }, [index]) => {
     const members: number[][] = Array.from({ length: groups }, () => []), nowhere: number[] = [];
     index.data.forEach((group, position) => (members[group] ?? nowhere).push(position));

@@ -1,12 +1,14 @@
 /** @file Leaves: what a program starts from. */
 import type { Primitive } from "../primitive.ts";
 import { fresh } from "./loop.ts";
+import { still } from "./tangents.ts";
 
 /** A number without axes. */
 export const constant: Primitive<"constant"> = {
   op: "constant",
   type: ({ dtype }) => ({ shape: {}, dtype }),
   vjp: () => [],
+  jvp: still,
   interpret: ({ attributes }) => Float64Array.of(attributes.value),
   lower: (build, _, { attributes: { value, dtype } }) =>
     build.constant(value, dtype === "i32" || dtype === "u32" || dtype === "bool" ? dtype : "f32"),
@@ -18,6 +20,7 @@ export const data: Primitive<"data"> = {
   op: "data",
   type: ({ shape, dtype }) => ({ shape, dtype }),
   vjp: () => [],
+  jvp: still,
   interpret: ({ attributes }) => Float64Array.from(attributes.values),
   samples: [],
 };
@@ -27,6 +30,7 @@ export const variable: Primitive<"variable"> = {
   op: "variable",
   type: ({ shape, dtype }) => ({ shape, dtype }),
   vjp: () => [],
+  jvp: still,
   interpret: ({ attributes }) => {
     throw new Error(`variable ${attributes.name} has no value: it belongs to a trace that is over`);
   },
@@ -38,6 +42,7 @@ export const buffer: Primitive<"buffer"> = {
   op: "buffer",
   type: ({ shape, dtype }) => ({ shape, dtype }),
   vjp: () => [],
+  jvp: still,
   interpret: () => {
     throw new TypeError("this tensor lies on a device: read it there, or pass it to a compiled function");
   },
@@ -49,6 +54,7 @@ export const iota: Primitive<"iota"> = {
   op: "iota",
   type: ({ axis, size }) => ({ shape: { [axis]: size }, dtype: "i32" }),
   vjp: () => [],
+  jvp: still,
   interpret: (self) => fresh(self.shape).map((_, i) => i),
   samples: [{ inputs: [], attributes: { axis: "a", size: 7 } }],
 };

@@ -4,6 +4,7 @@ import { mistake, type Node } from "../node.ts";
 import type { Primitive } from "../primitive.ts";
 import { type Shape, showShape } from "../shape.ts";
 import { along, fresh, loop } from "./loop.ts";
+import { linear } from "./tangents.ts";
 
 const reduced = (op: string, x: Node, over: readonly string[], empty: boolean): Shape => {
   for (const axis of over) {
@@ -32,6 +33,7 @@ export const sum: Primitive<"sum"> = {
     return { shape: order ? ordered(shape, order) : shape, dtype: x.dtype };
   },
   vjp: (g, { inputs: [x] }) => [expand(g, x.shape)],
+  jvp: linear,
   interpret: (self, [x]) => fold(self.shape, x, 0, self.dtype === "i32" ? (a, b) => (a + b) | 0 : (a, b) => a + b),
   lower: (build, [x]) => build.reduce("sum", x),
   samples: [
@@ -51,15 +53,19 @@ export const sum: Primitive<"sum"> = {
   ],
 };
 
-/** Largest element; equal largest ones share the cotangent. */
+/** For each element its share in the maximum: 1 for the largest, less where several are equal. */
+function shareOf(self: Node<"max">): Node {
+  const { inputs: [x], attributes: { over } } = self;
+  const hit = cast(node("equal", [x, expand(self as unknown as Node, x.shape)], {}), x.dtype);
+  return mul(hit, expand(recip(total(hit, over, axesOf(self.shape))), x.shape));
+}
+
+/** Largest element; equal largest ones share the gradient. */
 export const max: Primitive<"max"> = {
   op: "max",
   type: ({ over }, [x]) => ({ shape: reduced("max", x, over, false), dtype: x.dtype }),
-  vjp: (g, self) => {
-    const { inputs: [x], attributes: { over } } = self;
-    const hit = cast(node("equal", [x, expand(self as unknown as Node, x.shape)], {}), "f32");
-    return [mul(hit, expand(mul(g, recip(total(hit, over, axesOf(g.shape)))), x.shape))];
-  },
+  vjp: (g, self) => [mul(shareOf(self), expand(g, self.inputs[0].shape))],
+  jvp: ([tangent], self) => tangent && total(mul(shareOf(self), tangent), self.attributes.over, axesOf(self.shape)),
   interpret: (self, [x]) => fold(self.shape, x, -Infinity, Math.max),
   lower: (build, [x]) => build.reduce("max", x),
   samples: [
@@ -68,18 +74,21 @@ export const max: Primitive<"max"> = {
   ],
 };
 
+/** For each element its share in the sum, softmax(x). */
+const softmaxOf = (self: Node<"logSumExp">): Node => {
+  const [x] = self.inputs;
+  return node("exp", [add(x, neg(expand(self as unknown as Node, x.shape)))], {});
+};
+
 /**
- * log Σ exp(x), at least `floor`: what softmax and cross-entropy share. The cotangent of x is exp(x − result), which
+ * log Σ exp(x), at least `floor`: what softmax and cross-entropy share. The derivative by x is exp(x − result), which
  * is 0 far below the floor.
  */
 export const logSumExp: Primitive<"logSumExp"> = {
   op: "logSumExp",
   type: ({ over }, [x]) => ({ shape: reduced("logSumExp", x, over, false), dtype: x.dtype }),
-  vjp: (g, self) => {
-    const { inputs: [x] } = self;
-    const share = node("exp", [add(x, neg(expand(self as unknown as Node, x.shape)))], {});
-    return [mul(share, expand(g, x.shape))];
-  },
+  vjp: (g, self) => [mul(softmaxOf(self), expand(g, self.inputs[0].shape))],
+  jvp: ([tangent], self) => tangent && total(mul(softmaxOf(self), tangent), self.attributes.over, axesOf(self.shape)),
   interpret: (self, [x]) => {
     const { floor = -Infinity } = self.attributes;
     const top = fold(self.shape, x, -Infinity, Math.max), out = fresh(self.shape);

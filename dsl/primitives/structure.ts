@@ -4,6 +4,7 @@ import { mistake, type Node, unite } from "../node.ts";
 import type { Primitive } from "../primitive.ts";
 import { type Shape, showShape, stridesOf } from "../shape.ts";
 import { along, fresh, loop } from "./loop.ts";
+import { linear, orZero } from "./tangents.ts";
 
 const needs = (op: string, x: Node, axis: string): void => {
   if (!(axis in x.shape)) mistake(op, `no axis "${axis}" in ${showShape(x.shape)}`);
@@ -21,6 +22,7 @@ export const expand: Primitive<"expand"> = {
     return { shape, dtype: x.dtype };
   },
   vjp: (g, { inputs: [x] }) => [reduceTo(g, x.shape)],
+  jvp: linear,
   interpret: (self, [x]) => {
     const out = fresh(self.shape);
     loop(self.shape, [along(self.shape, self.shape), along(self.shape, x.shape)], ([o, a]) => out[o] = x.data[a]);
@@ -46,6 +48,7 @@ export const rename: Primitive<"rename"> = {
   vjp: (g, { attributes: { names } }) => [
     node("rename", [g], { names: Object.fromEntries(Object.entries(names).map(([from, to]) => [to, from])) }),
   ],
+  jvp: linear,
   interpret: (_, [x]) => x.data,
   samples: [{ inputs: [{ shape: { a: 3, b: 2 } }], attributes: { names: { a: "c" } } }],
 };
@@ -73,6 +76,7 @@ export const unflatten: Primitive<"unflatten"> = {
   vjp: (g, { attributes: { axis, sizes }, inputs: [x] }) => [
     expandTo(node("flatten", [g], { axes: axesOf(sizes), axis }), x.shape),
   ],
+  jvp: linear,
   interpret: (_, [x]) => x.data,
   samples: [{ inputs: [{ shape: { a: 6, b: 2 } }], attributes: { axis: "a", sizes: { c: 3, d: 2 } } }],
 };
@@ -89,6 +93,7 @@ export const flatten: Primitive<"flatten"> = {
   vjp: (g, { attributes: { axes, axis }, inputs: [x] }) => [
     expandTo(node("unflatten", [g], { axis, sizes: ordered(x.shape, axes) }), x.shape),
   ],
+  jvp: linear,
   interpret: (self, [x]) => {
     const { axes } = self.attributes;
     const order: Shape = { ...without(x.shape, axes), ...ordered(x.shape, axes) };
@@ -115,6 +120,7 @@ export const slice: Primitive<"slice"> = {
   vjp: (g, { attributes: { axis, start, stop }, inputs: [x] }) => [
     node("pad", [g], { axis, before: start, after: x.shape[axis] - stop }),
   ],
+  jvp: linear,
   interpret: (self, [x]) => {
     const { axis, start } = self.attributes, out = fresh(self.shape), offset = stridesOf(x.shape)[axis] * start;
     loop(
@@ -137,6 +143,7 @@ export const pad: Primitive<"pad"> = {
   vjp: (g, { attributes: { axis, before }, inputs: [x] }) => [
     node("slice", [g], { axis, start: before, stop: before + x.shape[axis] }),
   ],
+  jvp: linear,
   interpret: (self, [x]) => {
     const { axis, before } = self.attributes, out = fresh(self.shape), offset = stridesOf(self.shape)[axis] * before;
     loop(x.shape, [along(x.shape, self.shape), along(x.shape, x.shape)], ([o, a]) => out[o + offset] = x.data[a]);
@@ -169,6 +176,10 @@ export const concat: Primitive<"concat"> = {
       return expandTo(piece, ordered(piece.shape, axesOf(x.shape)));
     });
   },
+  jvp: (tangents, { attributes, inputs }) =>
+    tangents.some((tangent) => tangent)
+      ? node("concat", inputs.map((x, i) => orZero(tangents[i], x)), attributes)
+      : null,
   interpret: (self, inputs) => {
     const { axis } = self.attributes, out = fresh(self.shape), stride = stridesOf(self.shape)[axis];
     let start = 0;
@@ -204,6 +215,8 @@ export const write: Primitive<"write"> = {
     const taken = node("take", [node("rename", [g], { names: { [axis]: from } }), moved], { axis: from });
     return [node("write", [g, start, fill(0, value)], { axis }), null, expandTo(taken, value.shape)];
   },
+  jvp: ([dx, _, dValue], { attributes, inputs: [x, start, value] }) =>
+    dx || dValue ? node("write", [orZero(dx, x), start, orZero(dValue, value)], attributes) : null,
   interpret: (self, [x, start, value]) => {
     const { axis } = self.attributes, out = x.data.slice(), offset = stridesOf(x.shape)[axis] * start.data[0];
     const room = x.shape[axis] - value.shape[axis];

@@ -2,6 +2,7 @@
 import { add, cast as castTo, fill, mul, neg as negate, node, recip as reciprocal, scale } from "../build.ts";
 import type { Attributes, Node, Op } from "../node.ts";
 import { isReal, type Primitive, registerType, type Sample, type UnaryOp } from "../primitive.ts";
+import { linear, still } from "./tangents.ts";
 
 /** The primitives that `unary` makes. */
 type Unary = Extract<Op, "neg" | "exp" | "log" | "recip" | "sqrt" | "sin" | "cos" | "tanh" | "erf" | "floor">;
@@ -9,75 +10,84 @@ type Unary = Extract<Op, "neg" | "exp" | "log" | "recip" | "sqrt" | "sin" | "cos
 interface Definition<O extends Unary> {
   readonly op: O;
   readonly interpret: (x: number) => number;
-  /** Cotangent of x, from x, the result and the result's cotangent; absent: none flows. */
-  readonly vjp?: (cotangent: Node, x: Node, out: Node) => Node;
+  /**
+   * A change of x times the derivative, from the change, x and the result; absent: none flows. One element depends on
+   * one element, so that tangents and cotangents are multiplied by the same number.
+   */
+  readonly change?: (change: Node, x: Node, out: Node) => Node;
   readonly instruction?: UnaryOp;
   readonly range: readonly [number, number];
   readonly samples?: readonly Sample<O>[];
 }
 
-function unary<O extends Unary>({ op, interpret, vjp, instruction, range, samples = [] }: Definition<O>): Primitive<O> {
-  const none = {} as Attributes[O];
+function unary<O extends Unary>(definition: Definition<O>): Primitive<O> {
+  const { op, interpret, change, instruction, range, samples = [] } = definition, none = {} as Attributes[O];
   return {
     op,
     type: (_, [x]) => ({ shape: x.shape, dtype: x.dtype }),
-    vjp: (cotangent, self) => [vjp ? vjp(cotangent, self.inputs[0], self as unknown as Node) : null],
+    vjp: (cotangent, self) => [change ? change(cotangent, self.inputs[0], self as unknown as Node) : null],
+    jvp: ([tangent], self) => tangent && change ? change(tangent, self.inputs[0], self as unknown as Node) : null,
     interpret: (_, [x]) => x.data.map(interpret),
     lower: (build, [x]) => build.unary(instruction ?? op, x),
     samples: [
-      { inputs: [{ shape: { a: 3, b: 5 }, range }], attributes: none, valuesOnly: !vjp },
-      { inputs: [{ shape: {}, range }], attributes: none, valuesOnly: !vjp },
+      { inputs: [{ shape: { a: 3, b: 5 }, range }], attributes: none, valuesOnly: !change },
+      { inputs: [{ shape: {}, range }], attributes: none, valuesOnly: !change },
       ...samples,
     ],
   };
 }
 
 /** −x. */
-export const neg = unary({ op: "neg", interpret: (x) => -x, vjp: (g) => negate(g), range: [-2, 2] });
+export const neg = unary({ op: "neg", interpret: (x) => -x, change: (d) => negate(d), range: [-2, 2] });
 /** e to the power of x. */
-export const exp = unary({ op: "exp", interpret: Math.exp, vjp: (g, _, out) => mul(g, out), range: [-9, 9] });
+export const exp = unary({ op: "exp", interpret: Math.exp, change: (d, _, out) => mul(d, out), range: [-9, 9] });
 /** Natural logarithm. */
-export const log = unary({ op: "log", interpret: Math.log, vjp: (g, x) => mul(g, reciprocal(x)), range: [0.01, 50] });
+export const log = unary({
+  op: "log",
+  interpret: Math.log,
+  change: (d, x) => mul(d, reciprocal(x)),
+  range: [0.01, 50],
+});
 /** 1 / x. */
 export const recip = unary({
   op: "recip",
   interpret: (x) => 1 / x,
-  vjp: (g, _, out) => negate(mul(g, mul(out, out))),
+  change: (d, _, out) => negate(mul(d, mul(out, out))),
   range: [0.1, 9],
 });
 /** Square root. */
 export const sqrt = unary({
   op: "sqrt",
   interpret: Math.sqrt,
-  vjp: (g, _, out) => mul(g, reciprocal(scale(out, 2))),
+  change: (d, _, out) => mul(d, reciprocal(scale(out, 2))),
   range: [0.1, 9],
 });
 /** Sine of an angle in radians. */
 export const sin = unary({
   op: "sin",
   interpret: Math.sin,
-  vjp: (g, x) => mul(g, node("cos", [x], {})),
+  change: (d, x) => mul(d, node("cos", [x], {})),
   range: [-9, 9],
 });
 /** Cosine of an angle in radians. */
 export const cos = unary({
   op: "cos",
   interpret: Math.cos,
-  vjp: (g, x) => negate(mul(g, node("sin", [x], {}))),
+  change: (d, x) => negate(mul(d, node("sin", [x], {}))),
   range: [-9, 9],
 });
 /** Hyperbolic tangent. */
 export const tanh = unary({
   op: "tanh",
   interpret: Math.tanh,
-  vjp: (g, _, out) => mul(g, add(fill(1, out), negate(mul(out, out)))),
+  change: (d, _, out) => mul(d, add(fill(1, out), negate(mul(out, out)))),
   range: [-3, 3],
 });
 /** Error function. */
 export const erf = unary({
   op: "erf",
   interpret: errorFunction,
-  vjp: (g, x) => mul(g, scale(node("exp", [negate(mul(x, x))], {}), 2 / Math.sqrt(Math.PI))),
+  change: (d, x) => mul(d, scale(node("exp", [negate(mul(x, x))], {}), 2 / Math.sqrt(Math.PI))),
   range: [-3, 3],
 });
 /** Largest whole number that is not larger. Its gradient is zero. */
@@ -88,6 +98,7 @@ export const not: Primitive<"not"> = {
   op: "not",
   type: (_, [x]) => ({ shape: x.shape, dtype: x.dtype }),
   vjp: () => [null],
+  jvp: still,
   interpret: (_, [x]) => x.data.map((v) => (v ? 0 : 1)),
   lower: (build, [x]) => build.unary("not", x),
   samples: [{ inputs: [{ shape: { a: 9 }, dtype: "bool" }], attributes: {} }],
@@ -100,6 +111,7 @@ export const cast: Primitive<"cast"> = {
   vjp: (cotangent, self) => [
     isReal(self.inputs[0]) && isReal(self as unknown as Node) ? castTo(cotangent, self.inputs[0].dtype) : null,
   ],
+  jvp: ([tangent], { dtype }) => tangent && registerType(dtype) === "f32" ? castTo(tangent, dtype) : null,
   interpret: ({ attributes: { dtype } }, [x]) => {
     if (dtype === "bool") return x.data.map((v) => (v !== 0 ? 1 : 0));
     if (dtype === "i32") return x.data.map((v) => Math.trunc(v) || 0);
@@ -113,11 +125,12 @@ export const cast: Primitive<"cast"> = {
   ],
 };
 
-/** x; no cotangent flows back. */
+/** x; no gradient flows through it. */
 export const stop: Primitive<"stop"> = {
   op: "stop",
   type: (_, [x]) => ({ shape: x.shape, dtype: x.dtype }),
   vjp: () => [null],
+  jvp: still,
   interpret: (_, [x]) => x.data,
   lower: (_, [x]) => x,
   samples: [{ inputs: [{ shape: { a: 3 } }], attributes: {}, valuesOnly: true }],
@@ -128,6 +141,7 @@ export const barrier: Primitive<"barrier"> = {
   op: "barrier",
   type: (_, [x]) => ({ shape: x.shape, dtype: x.dtype }),
   vjp: (cotangent, self) => self.inputs.map((_, i) => (i === 0 ? cotangent : null)),
+  jvp: linear,
   interpret: (_, [x]) => x.data,
   lower: (_, [x]) => x,
   samples: [{ inputs: [{ shape: { a: 3 } }], attributes: {} }],
@@ -138,6 +152,7 @@ export const copy: Primitive<"copy"> = {
   op: "copy",
   type: (_, [x]) => ({ shape: x.shape, dtype: x.dtype }),
   vjp: (cotangent) => [cotangent],
+  jvp: ([tangent]) => tangent,
   interpret: (_, [x]) => x.data,
   lower: (_, [x]) => x,
   samples: [{ inputs: [{ shape: { a: 3, b: 2 } }], attributes: {} }],
