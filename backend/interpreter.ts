@@ -1,5 +1,6 @@
 /** @file The f64 interpreter as a device: needs nothing, runs everything, slowly. The oracle of all tests. */
 import { expand, node } from "../dsl/build.ts";
+import { isHalf } from "../dsl/half.ts";
 import { evaluate } from "../dsl/interpret.ts";
 import type { HostArray, Node } from "../dsl/node.ts";
 import type { Values } from "../dsl/primitive.ts";
@@ -8,7 +9,7 @@ import type { Device, DeviceArray } from "./runtime.ts";
 import "../dsl/primitives/mod.ts";
 
 const hostValues = (x: Node): HostArray => {
-  if (x.op !== "data") return evaluate([x])[0].data;
+  if (x.op !== "data" || isHalf(x.dtype)) return evaluate([x])[0].data;
   return (x as Node<"data">).attributes.values;
 };
 
@@ -20,7 +21,7 @@ export function openInterpreter(): Device {
     name: "interpreter",
     put: (x) => dataNode(x, hostValues(x)),
     allocate: (shape, dtype) => node("data", [], { shape, dtype, values: new Float64Array(sizeOf(shape)) }),
-    write: (x, values, start = 0) => hostValues(x).set(values, start),
+    write: (x, values, start = 0) => (x as Node<"data">).attributes.values.set(values, start),
     read: (x): Promise<DeviceArray> => {
       const values = hostValues(x), real = x.dtype === "f32" || x.dtype === "f16" || x.dtype === "bf16";
       return Promise.resolve(real ? Float32Array.from(values) : Int32Array.from(values));

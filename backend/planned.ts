@@ -1,7 +1,9 @@
 /** @file Whatever runs plans, behind the common interface: memory by reference, plans by program. */
 import { node } from "../dsl/build.ts";
+import { halfBits, type HalfType, halfValue, isHalf } from "../dsl/half.ts";
 import { evaluate } from "../dsl/interpret.ts";
 import type { Node } from "../dsl/node.ts";
+import type { DType } from "../dsl/tensor.ts";
 import { sizeOf } from "../dsl/shape.ts";
 import { explain } from "./compiler/explain.ts";
 import type { Plan } from "./compiler/kernel.ts";
@@ -46,12 +48,23 @@ export interface PlanRunner {
   close(): void;
 }
 
-const words = (x: Node, values: ArrayLike<number>): DeviceArray => {
-  if (x.dtype === "f32") return Float32Array.from(values);
-  return x.dtype === "u32" ? Uint32Array.from(values) : Int32Array.from(values);
+/** Values as they lie in memory. */
+const stored = ({ dtype }: Node, values: ArrayLike<number>): DeviceArray | Uint16Array => {
+  if (isHalf(dtype)) return Uint16Array.from(values, (value) => halfBits(dtype, value));
+  if (dtype === "f32") return values instanceof Float32Array ? values : Float32Array.from(values);
+  return dtype === "u32" ? Uint32Array.from(values) : Int32Array.from(values);
 };
 
-const bytes = (values: DeviceArray): Uint8Array => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+const bytes = (values: DeviceArray | Uint16Array): Uint8Array =>
+  new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+
+/** Filled up to a multiple of four bytes: what lies behind an odd number of 16-bit elements is nobody's. */
+function wholeWords(values: Uint8Array): Uint8Array {
+  if (values.length % 4 === 0) return values;
+  const whole = new Uint8Array(values.length + 4 - values.length % 4);
+  whole.set(values);
+  return whole;
+}
 
 /** A device that compiles programs to plans. */
 export class PlannedDevice implements Device {
@@ -92,36 +105,43 @@ export class PlannedDevice implements Device {
     return memory;
   }
 
-  allocate(shape: Readonly<Record<string, number>>, dtype: "f32" | "i32"): Node {
-    return this.#adopt(this.#runner.allocate(sizeOf(shape) * 4), { shape, dtype });
+  allocate(shape: Readonly<Record<string, number>>, dtype: DType): Node {
+    const bytes = Math.ceil(sizeOf(shape) * (isHalf(dtype) ? 2 : 4) / 4) * 4;
+    return this.#adopt(this.#runner.allocate(bytes), { shape, dtype });
   }
 
   put(x: Node): Node {
     if (x.op === "buffer") return (this.#memory(x), x);
     const made = this.#adopt(this.#runner.allocate(bytesOf(x)), x);
-    this.write(made, words(x, x.op === "data" ? (x as Node<"data">).attributes.values : evaluate([x])[0].data));
+    const values = x.op === "data" ? (x as Node<"data">).attributes.values : evaluate([x])[0].data;
+    this.#runner.write(this.#memory(made).handle, wholeWords(bytes(stored(x, values))));
     return made;
   }
 
   write(x: Node, values: DeviceArray, start = 0): void {
-    this.#runner.write(this.#memory(x).handle, bytes(values), start * 4);
+    const { handle } = this.#memory(x);
+    if (!isHalf(x.dtype)) return this.#runner.write(handle, bytes(values), start * 4);
+    this.#runner.write(handle, bytes(stored(x, values)), start * 2);
   }
 
   async read(x: Node): Promise<DeviceArray> {
-    const count = sizeOf(x.shape);
-    const values = x.dtype === "f32"
+    const count = sizeOf(x.shape), { dtype } = x;
+    const memory = isHalf(dtype)
+      ? new Uint16Array(count)
+      : dtype === "f32"
       ? new Float32Array(count)
-      : x.dtype === "u32"
+      : dtype === "u32"
       ? new Uint32Array(count)
       : new Int32Array(count);
-    await this.#runner.read(this.#memory(x).handle, bytes(values));
+    await this.#runner.read(this.#memory(x).handle, bytes(memory));
     const status = await this.#runner.status();
     if (status !== 0) {
       throw new Error(
         "an index was outside of its axis: a token id beyond the embedding's rows, or a label beyond the vocabulary",
       );
     }
-    return values;
+    if (memory instanceof Uint16Array) return Float32Array.from(memory, (bits) => halfValue(dtype as HalfType, bits));
+    return memory;
   }
 
   free(x: Node): void {
@@ -164,7 +184,7 @@ export class PlannedDevice implements Device {
   ): Promise<Node[]> {
     const upload = new Uint8Array(compiled.plan.upload);
     for (const [position, offset] of compiled.uploads) {
-      upload.set(bytes(words(args[position], (args[position] as Node<"data">).attributes.values)), offset);
+      upload.set(bytes(stored(args[position], (args[position] as Node<"data">).attributes.values)), offset);
     }
     const handles = new BigUint64Array(compiled.arguments.length);
     compiled.arguments.forEach((source, i) => {

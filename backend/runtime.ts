@@ -1,5 +1,6 @@
 /** @file What runs programs: a device, as the rest of the project sees it. */
 import type { Node } from "../dsl/node.ts";
+import type { DType } from "../dsl/tensor.ts";
 
 /** A traced function: results in terms of its parameters (variables). Other leaves are constants and device memory. */
 export interface Program {
@@ -43,7 +44,7 @@ export interface Device extends Disposable {
   /** A host tensor as this device's memory. */
   put(x: Node): Node;
   /** Uninitialised memory for a tensor, written piece by piece with `write`. */
-  allocate(shape: Readonly<Record<string, number>>, dtype: "f32" | "i32"): Node;
+  allocate(shape: Readonly<Record<string, number>>, dtype: DType): Node;
   /** Writes values into a tensor's memory, from an element on. */
   write(x: Node, values: DeviceArray, start?: number): void;
   /** Values as they are stored, once the device is done with them. @throws Error when a step met an index out of range */

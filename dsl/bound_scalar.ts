@@ -1,5 +1,6 @@
 /** @file How far scalar instructions in f32 may be off, given how far their operands are: one rule per instruction. */
 import { primitiveOf } from "./build.ts";
+import { roundTo } from "./half.ts";
 import { isOp, type Node } from "./node.ts";
 import {
   type BinaryOp,
@@ -89,11 +90,16 @@ const rule = (value: (x: number) => number, count: number): UnaryRule => ({
   accuracy: ulps(count),
 });
 
+/** A function in steps: exact, but what is off may be a step further off. */
+const stepwise = (value: (x: number) => number): UnaryRule => ({ value, spread: monotone(value), accuracy: exact });
+
 const unaryRules: Readonly<Record<UnaryOp, UnaryRule>> = {
   neg: { value: (x) => -x, spread: same, accuracy: exact },
   abs: { value: Math.abs, spread: same, accuracy: exact },
   not: { value: (x) => (x ? 0 : 1), spread: same, accuracy: exact },
-  floor: { value: Math.floor, spread: monotone(Math.floor), accuracy: exact },
+  floor: stepwise(Math.floor),
+  roundF16: stepwise((x) => roundTo("f16", x)),
+  roundBf16: stepwise((x) => roundTo("bf16", x)),
   exp: rule(Math.exp, 2),
   log: rule(Math.log, 2),
   sqrt: rule(Math.sqrt, 1),

@@ -1,5 +1,6 @@
 /** @file The interpreter: every program's value in f64. It needs no device and is the oracle of all tests. */
 import { primitiveOf } from "./build.ts";
+import { isHalf, roundTo } from "./half.ts";
 import { type Node, topological } from "./node.ts";
 import type { Values } from "./primitive.ts";
 
@@ -9,7 +10,9 @@ export function evaluate(roots: readonly Node[], given: ReadonlyMap<Node, Values
   for (const node of topological(roots, (node) => given.has(node))) {
     if (values.has(node)) continue;
     const inputs = node.inputs.map((input) => values.get(input)!);
-    values.set(node, { shape: node.shape, data: primitiveOf(node.op).interpret(node, inputs) });
+    const exact = primitiveOf(node.op).interpret(node, inputs), { shape, dtype } = node;
+    // What is stored in 16 bits has a value of 16 bits, on every device.
+    values.set(node, { shape, data: isHalf(dtype) ? exact.map((x) => roundTo(dtype, x)) : exact });
   }
   return roots.map((root) => values.get(root)!);
 }

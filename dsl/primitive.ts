@@ -19,7 +19,10 @@ export type UnaryOp =
   | "tanh"
   | "erf"
   | "floor"
-  | "not";
+  | "not"
+  /** The nearest value that 16-bit storage holds (ties to even; NaN stays NaN). */
+  | "roundF16"
+  | "roundBf16";
 
 /** Scalar instructions with two operands of one type. */
 export type BinaryOp = "add" | "sub" | "mul" | "max" | "min" | "less" | "equal" | "and" | "or" | "xor" | "shl" | "shr";

@@ -2,6 +2,7 @@
 import type { Device } from "../backend/runtime.ts";
 import { node } from "../dsl/build.ts";
 import { type Bounded, evaluateBounded, tolerance } from "../dsl/bound.ts";
+import { roundTo } from "../dsl/half.ts";
 import { type Node, topological } from "../dsl/node.ts";
 import { isReal, type SampleInput } from "../dsl/primitive.ts";
 import { sizeOf } from "../dsl/shape.ts";
@@ -25,7 +26,7 @@ export function drawValues(
   return Float64Array.from({ length: sizeOf(shape) }, () => {
     if (dtype === "bool") return random() < 0.5 ? 0 : 1;
     if (dtype === "i32" || dtype === "u32") return Math.floor(low + random() * (high - low + 1));
-    return Math.fround(low + random() * (high - low));
+    return roundTo(dtype, Math.fround(low + random() * (high - low)));
   });
 }
 

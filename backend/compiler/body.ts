@@ -4,6 +4,7 @@
 import type { BinaryOp, Builder, RegisterType, UnaryOp } from "../../dsl/primitive.ts";
 import { registerType } from "../../dsl/primitive.ts";
 import { primitiveOf } from "../../dsl/build.ts";
+import { isHalf } from "../../dsl/half.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { axesOf, sizeOf, stridesOf } from "../../dsl/shape.ts";
 import { inputsOf, isReduction, type LoopGroup, type Resolver } from "./group.ts";
@@ -23,6 +24,9 @@ interface Bound {
   readonly index: Index;
   readonly size: number;
 }
+
+/** Operations whose result is one of their operands, or its opposite: it needs no rounding. */
+const selecting = new Set<Node["op"]>(["copy", "neg", "maximum", "where"]);
 
 const bits = new DataView(new ArrayBuffer(4));
 const bitsOf = (value: number, type: RegisterType): number => {
@@ -109,7 +113,11 @@ export function loopBody(group: LoopGroup, writes: readonly Node[], resolve: Res
     if (isOp(node, "iota")) return counter(map[node.attributes.axis]);
     const lower = primitiveOf(node.op).lower;
     if (!lower) throw new Error(`${node.op} has no scalar lowering and no template`);
-    return lower(build, inputs.map(([input, inner]) => value(input, inner, isReduction(node) ? [] : bounds)), node);
+    const operands = inputs.map(([input, inner]) => value(input, inner, isReduction(node) ? [] : bounds));
+    const register = lower(build, operands, node);
+    // Fused or stored, a 16-bit value is one that 16 bits hold.
+    if (!isHalf(node.dtype) || selecting.has(node.op)) return register;
+    return build.unary(node.dtype === "f16" ? "roundF16" : "roundBf16", register);
   };
 
   const value = (node: Node, map: IndexMap, bounds: readonly Bound[]): number => {
@@ -153,7 +161,8 @@ export function loopBody(group: LoopGroup, writes: readonly Node[], resolve: Res
 /** Memory of a flatten's input is that of the flatten itself: its axes end with the flattened ones. */
 function unflattened(view: Node<"flatten">, map: IndexMap): IndexMap {
   const { axes, axis } = view.attributes, [x] = view.inputs;
-  const last = axes[axes.length - 1];
+  // An axis of one element has no index of its own.
+  const last = axes.findLast((name) => x.shape[name] !== 1) ?? axes[axes.length - 1];
   return Object.fromEntries(
     axesOf(x.shape).map((name) => [
       name,

@@ -4,9 +4,11 @@
  * - functions (`call`) inlined,
  * - products without rows or without columns as multiply and sum,
  * - grouped contractions over index axes as contraction, then sum, and with their sorted index as last input,
+ * - sums, maxima, products and look-up gradients of 16-bit tensors as those of f32 ones, with casts around them,
  * - every operand of a template readable as strided memory, every result a node of its own.
  */
-import { contract as product, expand, mul, node as make, ordered, sum } from "../../dsl/build.ts";
+import { cast, contract as product, expand, mul, node as make, ordered, sum } from "../../dsl/build.ts";
+import { isHalf } from "../../dsl/half.ts";
 import { isOp, type Node, topological, unite } from "../../dsl/node.ts";
 import { axesOf, missing, type Shape, sizeOf, without } from "../../dsl/shape.ts";
 import { substitute } from "../../dsl/substitute.ts";
@@ -98,7 +100,26 @@ function partsOf(size: number): number {
   return 1;
 }
 
+/** Operations that add up many products or terms, or compare them: they work on f32, whatever is stored. */
+const accumulating = new Set<Node["op"]>([
+  "sum",
+  "max",
+  "logSumExp",
+  "contract",
+  "contractAt",
+  "contractInto",
+  "scatter",
+  "topk",
+]);
+
+/** The same on f32 operands: 16-bit ones are widened by a cast, the result is rounded once. */
+function lowerHalf(node: Node): Node {
+  const inputs = node.inputs.map((input) => isHalf(input.dtype) ? cast(input, "f32") : input);
+  return cast(lowerOne(make(node.op, inputs, node.attributes)), node.dtype);
+}
+
 function lowerOne(node: Node): Node {
+  if (accumulating.has(node.op) && node.inputs.some(({ dtype }) => isHalf(dtype))) return lowerHalf(node);
   if (isOp(node, "sum")) return lowerSum(node);
   if (isOp(node, "contract")) return lowerContract(node);
   if (isOp(node, "contractAt") && node.inputs.length === 3) return lowerContractAt(node);

@@ -115,7 +115,8 @@ function emit(
       const buffer = buffers[known];
       if (buffer.at === "argument") return buffer.index;
     }
-    return argument({ kind: "result", position }, result, "out");
+    // What is written in place lies where it was made: in the result's buffer from the start.
+    return argument({ kind: "result", position }, memory, "out");
   });
 
   const lifetimes = new Map<Node, { from: number; until: number }>();

@@ -3,6 +3,7 @@
  * In: groups. Out: the same kernels in an order in which every value exists before it is read, donated memory is
  * read by everyone before it is overwritten, and what frees memory runs as soon as it can.
  */
+import { isHalf } from "../../dsl/half.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { sizeOf } from "../../dsl/shape.ts";
 import { type LoopBody, loopBody } from "./body.ts";
@@ -25,9 +26,9 @@ export interface Schedule {
   readonly inPlace: ReadonlyMap<Node, Node>;
 }
 
-/** Bytes of a node in memory. */
+/** Bytes of a node in memory: whole words, since that is what GPUs bind and copy. */
 export const bytesOf = (node: Node): number =>
-  sizeOf(node.shape) * (node.dtype === "f16" || node.dtype === "bf16" ? 2 : 4);
+  isHalf(node.dtype) ? 4 * Math.ceil(sizeOf(node.shape) / 2) : 4 * sizeOf(node.shape);
 
 /** Orders the groups. `donated` are the variables whose memory may be overwritten. */
 export function schedule(grouping: Grouping & { readonly resolve: Resolver }, donated: ReadonlySet<Node>): Schedule {

@@ -4,6 +4,7 @@ import { axesOf, type Shape, sizeOf, stridesOf } from "../../dsl/shape.ts";
 import { registerType } from "../../dsl/primitive.ts";
 import type { ColumnAxis, DepthAxis, Kernel, LoopKernel, RowAxis, StorageType } from "./kernel.ts";
 import { stagesOf } from "./body.ts";
+import { bytesOf } from "./schedule.ts";
 import { type Operand, operandOf } from "./views.ts";
 
 /** A kernel and the nodes behind its slots. */
@@ -203,7 +204,7 @@ function write(node: Node<"write">, inPlace: boolean): TemplateStep[] {
     body,
     stages: stagesOf(body, sizes.length),
   };
-  const steps: TemplateStep[] = inPlace ? [] : [{ kernel: { kind: "copy", words: sizeOf(x.shape) }, slots: [x, node] }];
+  const steps: TemplateStep[] = inPlace ? [] : [{ kernel: { kind: "copy", words: bytesOf(x) / 4 }, slots: [x, node] }];
   return [...steps, { kernel: loop, slots: [from.base, start, node] }];
 }
 

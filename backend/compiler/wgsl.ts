@@ -9,6 +9,7 @@ import { contract } from "./templates/contract.ts";
 import { copy } from "./templates/copy.ts";
 import { grouped } from "./templates/grouped.ts";
 import { groupedInto } from "./templates/grouped_into.ts";
+import { loopSlots } from "./templates/half.ts";
 import { loop } from "./templates/loop.ts";
 import { order } from "./templates/order.ts";
 import { scatter } from "./templates/scatter.ts";
@@ -21,7 +22,6 @@ export type { Dispatch, Emitted } from "./templates/shader.ts";
  * The dispatches that do a kernel's work, in order; none if its output is empty.
  * An index out of range sets the top bit of the status word, bound last where `status` says so.
  *
- * @throws {UserError} if the kernel writes 16-bit storage
  * @example
  * ```ts
  * import { wgsl } from "./wgsl.ts";
@@ -49,10 +49,8 @@ export function wgsl(kernel: Kernel, capabilities: Capabilities): Emitted {
 /** How many slots a kernel itself has: numbers from there on mean scratch. */
 export function slotCount(kernel: Kernel): number {
   switch (kernel.kind) {
-    case "loop": {
-      const slots = kernel.body.map((step) => step.op === "load" || step.op === "store" ? step.access.slot : -1);
-      return 1 + slots.reduce((most, slot) => Math.max(most, slot), -1);
-    }
+    case "loop":
+      return loopSlots(kernel);
     case "contract":
     case "scatter":
       return 3;
@@ -70,7 +68,7 @@ function emit(kernel: Kernel, capabilities: Capabilities): Emitted {
   const alone = (dispatches: readonly Dispatch[]): Emitted => ({ dispatches, scratch: [] });
   switch (kernel.kind) {
     case "loop":
-      return alone(loop(kernel, capabilities));
+      return loop(kernel, capabilities);
     case "contract":
       return alone(contract(kernel, capabilities));
     case "grouped":

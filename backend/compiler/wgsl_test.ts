@@ -1,6 +1,5 @@
 /** @file Shaders of loop kernels against plain loops, on small and odd sizes, for software and hardware layouts. */
-import { assert, assertEquals, assertThrows } from "@std/assert";
-import { UserError } from "../../dsl/errors.ts";
+import { assert, assertEquals } from "@std/assert";
 import type { Capabilities, NativeDevice } from "../device.ts";
 import type { Instruction, LoopKernel } from "./kernel.ts";
 import { wgsl } from "./wgsl.ts";
@@ -309,12 +308,19 @@ Deno.test("equal kernels give equal text", () => {
   assertEquals(wgsl(softmax(3, 700, "inner"), anyAdapter), wgsl(softmax(3, 700, "inner"), anyAdapter));
 });
 
-Deno.test("16-bit stores are refused by name", () => {
-  const kernel = map([4], [
-    { op: "load", type: "f32", access: f32(0, [1]) },
-    { op: "store", type: "f32", access: { ...f32(1, [1]), dtype: "bf16" }, a: 0 },
-  ]);
-  assertThrows(() => wgsl(kernel, anyAdapter), UserError, "bf16");
+Deno.test("a 16-bit store writes whole words: two elements per invocation, or through scratch", () => {
+  const store = (strides: readonly number[]): LoopKernel =>
+    map([5, 7], [
+      { op: "load", type: "f32", access: f32(0, [7, 1]) },
+      { op: "store", type: "f32", access: { ...f32(1, strides), dtype: "bf16" }, a: 0 },
+    ]);
+  const [flat, across] = [wgsl(store([7, 1]), anyAdapter), wgsl(store([1, 5]), anyAdapter)];
+  assertEquals([flat.dispatches.length, flat.scratch], [1, []]);
+  assertEquals([across.dispatches.length, across.scratch], [2, [4 * 35]]);
+  for (const { kernel } of [...flat.dispatches, across.dispatches[1]]) {
+    assert(/^ {2}b1\[pair\] = word1;$/m.test(kernel.code), kernel.code);
+  }
+  assert(!across.dispatches[0].kernel.code.includes("b1"), "the first dispatch leaves the words alone");
 });
 
 Deno.test("an empty output needs no dispatch", () => {

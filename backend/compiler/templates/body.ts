@@ -1,6 +1,6 @@
 /** @file Prints the instructions of a loop kernel's body as WGSL statements: register 7 is the value `r7`. */
 import type { Access, Instruction, ReduceInstruction, RegisterType, StorageType } from "../kernel.ts";
-import { UserError } from "../../../dsl/errors.ts";
+import { isHalf } from "../../../dsl/half.ts";
 import { mathDeclarations, type MathFunction } from "./math.ts";
 import { affine, type Binding, type ElementType, elementType, integer } from "./shader.ts";
 
@@ -9,6 +9,9 @@ export interface StoreRule {
   /** Condition under which this lane stores, if not always. */
   readonly when?: string;
 }
+
+/** The word in which a 16-bit store gathers an invocation's two elements; the loop over them is `half`. */
+export const wordOf = (register: number): string => `word${register}`;
 
 /** Prints bodies; collects the bindings, functions and the status word that they need. */
 export class BodyPrinter {
@@ -118,6 +121,11 @@ export class BodyPrinter {
     }
   }
 
+  /** An f32 value as the 16 bits that are stored (u32). */
+  halfBits(dtype: StorageType, value: string): string {
+    return this.#call(dtype === "f16" ? "toF16" : "toBf16", value);
+  }
+
   #call(name: MathFunction, ...args: readonly string[]): string {
     this.#functions.add(name);
     return `${name}(${args.join(", ")})`;
@@ -145,6 +153,10 @@ export class BodyPrinter {
         return this.#call("tanhOf", a);
       case "erf":
         return this.#call("erfOf", a);
+      case "roundF16":
+        return this.#call("fromF16", this.#call("toF16", a));
+      case "roundBf16":
+        return this.#call("bits", `${this.#call("toBf16", a)} << 16u`);
       default:
         return `${op}(${a})`;
     }
@@ -239,17 +251,19 @@ export class BodyPrinter {
   #store(register: number, access: Access, value: string, rule: StoreRule): string[] {
     const { lines, address, valid } = this.#address(register, access);
     const conditions = [rule.when, valid].filter((text) => text !== undefined);
-    const write = `b${access.slot}[${address}] = ${this.#toWord(access.slot, access.dtype, value)};`;
+    const write = isHalf(access.dtype)
+      ? `${wordOf(register)} |= ${this.halfBits(access.dtype, value)} << (half * 16u);`
+      : `b${access.slot}[${address}] = ${this.#toWord(access.slot, access.dtype, value)};`;
     return [...lines, conditions.length > 0 ? `if (${conditions.join(" && ")}) { ${write} }` : write];
   }
 
   #fromWord(slot: number, dtype: StorageType, at: string): string {
     const word = `b${slot}[${at}]`;
     if (dtype === "bool") return `${word} != 0u`;
-    if (dtype === "f16" || dtype === "bf16") {
+    if (isHalf(dtype)) {
       const pair = `b${slot}[(${at}) >> 1u]`;
       const half = `(${pair} >> (bitcast<u32>((${at}) & 1) << 4u))`;
-      return dtype === "f16" ? `unpack2x16float(${half} & 0xffffu).x` : `bitcast<f32>(${half} << 16u)`;
+      return dtype === "f16" ? this.#call("fromF16", `${half} & 0xffffu`) : `bitcast<f32>(${half} << 16u)`;
     }
     const declared = this.#bindings.get(slot)?.type;
     return declared === dtype ? word : `bitcast<${dtype}>(${word})`;
@@ -257,9 +271,6 @@ export class BodyPrinter {
 
   #toWord(slot: number, dtype: StorageType, value: string): string {
     if (dtype === "bool") return `select(0u, 1u, ${value})`;
-    if (dtype === "f16" || dtype === "bf16") {
-      throw new UserError(`wgpu: a tensor cannot be stored as ${dtype} yet. Keep it as f32, or use --device cpu.`);
-    }
     const declared = this.#bindings.get(slot)?.type;
     return declared === dtype ? value : `bitcast<u32>(${value})`;
   }

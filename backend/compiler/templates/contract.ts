@@ -73,7 +73,7 @@ function fewRows({ kernel: { batch, m, n, k, offsets }, slots }: Placed, capabil
     ],
     stages: [{ level: "inner", registers: [0, 1, 2, 3] }, { level: "outer", registers: [4] }],
   };
-  return loop(rows, capabilities);
+  return [...loop(rows, capabilities).dispatches];
 }
 
 function tiled({ kernel, slots }: Placed, copies: number, capabilities: Capabilities): Dispatch {

@@ -7,8 +7,9 @@
  */
 import type { Affine, Instruction, LoopKernel } from "../kernel.ts";
 import type { Capabilities } from "../../device.ts";
-import { BodyPrinter } from "./body.ts";
-import { type Dispatch, indent, product, shader, split } from "./shader.ts";
+import { BodyPrinter, wordOf } from "./body.ts";
+import { redirect, storesHalves, writeHalves } from "./half.ts";
+import { type Dispatch, type Emitted, indent, product, shader, split } from "./shader.ts";
 
 /** Sums of more terms than this are taken in blocks, which keeps rounding errors of long sums small. */
 const BLOCK = 128;
@@ -19,15 +20,23 @@ export interface Team {
   readonly team: number;
 }
 
-/** Emits a loop kernel as one dispatch; none if it writes nothing. */
-export function loop(kernel: LoopKernel, capabilities: Capabilities): Dispatch[] {
-  const { sizes, outer, body } = coalesce(kernel);
+/** Emits a loop kernel: one dispatch and one for each 16-bit tensor that must be packed; none if it writes nothing. */
+export function loop(kernel: LoopKernel, capabilities: Capabilities): Emitted {
+  if (kernel.sizes.slice(0, kernel.outer).includes(0)) return { dispatches: [], scratch: [] };
+  if (kernel.body.some((instruction) => storesHalves(instruction) && instruction.access.gather)) {
+    return { dispatches: [writeHalves(kernel, capabilities)], scratch: [] };
+  }
+  const { kernel: whole, packs, scratch } = redirect({ ...kernel, ...coalesce(kernel) });
+  return { dispatches: [whole, ...packs].map((each) => one(each, capabilities)), scratch };
+}
+
+function one(kernel: LoopKernel, capabilities: Capabilities): Dispatch {
+  const { sizes, outer, body } = kernel;
   const rowCount = product(sizes.slice(0, outer));
   const length = product(sizes.slice(outer));
-  if (rowCount === 0) return [];
   const reduces = body.some(({ op }) => op === "reduce") || outer < sizes.length;
   const layout = reduces ? teams(kernel, rowCount, length, capabilities) : { rows: mapSize(capabilities), team: 1 };
-  return [new LoopPrinter({ ...kernel, sizes, outer, body }, layout, rowCount, length).dispatch()];
+  return new LoopPrinter(kernel, layout, rowCount, length).dispatch();
 }
 
 function mapSize(capabilities: Capabilities): number {
@@ -111,7 +120,9 @@ class LoopPrinter {
   }
 
   dispatch(): Dispatch {
-    const { kernel: { sizes, outer, lanes, stages }, layout: { rows, team }, rowCount } = this;
+    const { kernel: { sizes, outer, lanes, stages, body }, layout: { rows, team }, rowCount } = this;
+    const words = body.flatMap((instruction, register) => storesHalves(instruction) ? [register] : []);
+    if (words.length > 0) return this.#pairs(words);
     const lines: string[] = [];
     const ragged = rowCount % rows !== 0;
     if (team === 1) {
@@ -132,6 +143,11 @@ class LoopPrinter {
     for (const stage of stages) {
       lines.push(...(stage.level === "outer" ? this.#outer(stage.registers) : this.#inner(stage.registers)));
     }
+    return this.#shader(rowCount, lines);
+  }
+
+  #shader(invocations: number, lines: readonly string[]): Dispatch {
+    const { layout: { rows, team } } = this;
     return shader({
       bindings: this.#printer.bindings,
       status: this.#printer.status,
@@ -140,9 +156,34 @@ class LoopPrinter {
         ...[...this.#shared].sort().map((type) => `var<workgroup> shared_${type}: array<${type}, ${rows * team}>;`),
       ],
       workgroupSize: rows * team,
-      groups: Math.ceil(rowCount / rows),
+      groups: Math.ceil(invocations / rows),
       body: lines,
     });
+  }
+
+  /** A map that takes two neighbouring elements per invocation; `words` are its 16-bit stores. */
+  #pairs(words: readonly number[]): Dispatch {
+    const { kernel: { sizes, stages, body }, layout: { rows }, rowCount } = this;
+    const pairs = Math.ceil(rowCount / 2);
+    const place = (register: number): string => {
+      const instruction = body[register];
+      if (instruction.op !== "store") throw new Error("WGSL: not a store");
+      return `b${instruction.access.slot}[pair] = ${wordOf(register)};`;
+    };
+    return this.#shader(pairs, [
+      `let pair = group * ${rows}u + lane;`,
+      ...(pairs % rows !== 0 ? [`if (pair >= ${pairs}u) { return; }`] : []),
+      ...words.map((register) => `var ${wordOf(register)} = 0u;`),
+      "for (var half = 0u; half < 2u; half++) {",
+      ...indent([
+        "let row = pair * 2u + half;",
+        ...(rowCount % 2 !== 0 ? [`if (row >= ${rowCount}u) { break; }`] : []),
+        ...split("row", sizes, this.#names),
+        ...stages.flatMap(({ registers }) => this.#outer(registers)),
+      ]),
+      "}",
+      ...words.map(place),
+    ]);
   }
 
   /** Conditions under which this lane stores for its row. */

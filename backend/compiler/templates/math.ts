@@ -17,6 +17,9 @@ export type MathFunction =
   | "erfOf"
   | "toI32"
   | "toU32"
+  | "fromF16"
+  | "toF16"
+  | "toBf16"
   | "reduceAngle"
   | "sineOf";
 
@@ -203,6 +206,44 @@ fn reduceAngle(x: f32) -> Angle {
   let inside = u32(clamp(x, 0f, 4294967040f));
   let number = select(inside, 4294967295u, x >= 4294967296f);
   return select(number, 0u, (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u);
+}`,
+  },
+
+  // 16-bit reals, in integers: built-in conversions may round towards zero, or flush what is tiny. The nearest value,
+  // ties to even; NaN stays NaN.
+  fromF16: {
+    needs: ["bits"],
+    code: `fn fromF16(half: u32) -> f32 {
+  let size = half & 0x7fffu;
+  let tiny = bitcast<u32>(f32(size) * 5.9604644775390625e-8f);
+  let normal = (size << 13u) + select(0x38000000u, 0x70000000u, size >= 0x7c00u);
+  return bits(select(normal, tiny, size < 0x400u) | ((half & 0x8000u) << 16u));
+}`,
+  },
+  toF16: {
+    needs: [],
+    code: `fn toF16(x: f32) -> u32 {
+  let word = bitcast<u32>(x);
+  let size = word & 0x7fffffffu;
+  let shift = clamp(126u - (size >> 23u), 14u, 25u);
+  let mantissa = (size & 0x7fffffu) | 0x800000u;
+  let below = mantissa >> shift;
+  let rest = mantissa & ((1u << shift) - 1u);
+  let middle = 1u << (shift - 1u);
+  let up = rest > middle || (rest == middle && (below & 1u) == 1u);
+  let tiny = select(0u, below + select(0u, 1u, up), size >= 0x32800000u);
+  let normal = (size - 0x38000000u + 0xfffu + ((size >> 13u) & 1u)) >> 13u;
+  let finite = select(normal, tiny, size < 0x38800000u);
+  let beyond = select(0x7c00u, 0x7e00u, size > 0x7f800000u);
+  return select(finite, beyond, size >= 0x47800000u) | ((word >> 16u) & 0x8000u);
+}`,
+  },
+  toBf16: {
+    needs: [],
+    code: `fn toBf16(x: f32) -> u32 {
+  let word = bitcast<u32>(x);
+  let nearest = (word + 0x7fffu + ((word >> 16u) & 1u)) >> 16u;
+  return select(nearest, (word >> 16u) | 0x40u, (word & 0x7fffffffu) > 0x7f800000u);
 }`,
   },
 };

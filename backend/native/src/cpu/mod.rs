@@ -30,8 +30,8 @@ use crate::plan::{Mode, Plan, PlanBuffer};
 use execute::Prepared;
 use memory::Memory;
 
-/// What fills the arena of a plan that asks for it: a quiet NaN.
-const POISON: u32 = 0x7fc0_0000;
+/// What fills the arena of a plan that asks for it: NaN as f32, and as two 16-bit reals of either kind.
+const POISON: u32 = 0x7fff_7fff;
 /// "Without limit", as far as JavaScript counts.
 const LARGE: u64 = (1 << 53) - 1;
 

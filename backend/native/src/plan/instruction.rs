@@ -90,6 +90,8 @@ pub enum Unary {
     Erf,
     Floor,
     Not,
+    RoundF16,
+    RoundBf16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -198,6 +200,8 @@ fn unary(op: &str) -> Option<Unary> {
         "erf" => Unary::Erf,
         "floor" => Unary::Floor,
         "not" => Unary::Not,
+        "roundF16" => Unary::RoundF16,
+        "roundBf16" => Unary::RoundBf16,
         _ => return None,
     })
 }

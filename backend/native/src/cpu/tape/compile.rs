@@ -32,6 +32,8 @@ fn unary(op: Unary, kind: RegisterType) -> Code {
         Unary::Tanh => Code::Tanh,
         Unary::Erf => Code::Erf,
         Unary::Floor => Code::Floor,
+        Unary::RoundF16 => Code::RoundF16,
+        Unary::RoundBf16 => Code::RoundBf16,
         Unary::Not => {
             if kind == RegisterType::Bool {
                 Code::NotBool

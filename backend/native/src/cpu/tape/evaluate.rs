@@ -127,6 +127,8 @@ pub fn evaluate(kernel: &LoopKernel, slots: &mut [Vec<u32>]) -> bool {
                             Unary::Neg => registers[*a].wrapping_neg(),
                             Unary::Abs if kind == F32 => float(registers[*a]).abs().to_bits(),
                             Unary::Floor => float(registers[*a]).floor().to_bits(),
+                            Unary::RoundF16 => half::f16::from_f32(float(registers[*a])).to_f32().to_bits(),
+                            Unary::RoundBf16 => half::bf16::from_f32(float(registers[*a])).to_f32().to_bits(),
                             Unary::Not if kind == RegisterType::Bool => registers[*a] ^ 1,
                             _ => panic!("not generated"),
                         },

@@ -55,6 +55,8 @@ pub enum Code {
     Tanh,
     Erf,
     Floor,
+    RoundF16,
+    RoundBf16,
     NotBool,
     NotI,
     AddF,

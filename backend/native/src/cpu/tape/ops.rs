@@ -3,7 +3,7 @@
 
 use super::element::{Brain, Element, Half, Word};
 use super::{Block, Code, Op, Tape, TapeAccess, TapeGather};
-use crate::cpu::{Status, math};
+use crate::cpu::{Status, convert, math};
 use crate::plan::StorageType;
 
 /// What a run of instructions works on.
@@ -403,6 +403,8 @@ unsafe fn run_one<const FMA: bool>(op: &Op, frame: &Frame<'_>) {
         Code::Tanh => unary!(f32 => f32, math::tanh::<FMA>),
         Code::Erf => unary!(f32 => f32, math::erf::<FMA>),
         Code::Floor => unary!(f32 => f32, f32::floor),
+        Code::RoundF16 => unary!(f32 => f32, |x: f32| convert::from_f16(convert::to_f16(x))),
+        Code::RoundBf16 => unary!(f32 => f32, |x: f32| convert::from_bf16(convert::to_bf16(x))),
         Code::NotBool => unary!(u32 => u32, |x: u32| x ^ 1),
         Code::NotI => unary!(u32 => u32, |x: u32| !x),
         Code::AddF => binary!(f32 => f32, |a: f32, b: f32| a + b),

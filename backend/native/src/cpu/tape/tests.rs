@@ -134,7 +134,7 @@ impl Generator {
             let a = floats[self.random.below(floats.len())];
             let b = floats[self.random.below(floats.len())];
             let kind = F32;
-            let register = match self.random.below(9) {
+            let register = match self.random.below(11) {
                 0 => self.push(Instruction::Unary { op: Unary::Neg, kind, a }),
                 1 => self.push(Instruction::Unary { op: Unary::Abs, kind, a }),
                 2 => {
@@ -158,6 +158,8 @@ impl Generator {
                 }
                 6 => self.push(Instruction::Binary { op: Binary::Max, kind, a, b }),
                 7 => self.push(Instruction::Binary { op: Binary::Sub, kind, a, b }),
+                8 => self.push(Instruction::Unary { op: Unary::RoundF16, kind, a }),
+                9 => self.push(Instruction::Unary { op: Unary::RoundBf16, kind, a }),
                 _ => self.push(Instruction::Binary { op: Binary::Add, kind, a, b }),
             };
             floats.push(register);
