@@ -1,7 +1,7 @@
 /** @file 16-bit storage on every device: conversions bit for bit, every primitive, odd sizes, mixed graphs. */
 import { assert, assertEquals } from "@std/assert";
 import { add, cast, constant, expand, mul, node, scale, shift, sum } from "../dsl/build.ts";
-import { backward } from "../dsl/grad.ts";
+import { backward } from "../dsl/transforms/reverse.ts";
 import { evaluate } from "../dsl/interpret.ts";
 import { halfValue, roundTo } from "../dsl/half.ts";
 import type { Node, Op } from "../dsl/node.ts";
@@ -138,7 +138,7 @@ for (const name of allDevices().filter((each) => each !== "interpreter")) {
             if (!sample.valuesOnly && isReal(result)) {
               const loss = sum(cast(mul(result, result), "f32"), axesOf(result.shape));
               const real = each.parameters.filter(isReal);
-              programs.push({ ...each, results: backward(loss, constant(1), real) });
+              programs.push({ ...each, results: backward([loss], [constant(1)], real) });
             }
             for (const program of programs) {
               const want = expected(program);
@@ -160,7 +160,7 @@ for (const name of allDevices().filter((each) => each !== "interpreter")) {
       const hidden = node("tanh", [node("contract", [x, wide], { over: ["e"] })], {});
       const out = node("contract", [hidden, cast(down, "f32")], { over: ["h"] });
       const loss = sum(mul(out, out), ["t", "e"]);
-      const [dW, dDown, dX] = backward(loss, constant(1), [w, down, x]);
+      const [dW, dDown, dX] = backward([loss], [constant(1)], [w, down, x]);
       assertEquals([dW.dtype, dDown.dtype, dX.dtype], ["bf16", "bf16", "f32"]);
       const step = (p: Node, g: Node): Node => cast(add(cast(p, "f32"), scale(cast(g, "f32"), -0.01)), "bf16");
       const each = drawn([x, w, down], [loss, dX, step(w, dW), step(down, dDown)], [-1, 1]);
