@@ -13,7 +13,7 @@
 import { primitiveOf } from "./build.ts";
 import { isOp, type Node, topological } from "./node.ts";
 import { isReal, type Values } from "./primitive.ts";
-import { accumulated, type Bounded, scalarError, storageError, unit } from "./bound_scalar.ts";
+import { accumulated, type Bounded, hostError, scalarError, stored, unit } from "./bound_scalar.ts";
 import { along, loop } from "./primitives/loop.ts";
 import { stridesOf, without } from "./shape.ts";
 
@@ -26,12 +26,14 @@ export type { Bounded } from "./bound_scalar.ts";
  */
 export const tolerance = 2;
 
-/** Values of `roots` with their bounds, given the values of some nodes (which count as exact once stored). */
-export function evaluateBounded(roots: readonly Node[], given: ReadonlyMap<Node, Values> = new Map()): Bounded[] {
+/** Values of a node, and how far off they are (host values are as far off as storing them makes them). */
+type Given = Values & { readonly error?: Float64Array };
+
+/** Values of `roots` with their bounds, given the values of some nodes. */
+export function evaluateBounded(roots: readonly Node[], given: ReadonlyMap<Node, Given> = new Map()): Bounded[] {
   const values = new Map<Node, Bounded>();
-  for (const [node, { shape, data }] of given) {
-    const error = "error" in given.get(node)! ? (given.get(node) as Bounded).error : storageError(data, node.dtype);
-    values.set(node, { shape, data, error });
+  for (const [node, { shape, data, error = hostError(data, node.dtype) }] of given) {
+    values.set(node, stored({ shape, data, error }, node.dtype));
   }
   for (const node of topological(roots, (node) => given.has(node))) {
     if (!values.has(node)) values.set(node, boundOf(node, node.inputs.map((input) => values.get(input)!)));
@@ -47,12 +49,14 @@ function boundOf(node: Node, inputs: readonly Bounded[]): Bounded {
     return { shape: node.shape, data, error };
   }
   const { interpret, lower } = primitiveOf(node.op), data = interpret(node, inputs);
-  const computed = lower
+  const error = lower
     ? scalarError(node, inputs)
     : isOp(node, "topk")
     ? topkError(node, inputs[0])
+    : node.inputs.length === 0
+    ? hostError(data, node.dtype)
     : templateError(node, inputs, data);
-  return { shape: node.shape, data, error: storageError(data, node.dtype, computed) };
+  return stored({ shape: node.shape, data, error }, node.dtype);
 }
 
 /**
@@ -64,18 +68,22 @@ function templateError(node: Node, inputs: readonly Bounded[], data: Float64Arra
   const exact = new Float64Array(data.length), unknown = (): Float64Array => exact.fill(Infinity);
   // A wrong index may reach any element.
   if (node.inputs.some((input, i) => !isReal(input) && inputs[i].error.some((error) => error > 0))) return unknown();
-  if (!isReal(node) || inputs.length === 0) return exact;
+  if (!isReal(node)) return exact;
   const at = (value: (x: Bounded, i: number) => number): Float64Array =>
     primitiveOf(node.op).interpret(
       node,
       inputs.map((x, i) => isReal(node.inputs[i]) ? { shape: x.shape, data: x.data.map((_, j) => value(x, j)) } : x),
     );
-  const magnitude = at((x, j) => Math.abs(x.data[j])), most = at((x, j) => Math.abs(x.data[j]) + x.error[j]);
   const terms = at(() => 1), doubled = at(() => 2);
+  const roundings = terms.map((count, j) => count === 0 ? 0 : count - 1 + Math.log2(doubled[j] / count) - 1);
+  const given = inputs.every((input) => input.error.every((error) => error === 0));
+  // Copies of exact values are exact.
+  if (given && roundings.every((count) => count === 0)) return exact;
+  const magnitude = at((x, j) => Math.abs(x.data[j]));
+  const most = given ? magnitude : at((x, j) => Math.abs(x.data[j]) + x.error[j]);
   return exact.map((_, j) => {
-    const roundings = terms[j] === 0 ? 0 : terms[j] - 1 + Math.log2(doubled[j] / terms[j]) - 1;
-    const error = Math.max(0, most[j] - magnitude[j]) +
-      (roundings > 0 ? accumulated(roundings) * unit.f32 * most[j] : 0);
+    const rounded = roundings[j] > 0 ? accumulated(roundings[j]) * unit * most[j] : 0;
+    const error = Math.max(0, most[j] - magnitude[j]) + rounded;
     return Number.isNaN(error) ? Infinity : error;
   });
 }

@@ -1,6 +1,6 @@
 /** @file How far scalar instructions in f32 may be off, given how far their operands are: one rule per instruction. */
 import { primitiveOf } from "./build.ts";
-import { roundTo } from "./half.ts";
+import { isHalf, roundTo } from "./half.ts";
 import { isOp, type Node } from "./node.ts";
 import {
   type BinaryOp,
@@ -20,28 +20,13 @@ export interface Bounded extends Values {
   readonly error: Float64Array;
 }
 
-/** Relative error of one rounding, by storage type. */
-export const unit = { f32: 2 ** -24, f16: 2 ** -11, bf16: 2 ** -8 } as const;
+/** Relative error of one rounding in f32. */
+export const unit = 2 ** -24;
 
-type Real = keyof typeof unit;
 // Smaller results may be flushed to zero, larger ones are infinite.
-const smallest: Record<Real, number> = { f32: 2 ** -126, f16: 2 ** -14, bf16: 2 ** -126 };
-const largest: Record<Real, number> = { f32: (2 - 2 ** -23) * 2 ** 127, f16: 65504, bf16: (2 - 2 ** -7) * 2 ** 127 };
+const smallest = 2 ** -126, largest = (2 - 2 ** -23) * 2 ** 127;
 /** Devices' stated accuracy of exp, log, sin, …, in units of 2⁻²³. */
 const ulp = 2 ** -23;
-
-const bits = new DataView(new ArrayBuffer(4));
-const exactIn: Record<Real, (x: number) => boolean> = {
-  f32: (x) => Math.fround(x) === x,
-  // Eleven bits of a number in the normal range.
-  f16: (x) => x === 0 || (Math.abs(x) >= smallest.f16 && x === Math.fround(x) && (word(x) & 0x1fff) === 0),
-  bf16: (x) => x === Math.fround(x) && (word(x) & 0xffff) === 0,
-};
-
-function word(x: number): number {
-  bits.setFloat32(0, x);
-  return bits.getUint32(0);
-}
 
 /**
  * By how many units a result of `roundings` roundings may be off: no more than their number, and for long sums (whose
@@ -49,23 +34,23 @@ function word(x: number): number {
  */
 export const accumulated = (roundings: number): number => Math.min(roundings, 4 * Math.sqrt(roundings));
 
-/** The error of a value that is `error` off, once it is rounded. A number that is exact and fits stays exact. */
-export function roundedError(value: number, error: number, type: Real): number {
-  if (error === 0 && exactIn[type](value)) return 0;
+/** The error of a value that is `error` off, once it is rounded to f32. A number that is exact and fits stays exact. */
+export function roundedError(value: number, error: number): number {
+  if (error === 0 && Math.fround(value) === value) return 0;
   const most = Math.abs(value) + error;
-  if (!(most <= largest[type])) return Infinity;
-  return error + unit[type] * most + (Math.abs(value) - error < smallest[type] ? smallest[type] : 0);
+  if (!(most <= largest)) return Infinity;
+  return error + unit * most + (Math.abs(value) - error < smallest ? smallest : 0);
 }
 
-/** Errors of values that are stored: 16-bit storage rounds, f32 rounds what comes from the host. */
-export function storageError(
-  data: Float64Array,
-  dtype: DType,
-  error: Float64Array = new Float64Array(data.length),
-): Float64Array {
-  if (dtype !== "f16" && dtype !== "bf16" && dtype !== "f32") return error;
-  // What was computed in f32 is in f32 already.
-  return error.map((each, i) => dtype === "f32" && each > 0 ? each : roundedError(data[i], each, dtype));
+/** Errors of values from the host: f32 rounds them, everything else holds them as they are. */
+export const hostError = (data: Float64Array, dtype: DType): Float64Array =>
+  dtype === "f32" ? data.map((value) => roundedError(value, 0)) : new Float64Array(data.length);
+
+/** Values and errors once they are stored: 16 bits hold a value of 16 bits, which may be a step off. */
+export function stored({ shape, data, error }: Bounded, dtype: DType): Bounded {
+  if (!isHalf(dtype)) return { shape, data, error };
+  const step = monotone((x) => roundTo(dtype, x));
+  return { shape, data: data.map((x) => roundTo(dtype, x)), error: data.map((x, i) => step(x, error[i])) };
 }
 
 interface UnaryRule {
@@ -82,7 +67,8 @@ const ulps = (count: number) => (_: number, value: number): number => count * ul
 /** A function that only grows or only falls: its ends are its extremes. NaN (outside of its domain) is boundless. */
 const monotone = (value: (x: number) => number) => (x: number, error: number): number => {
   const at = value(x);
-  return error === 0 ? 0 : Math.max(Math.abs(value(x + error) - at), Math.abs(value(x - error) - at));
+  const most = error === 0 ? 0 : Math.max(Math.abs(value(x + error) - at), Math.abs(value(x - error) - at));
+  return Number.isNaN(most) ? Infinity : most;
 };
 const rule = (value: (x: number) => number, count: number): UnaryRule => ({
   value,
@@ -203,15 +189,20 @@ class BoundingBuilder implements Builder {
     const shape: Shape = alike ? first.shape : Object.assign({}, ...inputs.map((input) => input.shape));
     const data = fresh(shape), error = fresh(shape), out = { value: 0, error: 0 };
     const points = inputs.map((): Point => ({ value: 0, error: 0 }));
-    loop(shape, [along(shape, shape), ...inputs.map((input) => along(shape, input.shape))], (at) => {
-      inputs.forEach((input, k) => {
-        points[k].value = input.data[at[k + 1]];
-        points[k].error = input.error[at[k + 1]];
-      });
+    const one = (to: number, at: (input: number) => number): void => {
+      for (let k = 0; k < inputs.length; k++) {
+        points[k].value = inputs[k].data[at(k)];
+        points[k].error = inputs[k].error[at(k)];
+      }
       f(points, out);
-      data[at[0]] = out.value;
-      error[at[0]] = Number.isNaN(out.error) ? Infinity : out.error;
-    });
+      data[to] = out.value;
+      error[to] = Number.isNaN(out.error) ? Infinity : out.error;
+    };
+    if (alike) { for (let i = 0; i < data.length; i++) one(i, () => i); }
+    else {
+      const strides = [along(shape, shape), ...inputs.map((input) => along(shape, input.shape))];
+      loop(shape, strides, (at) => one(at[0], (k) => at[k + 1]));
+    }
     return this.add({ shape, data, error, type });
   }
 
@@ -220,7 +211,7 @@ class BoundingBuilder implements Builder {
     return this.#map(type, [a], ([x], out) => {
       out.value = integerOf(value(x.value), type);
       const added = accuracy(x.value, out.value), error = spread(x.value, x.error) + added;
-      out.error = added === 0 ? error : roundedError(out.value, error, "f32");
+      out.error = added === 0 ? error : roundedError(out.value, error);
     });
   }
 
@@ -230,7 +221,7 @@ class BoundingBuilder implements Builder {
     return this.#map(made, [a, b], ([x, y], out) => {
       out.value = integerOf(value(x.value, y.value, type), made);
       const error = spread(x, y, type);
-      out.error = rounds && type === "f32" ? roundedError(out.value, error, "f32") : error;
+      out.error = rounds && type === "f32" ? roundedError(out.value, error) : error;
     });
   }
 
@@ -244,7 +235,7 @@ class BoundingBuilder implements Builder {
 
   constant(value: number, type: RegisterType): number {
     const data = Float64Array.of(value);
-    return this.add({ shape: {}, data, error: storageError(data, type), type });
+    return this.add({ shape: {}, data, error: hostError(data, type), type });
   }
 
   cast(a: number, type: RegisterType): number {
@@ -255,7 +246,7 @@ class BoundingBuilder implements Builder {
         out.error = x.error > 0 && !(Math.abs(x.value) > x.error) ? 1 : 0;
       } else if (type === "f32") {
         out.value = x.value;
-        out.error = from === "f32" ? x.error : roundedError(x.value, x.error, "f32");
+        out.error = from === "f32" ? x.error : roundedError(x.value, x.error);
       } else if (from === "f32") {
         const truncate = truncated(type);
         out.value = truncate(x.value);
@@ -280,7 +271,7 @@ class BoundingBuilder implements Builder {
         terms[o]++;
       });
       if (type === "f32") {
-        error.forEach((_, o) => error[o] += accumulated(Math.max(0, terms[o] - 1)) * unit.f32 * magnitude[o]);
+        error.forEach((_, o) => error[o] += accumulated(Math.max(0, terms[o] - 1)) * unit * magnitude[o]);
       }
       return this.add({ shape, data, error, type });
     }

@@ -18,7 +18,7 @@ export function randomNumbers(seed: number): () => number {
   };
 }
 
-/** Values for one input of a sample; reals are f32 numbers, so that every device starts from the same ones. */
+/** Values for one input of a sample; reals are numbers of their storage type: every device starts from the same ones. */
 export function drawValues(
   { shape, dtype = "f32", range: [low, high] = [-1, 1] }: SampleInput,
   random: () => number,

@@ -2,12 +2,12 @@
  * @file Rewrites what has no kernel of its own in terms of what has one.
  * In: any program. Out: the same values, with
  * - functions (`call`) inlined,
- * - products without rows or without columns as multiply and sum,
+ * - products of nothing as zeros, products without rows or without columns as multiply and sum,
  * - grouped contractions over index axes as contraction, then sum, and with their sorted index as last input,
  * - sums, maxima, products and look-up gradients of 16-bit tensors as those of f32 ones, with casts around them,
  * - every operand of a template readable as strided memory, every result a node of its own.
  */
-import { cast, contract as product, expand, mul, node as make, ordered, sum } from "../../dsl/build.ts";
+import { cast, constant, contract as product, expand, mul, node as make, ordered, sum } from "../../dsl/build.ts";
 import { isHalf } from "../../dsl/half.ts";
 import { isOp, type Node, topological, unite } from "../../dsl/node.ts";
 import { axesOf, missing, type Shape, sizeOf, without } from "../../dsl/shape.ts";
@@ -41,10 +41,10 @@ function lowerContract(node: Node<"contract">): Node {
   const kept = axesOf(node.shape);
   const rows = kept.some((axis) => axis in x.shape && !(axis in y.shape));
   const columns = kept.some((axis) => axis in y.shape && !(axis in x.shape));
-  if (over.length === 0 || over.every((axis) => x.shape[axis] === 0) || !rows || !columns || x.dtype !== "f32") {
+  if (over.length === 0 || !rows || !columns || x.dtype !== "f32") {
     const wide = { ...node.shape, ...ordered(x.shape, over) };
     const total = sum(mul(expand(x, wide), expand(y, wide)), over, kept);
-    return isOp(total, "sum") ? lowerSum(total) : total;
+    return isOp(total, "sum") ? lowerLong(total) : total;
   }
   return product(stored(x), stored(y), over, kept);
 }
@@ -78,11 +78,16 @@ function lowerContractInto(node: Node<"contractInto">): Node {
 }
 
 /**
- * A long sum into few results, in two: parts first, then the parts. Every device gets rows to work on side by side,
- * and errors of rounding grow more slowly.
+ * A long sum (or search for the largest) into few results, in two: parts first, then the parts. Every device gets rows
+ * to work on side by side, errors of rounding grow more slowly, and no loop of a shader is longer than a software driver
+ * lets it be (lavapipe stops an invocation's loops after 65,535 rounds, without a word).
  */
-function lowerSum(node: Node<"sum">): Node {
-  const { over } = node.attributes, [x] = node.inputs;
+function lowerLong(node: Node<"sum"> | Node<"max">): Node {
+  const { over } = node.attributes, [x] = node.inputs, kept = axesOf(node.shape);
+  const reduce = (from: Node, axes: readonly string[], order: readonly string[]): Node =>
+    node.op === "sum"
+      ? sum(from, axes, order)
+      : expand(make("max", [from], { over: axes }), ordered(from.shape, order));
   const results = sizeOf(node.shape), terms = sizeOf(ordered(x.shape, over));
   if (node.dtype !== "f32" || results >= 4096 || terms < 1024 || results * terms < 32768) return node;
   const parts = over.map((axis) => ({ axis, count: partsOf(x.shape[axis]) })).sort((a, b) => b.count - a.count);
@@ -90,8 +95,8 @@ function lowerSum(node: Node<"sum">): Node {
   if (count === 1) return node;
   const whole = count === x.shape[axis], part = whole ? axis : `${axis}′`;
   const cut = whole ? x : make("unflatten", [x], { axis, sizes: { [part]: count, [axis]: x.shape[axis] / count } });
-  const first = sum(cut, whole ? over.filter((name) => name !== axis) : over, [part, ...axesOf(node.shape)]);
-  return sum(first, [part], axesOf(node.shape));
+  const first = reduce(cut, whole ? over.filter((name) => name !== axis) : over, [part, ...kept]);
+  return reduce(first, [part], kept);
 }
 
 /** The largest number of equal parts, up to 64, that an axis can be cut into. */
@@ -99,6 +104,11 @@ function partsOf(size: number): number {
   for (let count = Math.min(64, size); count > 3; count--) if (size % count === 0) return count;
   return 1;
 }
+
+/** Is it a product or a look-up's gradient with nothing to add up? */
+const addsNothing = (node: Node): boolean =>
+  (isOp(node, "contract") || isOp(node, "contractAt") || isOp(node, "contractInto") || isOp(node, "scatter")) &&
+  node.inputs.some((input) => sizeOf(input.shape) === 0);
 
 /** Operations that add up many products or terms, or compare them: they work on f32, whatever is stored. */
 const accumulating = new Set<Node["op"]>([
@@ -119,8 +129,9 @@ function lowerHalf(node: Node): Node {
 }
 
 function lowerOne(node: Node): Node {
+  if (addsNothing(node)) return expand(constant(0, node.dtype), node.shape);
   if (accumulating.has(node.op) && node.inputs.some(({ dtype }) => isHalf(dtype))) return lowerHalf(node);
-  if (isOp(node, "sum")) return lowerSum(node);
+  if (isOp(node, "sum") || isOp(node, "max")) return lowerLong(node);
   if (isOp(node, "contract")) return lowerContract(node);
   if (isOp(node, "contractAt") && node.inputs.length === 3) return lowerContractAt(node);
   if (isOp(node, "contractInto") && node.inputs.length === 3) return lowerContractInto(node);

@@ -104,7 +104,10 @@ export const not: Primitive<"not"> = {
   samples: [{ inputs: [{ shape: { a: 9 }, dtype: "bool" }], attributes: {} }],
 };
 
-/** Another storage type. Between reals the cotangent is cast back; to and from integers none flows. */
+/**
+ * Another storage type. Real to integer truncates and saturates (NaN is 0), i32 and u32 keep each other's bits. Between
+ * reals the cotangent is cast back; to and from integers none flows.
+ */
 export const cast: Primitive<"cast"> = {
   op: "cast",
   type: ({ dtype }, [x]) => ({ shape: x.shape, dtype }),
@@ -112,10 +115,12 @@ export const cast: Primitive<"cast"> = {
     isReal(self.inputs[0]) && isReal(self as unknown as Node) ? castTo(cotangent, self.inputs[0].dtype) : null,
   ],
   jvp: ([tangent], { dtype }) => tangent && registerType(dtype) === "f32" ? castTo(tangent, dtype) : null,
-  interpret: ({ attributes: { dtype } }, [x]) => {
+  interpret: ({ attributes: { dtype }, inputs: [{ dtype: from }] }, [x]) => {
     if (dtype === "bool") return x.data.map((v) => (v !== 0 ? 1 : 0));
-    if (dtype === "i32") return x.data.map((v) => Math.trunc(v) || 0);
-    return dtype === "u32" ? x.data.map((v) => Math.trunc(v) >>> 0) : x.data;
+    if (dtype !== "i32" && dtype !== "u32") return x.data;
+    if (from === "i32" || from === "u32") return x.data.map((v) => dtype === "i32" ? v | 0 : v >>> 0);
+    const [least, most] = dtype === "i32" ? [-(2 ** 31), 2 ** 31 - 1] : [0, 2 ** 32 - 1];
+    return x.data.map((v) => Math.min(most, Math.max(least, Math.trunc(v))) || 0);
   },
   lower: (build, [x], { attributes: { dtype } }) => build.cast(x, registerType(dtype)),
   samples: [

@@ -53,8 +53,9 @@ export function teams(kernel: LoopKernel, rows: number, length: number, capabili
   const lanes = Math.min(256, floorPower(capabilities.maxWorkgroupSize));
   let team: number;
   if (capabilities.software) {
-    // Barriers are dear there, and two to a few dozen cores with eight lanes each are soon busy.
-    team = rows >= 64 || length < 64 ? 1 : lanes;
+    // Barriers are dear there, and two to a few dozen cores with eight lanes each are soon busy. But lavapipe stops an
+    // invocation's loops after 65,535 rounds.
+    team = (rows >= 64 && length < 32768) || length < 64 ? 1 : lanes;
   } else if (kernel.lanes === "outer") {
     team = rows >= 16384 ? 1 : Math.min(floorPower(length / 16), floorPower(16384 / rows), lanes / 4);
   } else {
