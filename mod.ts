@@ -25,6 +25,7 @@ export * from "./dsl/mod.ts";
 
 // Running programs: devices, compiling, memory.
 export { compile, type Compiled, type CompileOptions, free, number, put, values } from "./backend/compile.ts";
+export { installLibrary } from "./backend/install.ts";
 export { open } from "./backend/open.ts";
 export type { BuildOptions, Device, DeviceArray, Executable, Program } from "./backend/runtime.ts";
 

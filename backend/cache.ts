@@ -2,6 +2,14 @@
 import { join } from "node:path";
 import { UserError } from "../dsl/errors.ts";
 
+/** Environment variables that say where the library and the cache are: `--allow-env=…` of what uses them. */
+export const cacheVariables: readonly string[] = [
+  "XFT_LIBRARY",
+  "XFT_CACHE",
+  "XDG_CACHE_HOME",
+  ...(Deno.build.os === "windows" ? ["LOCALAPPDATA"] : ["HOME"]),
+];
+
 /**
  * The project's folder in the user's cache (not made here): `XFT_CACHE`, else `$XDG_CACHE_HOME/xft`, else the
  * platform's place for caches.

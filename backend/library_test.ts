@@ -1,7 +1,15 @@
 /** @file Finding the library: on copies of `library.ts` beside a crate of one file, with a cargo that only notes calls. */
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { checkout, withTempDir } from "../tests/support.ts";
+import { manifest } from "./library.ts";
+import { manifestOf } from "./manifest.ts";
+
+const modules = [
+  ...["library.ts", "build.ts", "cache.ts", "manifest.ts"].map((name) => `backend/${name}`),
+  "dsl/errors.ts",
+  "native_sources.json",
+];
 
 interface Place {
   /** Runs `libraryPath()` of a checkout; variables are added to an otherwise empty environment. */
@@ -23,7 +31,7 @@ async function withPlace(run: (place: Place) => Promise<void>): Promise<void> {
       'echo library > "$2/release/libxft_native.dylib"\n';
     Deno.writeTextFileSync(join(bin, "cargo"), script, { mode: 0o755 });
     const make = (name: string): void => {
-      for (const file of ["backend/library.ts", "backend/cache.ts", "dsl/errors.ts"]) {
+      for (const file of modules) {
         Deno.mkdirSync(join(folder, name, file, ".."), { recursive: true });
         Deno.copyFileSync(checkout(file), join(folder, name, file));
       }
@@ -94,4 +102,9 @@ Deno.test({
       Deno.writeTextFileSync(given, "library");
       assertEquals((await find("one", { XFT_LIBRARY: given })).out, Deno.realPathSync(given));
     }),
+});
+
+Deno.test("native_sources.json lists the library's sources as they are: if not, run `deno task manifest`", () => {
+  assertEquals(manifest, manifestOf(checkout("backend/native/")));
+  assert(Object.keys(manifest.files).length > 50);
 });
