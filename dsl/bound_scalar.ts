@@ -11,7 +11,7 @@ import {
   type Values,
 } from "./primitive.ts";
 import { along, fresh, loop } from "./primitives/loop.ts";
-import { errorFunction } from "./primitives/unary.ts";
+import { errorFunction } from "./primitives/erf.ts";
 import { sameOrder, type Shape } from "./shape.ts";
 import type { DType } from "./tensor.ts";
 

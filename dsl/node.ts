@@ -2,6 +2,7 @@
  * @file The expression graph: immutable nodes, each existing once (hash-consing), so that an expression written
  * twice is computed once.
  */
+import type { Attributes } from "./primitives/mod.ts";
 import type { DType } from "./tensor.ts";
 import { type Shape, showShape } from "./shape.ts";
 
@@ -12,86 +13,10 @@ import { type Shape, showShape } from "./shape.ts";
  */
 export type HostArray = Float64Array | Float32Array | Int32Array | Uint32Array;
 
-/** A function kept as one node: `checkpoint` and `customVjp`. */
-export interface Func {
-  readonly parameters: readonly Node[];
-  readonly result: Node;
-  readonly vjp: (cotangent: Node, call: Node) => readonly (Node | null)[];
-  readonly jvp: (tangents: readonly (Node | null)[], call: Node) => Node | null;
-}
-
-/** Attributes of each primitive, by name: together with the inputs they say everything about a node. */
-export interface Attributes {
-  constant: { readonly value: number; readonly dtype: DType };
-  data: { readonly shape: Shape; readonly dtype: DType; readonly values: HostArray };
-  /** A parameter of a traced program. */
-  variable: { readonly shape: Shape; readonly dtype: DType; readonly name: string };
-  /** Memory of a device; `memory` belongs to the backend. */
-  buffer: { readonly shape: Shape; readonly dtype: DType; readonly memory: object };
-  iota: { readonly axis: string; readonly size: number };
-  neg: NoAttributes;
-  exp: NoAttributes;
-  log: NoAttributes;
-  recip: NoAttributes;
-  sqrt: NoAttributes;
-  sin: NoAttributes;
-  cos: NoAttributes;
-  tanh: NoAttributes;
-  erf: NoAttributes;
-  floor: NoAttributes;
-  not: NoAttributes;
-  cast: { readonly dtype: DType };
-  stop: NoAttributes;
-  barrier: NoAttributes;
-  /** x in memory of its own: made by the compiler. */
-  copy: NoAttributes;
-  add: NoAttributes;
-  mul: NoAttributes;
-  maximum: NoAttributes;
-  less: NoAttributes;
-  equal: NoAttributes;
-  and: NoAttributes;
-  or: NoAttributes;
-  where: NoAttributes;
-  /** To `shape`: new axes repeat the value, the order may change. */
-  expand: { readonly shape: Shape };
-  rename: { readonly names: Readonly<Record<string, string>> };
-  /** One axis into several, outermost first. */
-  unflatten: { readonly axis: string; readonly sizes: Shape };
-  /** Several axes into one, outermost first. */
-  flatten: { readonly axes: readonly string[]; readonly axis: string };
-  slice: { readonly axis: string; readonly start: number; readonly stop: number };
-  pad: { readonly axis: string; readonly before: number; readonly after: number };
-  concat: { readonly axis: string };
-  write: { readonly axis: string };
-  sum: { readonly over: readonly string[]; readonly order?: readonly string[] };
-  max: { readonly over: readonly string[] };
-  /** At least `floor`: what an all-masked row gives. */
-  logSumExp: { readonly over: readonly string[]; readonly floor?: number };
-  contract: { readonly over: readonly string[]; readonly order?: readonly string[] };
-  /** `axis` of the second input is chosen by the third. */
-  contractAt: { readonly axis: string; readonly over: readonly string[] };
-  contractInto: {
-    readonly axis: string;
-    readonly size: number;
-    readonly over: readonly string[];
-    readonly order: readonly string[];
-  };
-  take: { readonly axis: string };
-  scatter: {
-    readonly axis: string;
-    readonly size: number;
-    readonly over: readonly string[];
-    readonly order: readonly string[];
-  };
-  topk: { readonly axis: string; readonly slot: string; readonly count: number };
-  /** Positions sorted by group, then the groups' offsets: made by the compiler for grouped contractions. */
-  order: { readonly groups: number };
-  call: { readonly func: Func };
-}
-
 /** No attributes. */
 export type NoAttributes = Readonly<Record<never, never>>;
+
+export type { Attributes };
 
 /** Every primitive's name. */
 export type Op = keyof Attributes;

@@ -65,6 +65,8 @@ export type Tangents = readonly (Node | null)[];
 /** Everything about one operation. */
 export interface Primitive<O extends Op> {
   readonly op: O;
+  /** Each element of the result is a function of the same element of every input: of constants it is a constant. */
+  readonly elementwise?: boolean;
   /** Shape and storage of the result. @throws TypeError that names the axis. */
   readonly type: (attributes: Attributes[O], inputs: readonly Node[]) => { shape: Shape; dtype: DType };
   /** Cotangents of the inputs (null: none flows). */

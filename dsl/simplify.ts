@@ -2,7 +2,7 @@
  * @file Algebra on graphs: constants folded, neutral elements and empty structure dropped.
  * In: any program. Out: the same values (also for NaN and infinities). Idempotent.
  */
-import { constant, expand, node as make, scale } from "./build.ts";
+import { constant, expand, node as make, primitiveOf, scale } from "./build.ts";
 import { evaluate } from "./interpret.ts";
 import { isOp, type Node, topological } from "./node.ts";
 import { axesOf, sameOrder } from "./shape.ts";
@@ -13,33 +13,10 @@ export function constantValue(node: Node): number | undefined {
   return isOp(inner, "constant") ? inner.attributes.value : undefined;
 }
 
-const scalarOps = new Set<Node["op"]>([
-  "neg",
-  "exp",
-  "log",
-  "recip",
-  "sqrt",
-  "sin",
-  "cos",
-  "tanh",
-  "erf",
-  "floor",
-  "not",
-  "cast",
-  "add",
-  "mul",
-  "maximum",
-  "less",
-  "equal",
-  "and",
-  "or",
-  "where",
-]);
-
 /** One node, whose inputs are simple already, as a simpler one. */
 function rewrite(node: Node): Node {
   const [x, y, z] = node.inputs;
-  if (scalarOps.has(node.op) && node.inputs.every((input) => constantValue(input) !== undefined)) {
+  if (primitiveOf(node.op).elementwise && node.inputs.every((input) => constantValue(input) !== undefined)) {
     const scalars = node.inputs.map((input) => isOp(input, "expand") ? input.inputs[0] : input);
     const [{ data }] = evaluate([make(node.op, scalars, node.attributes)]);
     return expand(constant(data[0], node.dtype), node.shape);

@@ -3,6 +3,8 @@
  * In: a lowered program. Out: groups in which every node is computed once; a template (product, top-k, …) is a group
  * of its own, elementwise work and reductions over the same space are one group. No cycle between groups.
  */
+import { primitiveOf } from "../../dsl/build.ts";
+import type { Builder, UnaryOp } from "../../dsl/primitive.ts";
 import { isOp, type Node, topological } from "../../dsl/node.ts";
 import { axesOf, type Shape, sizeOf, without } from "../../dsl/shape.ts";
 import { identity, type IndexMap, isAffineView, isAligned, isView, throughView } from "./views.ts";
@@ -50,7 +52,7 @@ export interface Grouping {
 const templates = new Set<Node["op"]>(["contract", "contractAt", "contractInto", "scatter", "topk", "order", "write"]);
 const reductions = new Set<Node["op"]>(["sum", "max", "logSumExp"]);
 const arguments_ = new Set<Node["op"]>(["variable", "data", "buffer"]);
-const transcendental = new Set<Node["op"]>(["exp", "log", "sin", "cos", "tanh", "erf"]);
+const transcendental = new Set<UnaryOp>(["exp", "log", "sin", "cos", "tanh", "erf"]);
 
 /** Given from outside: always in memory. */
 export const isArgument = (node: Node): boolean => arguments_.has(node.op);
@@ -72,6 +74,22 @@ function freeNodes(order: readonly Node[]): Set<Node> {
   return free;
 }
 
+/** How many instructions one element of an elementwise node takes; a transcendental one counts as eight. */
+function instructionsOf(node: Node): number {
+  let count = 0;
+  const one = (): number => count++;
+  const build: Builder = {
+    unary: (op) => (count += transcendental.has(op) ? 8 : 1),
+    binary: one,
+    select: one,
+    cast: one,
+    reduce: one,
+    constant: () => 0,
+  };
+  primitiveOf(node.op).lower?.(build, node.inputs.map(() => 0), node);
+  return Math.max(1, count);
+}
+
 /** How much it costs to compute a node again in another kernel; Infinity where it must not be. */
 function inlineCosts(order: readonly Node[], free: ReadonlySet<Node>): Map<Node, number> {
   const costs = new Map<Node, number>();
@@ -81,10 +99,8 @@ function inlineCosts(order: readonly Node[], free: ReadonlySet<Node>): Map<Node,
     else if (node.op === "copy" || node.op === "take") costs.set(node, Infinity);
     else {
       const below = node.inputs.reduce((total, input) => total + costs.get(input)!, 0);
-      costs.set(
-        node,
-        below + (isView(node) ? (node.op === "concat" ? node.inputs.length : 0) : transcendental.has(node.op) ? 8 : 1),
-      );
+      const own = isView(node) ? (node.op === "concat" ? node.inputs.length : 0) : instructionsOf(node);
+      costs.set(node, below + own);
     }
   }
   return costs;

@@ -1,6 +1,20 @@
 /** @file call: a function kept as one node (`checkpoint`, `customVjp`); inlined before grouping. */
 import { evaluate } from "../interpret.ts";
-import type { Primitive } from "../primitive.ts";
+import type { Node } from "../node.ts";
+import type { Primitive, Tangents } from "../primitive.ts";
+
+/** A function kept as one node, with its rules. */
+export interface Func {
+  readonly parameters: readonly Node[];
+  readonly result: Node;
+  readonly vjp: (cotangent: Node, call: Node) => readonly (Node | null)[];
+  readonly jvp: (tangents: Tangents, call: Node) => Node | null;
+}
+
+/** Attributes of functions. */
+export interface CallAttributes {
+  call: { readonly func: Func };
+}
 
 /** The function's result on the inputs. */
 export const call: Primitive<"call"> = {

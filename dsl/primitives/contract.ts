@@ -6,6 +6,19 @@ import { type Shape, showShape, stridesOf } from "../shape.ts";
 import { along, fresh, loop } from "./loop.ts";
 import { bilinear } from "./tangents.ts";
 
+/** Attributes of products: the axes that are summed, and the order of the result's. */
+export interface ContractAttributes {
+  contract: { readonly over: readonly string[]; readonly order?: readonly string[] };
+  /** `axis` of the second input is chosen by the third. */
+  contractAt: { readonly axis: string; readonly over: readonly string[] };
+  contractInto: {
+    readonly axis: string;
+    readonly size: number;
+    readonly over: readonly string[];
+    readonly order: readonly string[];
+  };
+}
+
 /** Σ over axes of x·y; every other axis of either is kept. */
 export const contract: Primitive<"contract"> = {
   op: "contract",

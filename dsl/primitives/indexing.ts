@@ -6,6 +6,20 @@ import { showShape, stridesOf } from "../shape.ts";
 import { along, fresh, loop } from "./loop.ts";
 import { linear, still } from "./tangents.ts";
 
+/** Attributes of indexing. */
+export interface IndexingAttributes {
+  take: { readonly axis: string };
+  scatter: {
+    readonly axis: string;
+    readonly size: number;
+    readonly over: readonly string[];
+    readonly order: readonly string[];
+  };
+  /** The result has the axis `slot` of `count` in place of `axis`. */
+  topk: { readonly axis: string; readonly slot: string; readonly count: number };
+  order: { readonly groups: number };
+}
+
 /** x[axis = index], for an index that shares no axis with x (an embedding). −1 gives 0. Inputs: x, index. */
 export const take: Primitive<"take"> = {
   op: "take",

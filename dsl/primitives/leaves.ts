@@ -1,7 +1,20 @@
 /** @file Leaves: what a program starts from. */
+import type { HostArray } from "../node.ts";
 import type { Primitive } from "../primitive.ts";
+import type { Shape } from "../shape.ts";
+import type { DType } from "../tensor.ts";
 import { fresh } from "./loop.ts";
 import { still } from "./tangents.ts";
+
+/** Attributes of leaves. */
+export interface LeafAttributes {
+  constant: { readonly value: number; readonly dtype: DType };
+  data: { readonly shape: Shape; readonly dtype: DType; readonly values: HostArray };
+  variable: { readonly shape: Shape; readonly dtype: DType; readonly name: string };
+  /** `memory` belongs to the backend. */
+  buffer: { readonly shape: Shape; readonly dtype: DType; readonly memory: object };
+  iota: { readonly axis: string; readonly size: number };
+}
 
 /** A number without axes. */
 export const constant: Primitive<"constant"> = {

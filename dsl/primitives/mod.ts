@@ -1,15 +1,58 @@
-/** @file The table of primitives: one record each. Adding one is adding its record and its line here. */
+/**
+ * @file The list of primitives. Each family's file has its records and says what attributes they have; adding a
+ * primitive is adding its file, and here its import, its attributes and its name.
+ */
 import { register } from "../build.ts";
 import type { Op } from "../node.ts";
 import type { Primitive } from "../primitive.ts";
-import { add, and, equal, less, maximum, mul, or, where } from "./binary.ts";
-import { call } from "./call.ts";
-import { contract, contractAt, contractInto } from "./contract.ts";
-import { order, scatter, take, topk } from "./indexing.ts";
-import { buffer, constant, data, iota, variable } from "./leaves.ts";
-import { logSumExp, max, sum } from "./reduce.ts";
-import { concat, expand, flatten, pad, rename, slice, unflatten, write } from "./structure.ts";
-import { barrier, cast, copy, cos, erf, exp, floor, log, neg, not, recip, sin, sqrt, stop, tanh } from "./unary.ts";
+import { add, and, type BinaryAttributes, equal, less, maximum, mul, or, where } from "./binary.ts";
+import { call, type CallAttributes } from "./call.ts";
+import { contract, contractAt, type ContractAttributes, contractInto } from "./contract.ts";
+import { erf, type ErfAttributes } from "./erf.ts";
+import { type IndexingAttributes, order, scatter, take, topk } from "./indexing.ts";
+import { buffer, constant, data, iota, type LeafAttributes, variable } from "./leaves.ts";
+import { logSumExp, max, type ReduceAttributes, sum } from "./reduce.ts";
+import {
+  concat,
+  expand,
+  flatten,
+  pad,
+  rename,
+  slice,
+  type StructureAttributes,
+  unflatten,
+  write,
+} from "./structure.ts";
+import {
+  barrier,
+  cast,
+  copy,
+  cos,
+  exp,
+  floor,
+  log,
+  neg,
+  not,
+  recip,
+  sin,
+  sqrt,
+  stop,
+  tanh,
+  type UnaryAttributes,
+} from "./unary.ts";
+
+/** Attributes of each primitive, by name: together with the inputs they say everything about a node. */
+export interface Attributes
+  extends
+    LeafAttributes,
+    UnaryAttributes,
+    ErfAttributes,
+    BinaryAttributes,
+    StructureAttributes,
+    ReduceAttributes,
+    ContractAttributes,
+    IndexingAttributes,
+    CallAttributes {}
 
 /** Every primitive. */
 // deno-fmt-ignore

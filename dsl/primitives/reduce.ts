@@ -6,6 +6,15 @@ import { type Shape, showShape } from "../shape.ts";
 import { along, fresh, loop } from "./loop.ts";
 import { linear } from "./tangents.ts";
 
+/** Attributes of reductions: the axes they go over. */
+export interface ReduceAttributes {
+  /** `order`: of the result's axes. */
+  sum: { readonly over: readonly string[]; readonly order?: readonly string[] };
+  max: { readonly over: readonly string[] };
+  /** At least `floor`: what an all-masked row gives. */
+  logSumExp: { readonly over: readonly string[]; readonly floor?: number };
+}
+
 const reduced = (op: string, x: Node, over: readonly string[], empty: boolean): Shape => {
   for (const axis of over) {
     if (!(axis in x.shape)) mistake(op, `no axis "${axis}" in ${showShape(x.shape)}`);

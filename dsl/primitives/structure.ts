@@ -6,6 +6,21 @@ import { type Shape, showShape, stridesOf } from "../shape.ts";
 import { along, fresh, loop } from "./loop.ts";
 import { linear, orZero } from "./tangents.ts";
 
+/** Attributes of structure. */
+export interface StructureAttributes {
+  /** To `shape`: new axes repeat the value, the order may change. */
+  expand: { readonly shape: Shape };
+  rename: { readonly names: Readonly<Record<string, string>> };
+  /** One axis into several, outermost first. */
+  unflatten: { readonly axis: string; readonly sizes: Shape };
+  /** Several axes into one, outermost first. */
+  flatten: { readonly axes: readonly string[]; readonly axis: string };
+  slice: { readonly axis: string; readonly start: number; readonly stop: number };
+  pad: { readonly axis: string; readonly before: number; readonly after: number };
+  concat: { readonly axis: string };
+  write: { readonly axis: string };
+}
+
 const needs = (op: string, x: Node, axis: string): void => {
   if (!(axis in x.shape)) mistake(op, `no axis "${axis}" in ${showShape(x.shape)}`);
 };

@@ -1,49 +1,49 @@
 /** @file Elementwise primitives of one operand. */
 import { add, cast as castTo, fill, mul, neg as negate, node, recip as reciprocal, scale } from "../build.ts";
-import type { Attributes, Node, Op } from "../node.ts";
-import { isReal, type Primitive, registerType, type Sample, type UnaryOp } from "../primitive.ts";
+import type { NoAttributes, Node } from "../node.ts";
+import { isReal, type Primitive, registerType } from "../primitive.ts";
+import type { DType } from "../tensor.ts";
+import { unary, wrapped } from "./elementwise.ts";
 import { linear, still } from "./tangents.ts";
 
-/** The primitives that `unary` makes. */
-type Unary = Extract<Op, "neg" | "exp" | "log" | "recip" | "sqrt" | "sin" | "cos" | "tanh" | "erf" | "floor">;
-
-interface Definition<O extends Unary> {
-  readonly op: O;
-  readonly interpret: (x: number) => number;
-  /**
-   * A change of x times the derivative, from the change, x and the result; absent: none flows. One element depends on
-   * one element, so that tangents and cotangents are multiplied by the same number.
-   */
-  readonly change?: (change: Node, x: Node, out: Node) => Node;
-  readonly instruction?: UnaryOp;
-  readonly range: readonly [number, number];
-  readonly samples?: readonly Sample<O>[];
-}
-
-function unary<O extends Unary>(definition: Definition<O>): Primitive<O> {
-  const { op, interpret, change, instruction, range, samples = [] } = definition, none = {} as Attributes[O];
-  return {
-    op,
-    type: (_, [x]) => ({ shape: x.shape, dtype: x.dtype }),
-    vjp: (cotangent, self) => [change ? change(cotangent, self.inputs[0], self as unknown as Node) : null],
-    jvp: ([tangent], self) => tangent && change ? change(tangent, self.inputs[0], self as unknown as Node) : null,
-    interpret: (_, [x]) => x.data.map(interpret),
-    lower: (build, [x]) => build.unary(instruction ?? op, x),
-    samples: [
-      { inputs: [{ shape: { a: 3, b: 5 }, range }], attributes: none, valuesOnly: !change },
-      { inputs: [{ shape: {}, range }], attributes: none, valuesOnly: !change },
-      ...samples,
-    ],
-  };
+/** Attributes of operations of one operand. */
+export interface UnaryAttributes {
+  neg: NoAttributes;
+  exp: NoAttributes;
+  log: NoAttributes;
+  recip: NoAttributes;
+  sqrt: NoAttributes;
+  sin: NoAttributes;
+  cos: NoAttributes;
+  tanh: NoAttributes;
+  floor: NoAttributes;
+  not: NoAttributes;
+  cast: { readonly dtype: DType };
+  stop: NoAttributes;
+  barrier: NoAttributes;
+  copy: NoAttributes;
 }
 
 /** −x. */
-export const neg = unary({ op: "neg", interpret: (x) => -x, change: (d) => negate(d), range: [-2, 2] });
+export const neg = unary({
+  op: "neg",
+  lower: "neg",
+  interpret: (x, dtype) => wrapped(-x, dtype),
+  change: (d) => negate(d),
+  range: [-2, 2],
+});
 /** e to the power of x. */
-export const exp = unary({ op: "exp", interpret: Math.exp, change: (d, _, out) => mul(d, out), range: [-9, 9] });
+export const exp = unary({
+  op: "exp",
+  lower: "exp",
+  interpret: Math.exp,
+  change: (d, _, out) => mul(d, out),
+  range: [-9, 9],
+});
 /** Natural logarithm. */
 export const log = unary({
   op: "log",
+  lower: "log",
   interpret: Math.log,
   change: (d, x) => mul(d, reciprocal(x)),
   range: [0.01, 50],
@@ -51,6 +51,7 @@ export const log = unary({
 /** 1 / x. */
 export const recip = unary({
   op: "recip",
+  lower: "recip",
   interpret: (x) => 1 / x,
   change: (d, _, out) => negate(mul(d, mul(out, out))),
   range: [0.1, 9],
@@ -58,6 +59,7 @@ export const recip = unary({
 /** Square root. */
 export const sqrt = unary({
   op: "sqrt",
+  lower: "sqrt",
   interpret: Math.sqrt,
   change: (d, _, out) => mul(d, reciprocal(scale(out, 2))),
   range: [0.1, 9],
@@ -65,6 +67,7 @@ export const sqrt = unary({
 /** Sine of an angle in radians. */
 export const sin = unary({
   op: "sin",
+  lower: "sin",
   interpret: Math.sin,
   change: (d, x) => mul(d, node("cos", [x], {})),
   range: [-9, 9],
@@ -72,6 +75,7 @@ export const sin = unary({
 /** Cosine of an angle in radians. */
 export const cos = unary({
   op: "cos",
+  lower: "cos",
   interpret: Math.cos,
   change: (d, x) => negate(mul(d, node("sin", [x], {}))),
   range: [-9, 9],
@@ -79,23 +83,18 @@ export const cos = unary({
 /** Hyperbolic tangent. */
 export const tanh = unary({
   op: "tanh",
+  lower: "tanh",
   interpret: Math.tanh,
   change: (d, _, out) => mul(d, add(fill(1, out), negate(mul(out, out)))),
   range: [-3, 3],
 });
-/** Error function. */
-export const erf = unary({
-  op: "erf",
-  interpret: errorFunction,
-  change: (d, x) => mul(d, scale(node("exp", [negate(mul(x, x))], {}), 2 / Math.sqrt(Math.PI))),
-  range: [-3, 3],
-});
 /** Largest whole number that is not larger. Its gradient is zero. */
-export const floor = unary({ op: "floor", interpret: Math.floor, range: [-5, 5] });
+export const floor = unary({ op: "floor", lower: "floor", interpret: Math.floor, range: [-5, 5] });
 
 /** not x, of bools. */
 export const not: Primitive<"not"> = {
   op: "not",
+  elementwise: true,
   type: (_, [x]) => ({ shape: x.shape, dtype: x.dtype }),
   vjp: () => [null],
   jvp: still,
@@ -110,6 +109,7 @@ export const not: Primitive<"not"> = {
  */
 export const cast: Primitive<"cast"> = {
   op: "cast",
+  elementwise: true,
   type: ({ dtype }, [x]) => ({ shape: x.shape, dtype }),
   vjp: (cotangent, self) => [
     isReal(self.inputs[0]) && isReal(self as unknown as Node) ? castTo(cotangent, self.inputs[0].dtype) : null,
@@ -162,21 +162,3 @@ export const copy: Primitive<"copy"> = {
   lower: (_, [x]) => x,
   samples: [{ inputs: [{ shape: { a: 3, b: 2 } }], attributes: {} }],
 };
-
-/** erf in f64: a Maclaurin series near zero, a continued fraction of erfc further out. */
-export function errorFunction(x: number): number {
-  const size = Math.abs(x);
-  if (Number.isNaN(x)) return NaN;
-  if (size > 6) return Math.sign(x);
-  if (size < 2.5) {
-    let term = x, total = x;
-    for (let n = 1; Math.abs(term) > 1e-18 * Math.abs(total) && n < 200; n++) {
-      term *= -x * x / n;
-      total += term / (2 * n + 1);
-    }
-    return total * 2 / Math.sqrt(Math.PI);
-  }
-  let fraction = 0;
-  for (let k = 60; k > 0; k--) fraction = k / 2 / (size + fraction);
-  return Math.sign(x) * (1 - Math.exp(-x * x) / ((size + fraction) * Math.sqrt(Math.PI)));
-}

@@ -1,7 +1,8 @@
 /** @file Functions kept as one node: what `checkpoint` and `customVjp` share. */
 import { node } from "../build.ts";
-import { type Func, mistake, type Node, topological } from "../node.ts";
+import { mistake, type Node, topological } from "../node.ts";
 import { isReal } from "../primitive.ts";
+import type { Func } from "../primitives/call.ts";
 import { substitute } from "../substitute.ts";
 import { leavesOf, refill } from "../tree.ts";
 import { variableLike } from "./variable.ts";

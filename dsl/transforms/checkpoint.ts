@@ -1,7 +1,8 @@
 /** @file checkpoint: a function whose inner values are computed again in the backward pass instead of kept. */
 import { node } from "../build.ts";
-import { type Func, type Node, topological } from "../node.ts";
+import { type Node, topological } from "../node.ts";
 import { isReal } from "../primitive.ts";
+import type { Func } from "../primitives/call.ts";
 import { substitute } from "../substitute.ts";
 import { type Body, boundary } from "./boundary.ts";
 import { forward } from "./forward.ts";
