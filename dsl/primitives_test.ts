@@ -43,7 +43,7 @@ function inF32({ lower }: Primitive<Op>, x: number): number {
 const unitOf = (x: number): number => 2 ** Math.max(-149, Math.floor(Math.log2(Math.abs(x))) - 23);
 
 /** Largest error of a body over [−most, most], in units in the last place. */
-function worst(op: "erf", most: number): number {
+function worst(op: "erf" | "sinh", most: number): number {
   const record = primitives[op] as unknown as Primitive<Op>;
   let largest = 0;
   for (let i = -200_000; i <= 200_000; i++) {
@@ -62,4 +62,10 @@ Deno.test("erf as a body: within 2 ulp, odd, and right at its ends", () => {
   assert(worst("erf", 1e-20) < 2);
   assert(inF32(record, Infinity) === 1 && inF32(record, -Infinity) === -1 && Number.isNaN(inF32(record, NaN)));
   assert(Object.is(inF32(record, -0), -0) || inF32(record, -0) === 0);
+});
+
+Deno.test("sinh as a body: within 4 ulp, and up to the largest number", () => {
+  const error = Math.max(worst("sinh", 2), worst("sinh", 89)), record = primitives.sinh as unknown as Primitive<Op>;
+  assert(error < 4, `${error} ulp`);
+  assert(inF32(record, 90) === Infinity && inF32(record, -90) === -Infinity && Number.isNaN(inF32(record, NaN)));
 });

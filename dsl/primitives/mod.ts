@@ -12,6 +12,7 @@ import { erf, type ErfAttributes } from "./erf.ts";
 import { type IndexingAttributes, order, scatter, take, topk } from "./indexing.ts";
 import { buffer, constant, data, iota, type LeafAttributes, variable } from "./leaves.ts";
 import { logSumExp, max, type ReduceAttributes, sum } from "./reduce.ts";
+import { sinh, type SinhAttributes } from "./sinh.ts";
 import {
   concat,
   expand,
@@ -47,6 +48,7 @@ export interface Attributes
     LeafAttributes,
     UnaryAttributes,
     ErfAttributes,
+    SinhAttributes,
     BinaryAttributes,
     StructureAttributes,
     ReduceAttributes,
@@ -58,7 +60,7 @@ export interface Attributes
 // deno-fmt-ignore
 export const primitives = {
   constant, data, variable, buffer, iota,
-  neg, exp, log, recip, sqrt, sin, cos, tanh, erf, floor, not, cast, stop, barrier, copy,
+  neg, exp, log, recip, sqrt, sin, cos, tanh, erf, sinh, floor, not, cast, stop, barrier, copy,
   add, mul, maximum, less, equal, and, or, where,
   expand, rename, unflatten, flatten, slice, pad, concat, write,
   sum, max, logSumExp,
