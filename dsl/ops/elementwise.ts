@@ -19,7 +19,7 @@ const fold = (name: string, op: "add" | "mul" | "maximum"): Variadic => (x, ...y
   tensorOf(ys.reduce((sum: Node, y) => node(op, [sum, side(name, sum, y)], {}), nodeOf(x)));
 type UnaryOp = Extract<
   Op,
-  "neg" | "exp" | "log" | "recip" | "sqrt" | "sin" | "cos" | "tanh" | "erf" | "floor" | "stop"
+  "neg" | "exp" | "log" | "recip" | "sqrt" | "sin" | "cos" | "sinh" | "tanh" | "erf" | "floor" | "stop"
 >;
 const map = (op: UnaryOp): Unary => (x) => tensorOf(node(op, [nodeOf(x)], {}));
 const compare = (op: "less" | "equal"): Compare => (x, y) =>
@@ -59,6 +59,8 @@ export const sqrt: Unary = map("sqrt");
 export const sin: Unary = map("sin");
 /** Cosine of radians. */
 export const cos: Unary = map("cos");
+/** Hyperbolic sine. */
+export const sinh: Unary = map("sinh");
 /** Hyperbolic tangent. */
 export const tanh: Unary = map("tanh");
 /** Error function. */
@@ -82,6 +84,19 @@ export function sigmoid<A extends string>(x: Tensor<A>): Tensor<A> {
 /** x · sigmoid(x). */
 export function silu<A extends string>(x: Tensor<A>): Tensor<A> {
   return mul(x, sigmoid(x));
+}
+/**
+ * x · P(a standard normal number < x) = x · (1 + erf(x/√2)) / 2, the Gaussian error linear unit (arXiv 1606.08415),
+ * exactly and not by its approximation with tanh.
+ *
+ * @example
+ * ```ts
+ * import { gelu, item, scalar } from "../mod.ts";
+ * console.assert(Math.abs(item(gelu(scalar(1))) - 0.8413447460685429) < 1e-15);
+ * ```
+ */
+export function gelu<A extends string>(x: Tensor<A>): Tensor<A> {
+  return mul(x, add(erf(mul(x, Math.SQRT1_2)), 1), 0.5);
 }
 /** 1 − x. */
 export function complement<A extends string>(x: Tensor<A>): Tensor<A> {
