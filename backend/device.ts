@@ -75,7 +75,18 @@ let functions: Functions<typeof deviceSymbols> | undefined;
 
 /** Opened at the first use, so that importing this module needs no permission. */
 function library(): Functions<typeof deviceSymbols> {
+  if (!functions) silenceDeviceSelect();
   return functions ??= openLibrary(deviceSymbols);
+}
+
+/**
+ * Mesa's layer that moves the session's GPU to the front complains on stderr where there is no session. The library
+ * ranks adapters itself, so the layer may as well stay out of it.
+ */
+function silenceDeviceSelect(): void {
+  const variable = "NODEVICE_SELECT";
+  if (Deno.permissions.querySync({ name: "env", variable }).state !== "granted") return;
+  if (Deno.env.get(variable) === undefined) Deno.env.set(variable, "1");
 }
 
 const encoder = new TextEncoder();

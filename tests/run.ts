@@ -5,7 +5,7 @@
  * `--quick` leaves out the set-up and the Rust tests. Further arguments go to `deno test` (files, `--filter`).
  */
 import { libraryPath } from "../backend/library.ts";
-import { prepare } from "./setup.ts";
+import { prepare, type Prepared } from "./setup.ts";
 import { checkout } from "./support.ts";
 
 interface Counts {
@@ -61,17 +61,34 @@ function countCargo(text: string): Counts {
 
 const quick = Deno.args.includes("--quick");
 const rest = Deno.args.filter((argument) => argument !== "--quick");
-const { environment, missing } = quick ? { environment: {}, missing: [] } : await prepare();
+const { environment, swiftShader, missing }: Prepared = quick ? { environment: {}, missing: [] } : await prepare();
 const results: Counts[] = [];
 const library = libraryPath();
 if (!quick) {
   const manifest = checkout("backend/native/Cargo.toml");
   const args = ["test", "--release", "--locked", "--quiet", "--manifest-path", manifest];
   results.push(await run("cargo", args, environment, countCargo));
+  const translator = [
+    "build",
+    "--release",
+    "--locked",
+    "--quiet",
+    "--manifest-path",
+    checkout("tests/translate/Cargo.toml"),
+  ];
+  translator.push("--target-dir", checkout("backend/native/target"));
+  results.push(await run("cargo", translator, environment, () => ({ passed: 0, failed: 0, skipped: 0 })));
 }
 const preload = `--preload=${checkout("tests/preload.ts")}`;
 const denoArguments = ["test", "--allow-all", "--quiet", preload, ...(quick ? [] : ["--doc"]), ...rest];
 results.push(await run(Deno.execPath(), denoArguments, { ...environment, XFT_LIBRARY: library }, countDeno));
+if (swiftShader && rest.length === 0) {
+  // A slow driver: what tests kernels runs there too, with fewer random programs.
+  const files = ["primitives", "half", "moe_step", "random_programs"].map((name) => checkout(`tests/${name}_test.ts`));
+  const args = ["test", "--allow-all", "--quiet", preload, ...files, checkout("backend/compiler")];
+  const variables = { ...swiftShader, XFT_LIBRARY: library, XFT_RANDOM_PROGRAMS: "40" };
+  results.push(await run(Deno.execPath(), args, variables, countDeno));
+}
 
 const sum = (key: keyof Counts): number => results.reduce((total, counts) => total + counts[key], 0);
 for (const line of missing) console.log(`not available here, its tests are skipped: ${line}`);

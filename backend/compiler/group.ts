@@ -170,6 +170,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
   // A merge may make room for another: bindings between two kernels vanish when they become one.
   if (limits.fuse === "on") { for (let round = 0; round < 3; round++) mergeAll(); }
   settleStorage();
+  limitBindings();
   const groups = [...new Set(order.map((node) => groupOf.get(node)).filter((each) => each !== undefined))]
     .filter((each) => each.kind === "template" || [...each.nodes].some((node) => stored.has(node)));
   return { roots, groupOf, stored, groups, refused, resolve };
@@ -307,18 +308,44 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     return groupOf.get(user) !== own;
   }
 
-  /** Calls `load` for every node that computing `starts` reads from memory. */
-  function visitLoads(own: LoopGroup, starts: readonly Node[], load: (node: Node) => void): void {
-    const seen = new Set<string>();
+  /**
+   * A kernel that computes several nodes again, each from buffers of its own, may bind too many: the dearest of those
+   * nodes is stored instead, until every kernel fits.
+   */
+  function limitBindings(): void {
+    for (;;) {
+      let dearest: Node | undefined;
+      for (const each of new Set(groupOf.values())) {
+        if (each.kind !== "loop") continue;
+        const writes = [...each.nodes].filter((node) => stored.has(node)), bound = new Set(writes);
+        const again = visitLoads(each, writes, (node) => bound.add(node));
+        if (bound.size <= limits.maxBindings) continue;
+        for (const node of again) if (!dearest || costs.get(node)! > costs.get(dearest)!) dearest = node;
+      }
+      if (!dearest) return;
+      stored.add(dearest);
+      refuse("too many buffers to compute it where it is needed");
+      settleStorage();
+    }
+  }
+
+  /**
+   * Calls `load` for every node that computing `starts` reads from memory. Returns those of other kernels that are
+   * computed again.
+   */
+  function visitLoads(own: LoopGroup, starts: readonly Node[], load: (node: Node) => void): Set<Node> {
+    const seen = new Set<string>(), again = new Set<Node>();
     const walk = (node: Node, map: IndexMap): void => {
       const key = `${node.id}:${isAligned(node.shape, map) ? "" : JSON.stringify(map)}`;
       if (seen.has(key)) return;
       seen.add(key);
-      if (resolve(own, node, map) === "load") load(node);
-      else inputsOf(node, map).forEach(([input, inner]) => walk(input, inner));
+      if (resolve(own, node, map) === "load") return load(node);
+      if (groupOf.has(node) && groupOf.get(node) !== own && !free.has(node)) again.add(node);
+      inputsOf(node, map).forEach(([input, inner]) => walk(input, inner));
     };
     for (const start of starts) inputsOf(start, identity(start.shape)).forEach(([input, inner]) => walk(input, inner));
     for (const start of starts) if (start.op === "take") load(start.inputs[0]);
+    return again;
   }
 
   /** Everything that some kernel reads and does not compute itself must be stored. */
