@@ -5,6 +5,7 @@
 import type { Attributes } from "./primitives/mod.ts";
 import type { DType } from "./tensor.ts";
 import { type Shape, showShape } from "./shape.ts";
+import { sharedState } from "./shared.ts";
 
 /**
  * What is written into a data leaf.
@@ -38,21 +39,19 @@ export interface Node<O extends Op = Op> {
 /** Is this node an application of `op`? Narrows its attributes. */
 export const isOp = <O extends Op>(node: Node, op: O): node is Node<O> => node.op === op;
 
-// Two loads of this module (the command's own and one imported by URL) must make compatible nodes.
-interface Shared {
+interface Interned {
   nextId: number;
   readonly table: Map<string, WeakRef<Node>>;
   readonly registry: FinalizationRegistry<string>;
 }
-const home = globalThis as { [key: symbol]: Shared | undefined };
-const key = Symbol.for("xft/dsl@0");
-const shared: Shared = home[key] ??= (() => {
+
+const shared: Interned = sharedState(() => {
   const table = new Map<string, WeakRef<Node>>();
   const registry = new FinalizationRegistry<string>((name) => {
     if (!table.get(name)?.deref()) table.delete(name);
   });
   return { nextId: 0, table, registry };
-})();
+});
 
 /** JSON cannot tell −0, NaN and infinities apart, but programs can. */
 const plain = (_: string, value: unknown): unknown =>

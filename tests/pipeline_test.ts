@@ -1,46 +1,13 @@
 /** @file XFT's steps as a user types them, on a model of a few thousand weights; and what each refuses. */
 import { assert, assertEquals, assertLess, assertLessOrEqual, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { openInterpreter } from "../backend/interpreter.ts";
-import { saveModel } from "../recipes/model/parameters.ts";
 import { withTempDir, xft } from "./support.ts";
-import { tinyDense, tinyModel } from "./tiny.ts";
+import { EOS, writeTinyData, writeTinyModel } from "./tiny_folder.ts";
 
-const BOS = 256, EOS = 257;
-
-/** A tokenizer of bytes, as Hugging Face writes it. */
-function byteTokenizer(): string {
-  // GPT-2's letters for bytes: printable ones stand for themselves, the others follow from 256 on.
-  const isPlain = (byte: number): boolean => (byte >= 33 && byte <= 126) || (byte >= 161 && byte !== 173);
-  let next = 256;
-  const letters = Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(isPlain(byte) ? byte : next++));
-  const special = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
-  const level = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false };
-  return JSON.stringify({
-    version: "1.0",
-    added_tokens: [{ id: BOS, content: "<bos>", ...special }, { id: EOS, content: "<eos>", ...special }],
-    pre_tokenizer: level,
-    decoder: level,
-    model: { type: "BPE", vocab: Object.fromEntries(letters.map((letter, id) => [letter, id])), merges: [] },
-  });
-}
-
-/** A dense model's folder and data to tune it on. */
+/** A dense model and data to tune it on. */
 async function prepare(folder: string): Promise<void> {
-  const config = tinyDense({
-    vocab_size: 260,
-    hidden_size: 16,
-    max_position_embeddings: 512,
-    bos_token_id: BOS,
-    eos_token_id: EOS,
-  });
-  using device = openInterpreter();
-  const dense = join(folder, "dense");
-  await saveModel(dense, tinyModel(config, device, 1, 5), device);
-  Deno.writeTextFileSync(join(dense, "tokenizer.json"), byteTokenizer());
-  const words = ["cat", "dog", "bird", "fish", "frog", "hen", "cow", "pig", "owl", "bee"];
-  const records = words.map((word) => JSON.stringify({ instruction: `Name: ${word}`, response: `${word} ${word}` }));
-  Deno.writeTextFileSync(join(folder, "data.jsonl"), records.join("\n"));
+  await writeTinyModel(join(folder, "dense"), "dense");
+  writeTinyData(join(folder, "data.jsonl"));
 }
 
 /** Runs a command on the CPU and gives its JSON object. */

@@ -33,7 +33,24 @@ export function serveCheckout(change: Change = (_, data) => data): Served {
     return new Response(data, { headers: { "content-type": types[extname(path)] ?? "text/plain" } });
   });
   const host = `127.0.0.1:${server.addr.port}`;
-  return { host, mod: `http://${host}/mod.ts`, asked, [Symbol.asyncDispose]: () => server.shutdown() };
+  const stop = async (): Promise<void> => {
+    await server.shutdown();
+    await forget(server.addr.port);
+  };
+  return { host, mod: `http://${host}/mod.ts`, asked, [Symbol.asyncDispose]: stop };
+}
+
+/** Removes what Deno's own cache keeps of this server: its address is never used again. */
+async function forget(port: number): Promise<void> {
+  const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
+  const { modulesCache, typescriptCache } = JSON.parse(new TextDecoder().decode(stdout));
+  for (const folder of [modulesCache, typescriptCache]) {
+    try {
+      Deno.removeSync(join(folder, "http", `127.0.0.1_PORT${port}`), { recursive: true });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
 }
 
 const readFile = (path: string): Uint8Array<ArrayBuffer> => Deno.readFileSync(join(checkout("."), path));

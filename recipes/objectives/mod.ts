@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
 import { adaMerging } from "./ada_merging.ts";
 import { distill } from "./distill.ts";
-import type { Objective } from "./objective.ts";
+import type { Loss, Objective } from "./objective.ts";
 import { routerFrequency } from "./router_frequency.ts";
 import { uniform } from "./uniform.ts";
 import { xft } from "./xft.ts";
@@ -50,11 +50,28 @@ export async function loadObjective(nameOrPath: string): Promise<Objective> {
     );
   }
   const own = module.default;
-  if (typeof own === "function") {
-    return { kind: "loss", about: nameOrPath, loss: own as (Objective & { kind: "loss" })["loss"] };
-  }
-  if (typeof own === "object" && own !== null && "kind" in own) return own as Objective;
+  if (typeof own === "function") return blamed(nameOrPath, { kind: "loss", about: nameOrPath, loss: own as Loss });
+  if (typeof own === "object" && own !== null && "kind" in own) return blamed(nameOrPath, own as Objective);
   throw new UserError(
     `${nameOrPath}: the default export must be a function (coefficients, model, batch, config) => loss.`,
   );
+}
+
+/** The objective, whose own mistakes (an axis that is not there) are told as its author's. */
+function blamed(path: string, objective: Objective): Objective {
+  const guard = <P extends unknown[], R>(f: (...args: P) => R) => (...args: P): R => {
+    try {
+      return f(...args);
+    } catch (cause) {
+      throw new UserError(`${path}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+    }
+  };
+  switch (objective.kind) {
+    case "loss":
+      return { ...objective, loss: guard(objective.loss) };
+    case "measure":
+      return { ...objective, measure: guard(objective.measure) };
+    case "constant":
+      return objective;
+  }
 }
