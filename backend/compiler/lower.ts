@@ -3,26 +3,19 @@
  * In: any program. Out: the same values, with
  * - functions (`call`) inlined,
  * - products of nothing as zeros, products without rows or without columns as multiply and sum,
- * - grouped contractions over index axes as contraction, then sum, and with their sorted index as last input,
+ * - grouped contractions as `grouped.ts` has them,
  * - sums, maxima, products and look-up gradients of 16-bit tensors as those of f32 ones, with casts around them,
  * - every operand of a template readable as strided memory, every result a node of its own.
  */
 import { cast, constant, contract as product, expand, mul, node as make, ordered, sum } from "../../dsl/build.ts";
 import { isHalf } from "../../dsl/half.ts";
-import { isOp, type Node, topological, unite } from "../../dsl/node.ts";
-import { axesOf, missing, type Shape, sizeOf, without } from "../../dsl/shape.ts";
+import { isOp, type Node, topological } from "../../dsl/node.ts";
+import { axesOf, sizeOf } from "../../dsl/shape.ts";
 import { substitute } from "../../dsl/substitute.ts";
 import { simplify } from "../../dsl/simplify.ts";
-import { isView, operandOf } from "./views.ts";
-
-/** x in memory of its own. */
-const copy = (x: Node): Node => make("copy", [x], {});
-
-/** x, or a copy of it where no strided memory holds it. */
-const stored = (x: Node): Node => operandOf(x) ? x : copy(x);
-
-/** x as a node of its own memory, in the order of its shape. */
-const contiguous = (x: Node): Node => isView(x) || x.op === "constant" || x.op === "iota" ? copy(x) : x;
+import { lowerContractAt, lowerContractInto } from "./grouped.ts";
+import { contiguous, copy, flattened, stored } from "./storage.ts";
+import { isView } from "./views.ts";
 
 /** Replaces every call by the function's body. */
 function inline(roots: readonly Node[]): Node[] {
@@ -47,34 +40,6 @@ function lowerContract(node: Node<"contract">): Node {
     return isOp(total, "sum") ? lowerLong(total) : total;
   }
   return product(stored(x), stored(y), over, kept);
-}
-
-/** One axis (or adjacent ones) of a weight as a single stride, else a copy where they are. */
-function lowerContractAt(node: Node<"contractAt">): Node {
-  const { axis, over } = node.attributes, [x, w, index] = node.inputs;
-  const depth = over.filter((name) => name in x.shape && name in w.shape);
-  const late = over.filter((name) => !depth.includes(name));
-  const lone = late.filter((name) => name in w.shape);
-  const weights = lone.length > 0 ? sum(w, lone) : w;
-  const soon = late.filter((name) => !(name in w.shape) && !(name in index.shape));
-  const rows = soon.length > 0 ? sum(x, soon) : x;
-  // Rows that the index does not tell apart get an index each.
-  const more = missing(index.shape, without(rows.shape, depth));
-  const wide: Shape = { ...index.shape, ...ordered(rows.shape, more) };
-  const chosen = contiguous(expand(index, wide));
-  const order = make("order", [chosen], { groups: w.shape[axis] });
-  const result = make("contractAt", [stored(rows), stored(weights), chosen, order], { axis, over: depth });
-  const after = late.filter((name) => name in result.shape);
-  return sum(result, after, axesOf(node.shape));
-}
-
-function lowerContractInto(node: Node<"contractInto">): Node {
-  const [x, y, index] = node.inputs;
-  const more = node.attributes.over.filter((name) => !(name in index.shape));
-  const space = unite("contractInto", index.shape, x.shape, y.shape);
-  const chosen = contiguous(expand(index, { ...index.shape, ...ordered(space, more) }));
-  const order = make("order", [chosen], { groups: node.attributes.size });
-  return make("contractInto", [stored(x), stored(y), chosen, order], node.attributes);
 }
 
 /**
@@ -136,9 +101,7 @@ function lowerOne(node: Node): Node {
   if (isOp(node, "contractAt") && node.inputs.length === 3) return lowerContractAt(node);
   if (isOp(node, "contractInto") && node.inputs.length === 3) return lowerContractInto(node);
   if (isOp(node, "flatten")) {
-    const [x] = node.inputs, { axes, axis } = node.attributes;
-    const inOrder = contiguous(expand(x, { ...without(x.shape, axes), ...ordered(x.shape, axes) }));
-    return make("flatten", [inOrder], { axes, axis });
+    return flattened(node.inputs[0], node.attributes.axes, node.attributes.axis);
   }
   if (isOp(node, "take")) return make("take", [contiguous(node.inputs[0]), node.inputs[1]], node.attributes);
   if (isOp(node, "scatter")) {

@@ -1,5 +1,5 @@
 /** @file Products: contractions, and contractions whose weights are chosen per row by an index. */
-import { axesOf, contract as product, missing, node, ordered, sum, without } from "../build.ts";
+import { axesOf, contract as product, expand, missing, node, ordered, without } from "../build.ts";
 import { mistake, type Node, unite } from "../node.ts";
 import type { Primitive } from "../primitive.ts";
 import { type Shape, showShape, stridesOf } from "../shape.ts";
@@ -87,16 +87,14 @@ export const contractAt: Primitive<"contractAt"> = {
     const space = unite("contractAt", g.shape, weight, index.shape);
     const toX = node("contractAt", [g, w, index], { axis, over: missing(x.shape, space) });
     const into = unite("contractAt", x.shape, g.shape, index.shape);
-    return [
-      sum(toX, [], axesOf(x.shape)),
-      node("contractInto", [x, g, index], {
-        axis,
-        size: w.shape[axis],
-        over: missing(weight, into),
-        order: axesOf(w.shape),
-      }),
-      null,
-    ];
+    // An axis that only one operand had, and that was summed, repeats the cotangent.
+    const toW = node("contractInto", [x, g, index], {
+      axis,
+      size: w.shape[axis],
+      over: missing(weight, into),
+      order: axesOf(w.shape).filter((name) => name === axis || name in into),
+    });
+    return [expand(toX, x.shape), expand(toW, w.shape), null];
   },
   jvp: bilinear,
   interpret: (self, [x, w, index]) => {
@@ -124,6 +122,15 @@ export const contractAt: Primitive<"contractAt"> = {
       }],
       attributes: { axis: "x", over: ["e", "s"] },
     },
+    // An axis that both operands keep, one of the index in the weights, and sums over axes of one operand alone.
+    {
+      inputs: [{ shape: { t: 5, h: 2, e: 4, g: 2 } }, { shape: { h: 2, x: 3, e: 4, t: 5, f: 3, j: 2 } }, {
+        shape: { t: 5 },
+        dtype: "i32",
+        range: [-1, 2],
+      }],
+      attributes: { axis: "x", over: ["e", "g", "f"] },
+    },
   ],
 };
 
@@ -138,13 +145,12 @@ export const contractInto: Primitive<"contractInto"> = {
   vjp: (g, { attributes: { axis }, inputs: [x, y, index] }) => {
     const rest = without(g.shape, [axis]);
     const back = (other: Node, to: Node): Node =>
-      sum(
+      expand(
         node("contractAt", [other, g, index], {
           axis,
           over: missing(to.shape, unite("", other.shape, rest, index.shape)),
         }),
-        [],
-        axesOf(to.shape),
+        to.shape,
       );
     return [back(y, x), back(x, y), null];
   },
@@ -165,6 +171,15 @@ export const contractInto: Primitive<"contractInto"> = {
         range: [-1, 2],
       }],
       attributes: { axis: "x", size: 4, over: ["t", "s"], order: ["x", "h", "e"] },
+    },
+    // Axes that both operands keep, that the index keeps, and that do not lie together in memory.
+    {
+      inputs: [{ shape: { e: 4, t: 5, h: 2, i: 3 } }, { shape: { t: 5, j: 2, s: 2, h: 2, f: 3 } }, {
+        shape: { t: 5, s: 2 },
+        dtype: "i32",
+        range: [-1, 2],
+      }],
+      attributes: { axis: "x", size: 3, over: ["t"], order: ["j", "e", "s", "f", "x", "h", "i"] },
     },
   ],
 };

@@ -1,0 +1,33 @@
+/** @file Where templates find their operands: strided memory, a node's own memory, axes that lie together. */
+import { expand, node as make } from "../../dsl/build.ts";
+import type { Node } from "../../dsl/node.ts";
+import { ordered } from "../../dsl/build.ts";
+import { type Shape, without } from "../../dsl/shape.ts";
+import { isView, operandOf } from "./views.ts";
+
+/** x in memory of its own. */
+export const copy = (x: Node): Node => make("copy", [x], {});
+
+/** x, or a copy of it where no strided memory holds it. */
+export const stored = (x: Node): Node => operandOf(x) ? x : copy(x);
+
+/** x as a node of its own memory, in the order of its shape. */
+export const contiguous = (x: Node): Node => isView(x) || x.op === "constant" || x.op === "iota" ? copy(x) : x;
+
+/** Several axes of x as one, the fastest. */
+export const flattened = (x: Node, axes: readonly string[], axis: string): Node =>
+  make("flatten", [contiguous(expand(x, last(x.shape, axes)))], { axes, axis });
+
+/** x, or a copy of it, in memory where each of these groups of axes is walked with one stride, in its order. */
+export function packed(x: Node, ...groups: readonly (readonly string[])[]): Node {
+  const strides = operandOf(x)?.strides;
+  const together = (axes: readonly string[]): boolean => {
+    const long = axes.filter((axis) => x.shape[axis] !== 1);
+    return long.slice(1).every((axis, i) => strides![long[i]] === strides![axis] * x.shape[axis]);
+  };
+  if (strides && groups.every(together)) return x;
+  return copy(expand(x, groups.reduce((shape, axes) => last(shape, axes), x.shape)));
+}
+
+/** The shape with these axes last, in this order. */
+const last = (shape: Shape, axes: readonly string[]): Shape => ({ ...without(shape, axes), ...ordered(shape, axes) });
