@@ -18,6 +18,8 @@ export interface BuildOptions {
   readonly hosted: readonly boolean[];
   /** `off` runs one kernel per primitive. */
   readonly fuse: "on" | "off";
+  /** Bytes from which on an intermediate value is computed tile by tile (default: 8 MiB; tests make it small). */
+  readonly largeBytes?: number;
   /** Fill intermediate memory with NaN before each run (tests). */
   readonly poison: boolean;
 }

@@ -194,7 +194,7 @@ function bind(
   const entries = buffers.map((place, binding) => {
     switch (place.at) {
       case "argument":
-        return entry(binding, memory.get(Number(handles[place.index])).buffer, 0, place.bytes);
+        return entry(binding, memory.get(Number(handles[place.index])).buffer, place.offset ?? 0, place.bytes);
       case "arena":
         return entry(binding, memory.chunk(place.chunk), place.offset, place.bytes);
       case "upload":

@@ -59,7 +59,7 @@ const plain = (_: string, value: unknown): unknown =>
     ? (Object.is(value, -0) ? "−0" : String(value))
     : value;
 
-const identities = new Set<Op>(["data", "variable", "buffer", "call"]);
+const identities = new Set<Op>(["data", "variable", "buffer", "call", "window", "tiled"]);
 
 /** The node with these parts: the existing one if there is one. `type` is computed by the caller's record. */
 export function intern<O extends Op>(

@@ -30,6 +30,10 @@ function rewrite(node: Node): Node {
     if (isZero(x)) return expand(y, node.shape);
   }
   if (isOp(node, "neg") && isOp(x, "neg")) return x.inputs[0];
+  // Compute first, repeat then: one spelling of what can be spelled twice, and the cheaper one.
+  if (node.inputs.length === 1 && primitiveOf(node.op).elementwise && isOp(x, "expand")) {
+    return expand(make(node.op, x.inputs, node.attributes), node.shape);
+  }
   if (isOp(node, "stop")) return x;
   if (isOp(node, "expand")) {
     if (sameOrder(x.shape, node.shape)) return x;

@@ -64,13 +64,14 @@ export function withDecisionsFedIn({ parameters, results, values }: Case): Case 
 export async function onDevice(
   { parameters, results, values }: Case,
   device: Device,
-  { fuse = "on", donate = false }: { fuse?: "on" | "off"; donate?: boolean } = {},
+  { fuse = "on", donate = false, largeBytes }: { fuse?: "on" | "off"; donate?: boolean; largeBytes?: number } = {},
 ): Promise<Float64Array[]> {
   const program = device.build({ parameters, results }, {
     donated: parameters.map(() => donate),
     hosted: parameters.map(() => false),
     fuse,
     poison: true,
+    largeBytes,
   });
   const args = parameters.map((x, i) =>
     device.put(node("data", [], { shape: x.shape, dtype: x.dtype, values: values[i] }))

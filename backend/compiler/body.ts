@@ -5,6 +5,7 @@ import type { BinaryOp, Builder, RegisterType, UnaryOp } from "../../dsl/primiti
 import { registerType } from "../../dsl/primitive.ts";
 import { primitiveOf } from "../../dsl/build.ts";
 import { isHalf } from "../../dsl/half.ts";
+import { placementOf } from "../../dsl/primitives/tiled.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { axesOf, sizeOf, stridesOf } from "../../dsl/shape.ts";
 import { inputsOf, isReduction, type LoopGroup, type Resolver } from "./group.ts";
@@ -74,7 +75,7 @@ export function loopBody(group: LoopGroup, writes: readonly Node[], resolve: Res
       access: {
         slot: slotOf(node),
         dtype: node.dtype as StorageType,
-        ...affine(address(node.shape, map)),
+        ...affine(address(node, map)),
         ...(guards.length > 0 && { guards }),
         ...(gather && { gather }),
       },
@@ -134,14 +135,15 @@ export function loopBody(group: LoopGroup, writes: readonly Node[], resolve: Res
   const zero = (node: Node): number => build.constant(0, registerType(node.dtype));
 
   for (const node of writes) {
-    const register = compute(node, identity(node.shape), []);
+    const here = identity(node.shape), computed = compute(node, here, []);
+    const register = placementOf(node)?.accumulate ? build.binary("add", load(node, here, []), computed) : computed;
     emit({
       op: "store",
       type: typeOf(register),
       access: {
         slot: slotOf(node),
         dtype: node.dtype as StorageType,
-        ...affine(address(node.shape, identity(node.shape))),
+        ...affine(address(node, here)),
       },
       a: register,
     });

@@ -6,6 +6,7 @@
 import { primitiveOf } from "../../dsl/build.ts";
 import type { Builder, UnaryOp } from "../../dsl/primitive.ts";
 import { isOp, type Node, topological } from "../../dsl/node.ts";
+import type { TiledBody } from "../../dsl/primitives/tiled.ts";
 import { axesOf, type Shape, sizeOf, without } from "../../dsl/shape.ts";
 import { identity, type IndexMap, isAffineView, isAligned, isView, throughView } from "./views.ts";
 
@@ -27,8 +28,17 @@ export interface TemplateGroup {
   readonly node: Node;
 }
 
-/** What becomes one kernel (a template may take two). */
-export type Group = LoopGroup | TemplateGroup;
+/** A loop over tiles; its nodes are its results. */
+export interface TiledGroup {
+  readonly kind: "tiled";
+  readonly id: number;
+  readonly body: TiledBody;
+  readonly inputs: readonly Node[];
+  readonly nodes: Set<Node>;
+}
+
+/** What becomes one kernel (a template may take two), or one loop of kernels. */
+export type Group = LoopGroup | TemplateGroup | TiledGroup;
 
 /** What grouping may count on. */
 export interface GroupLimits {
@@ -49,9 +59,18 @@ export interface Grouping {
   readonly refused: ReadonlyMap<string, number>;
 }
 
-const templates = new Set<Node["op"]>(["contract", "contractAt", "contractInto", "scatter", "topk", "order", "write"]);
+const templates = new Set<Node["op"]>([
+  "contract",
+  "contractAt",
+  "contractInto",
+  "scatter",
+  "topk",
+  "order",
+  "write",
+  "tiled",
+]);
 const reductions = new Set<Node["op"]>(["sum", "max", "logSumExp"]);
-const arguments_ = new Set<Node["op"]>(["variable", "data", "buffer"]);
+const arguments_ = new Set<Node["op"]>(["variable", "data", "buffer", "window"]);
 const transcendental = new Set<UnaryOp>(["exp", "log", "sin", "cos", "tanh", "erf"]);
 
 /** Given from outside: always in memory. */
@@ -63,7 +82,7 @@ export const isReduction = (node: Node): node is Node<"sum"> | Node<"max"> | Nod
   reductions.has(node.op);
 
 /** Nodes that cost (next to) nothing to compute where they are needed: made of constants and counters alone. */
-function freeNodes(order: readonly Node[]): Set<Node> {
+export function freeNodes(order: readonly Node[]): Set<Node> {
   const free = new Set<Node>();
   for (const node of order) {
     if (node.op === "constant" || node.op === "iota") free.add(node);
@@ -133,8 +152,15 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
   }
   const groupOf = new Map<Node, Group>(), refused = new Map<string, number>(), sourcesOf = new Map<Node, Source[]>();
   let nextId = 0;
+  const loops = new Map<TiledBody, TiledGroup>();
   for (const node of order) {
-    if (isTemplate(node)) groupOf.set(node, { kind: "template", id: nextId++, node });
+    if (isOp(node, "tiled")) {
+      const { body } = node.attributes;
+      const loop = loops.get(body) ?? { kind: "tiled", id: nextId++, body, inputs: node.inputs, nodes: new Set() };
+      loops.set(body, loop);
+      loop.nodes.add(node);
+      groupOf.set(node, loop);
+    } else if (isTemplate(node)) groupOf.set(node, { kind: "template", id: nextId++, node });
     else if (!isArgument(node) && !isView(node) && !free.has(node)) {
       const over = isReduction(node) ? node.attributes.over : [];
       const space = isReduction(node) ? { ...node.shape, ...pick(node.inputs[0].shape, over) } : node.shape;
@@ -172,7 +198,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
   settleStorage();
   limitBindings();
   const groups = [...new Set(order.map((node) => groupOf.get(node)).filter((each) => each !== undefined))]
-    .filter((each) => each.kind === "template" || [...each.nodes].some((node) => stored.has(node)));
+    .filter((each) => each.kind !== "loop" || [...each.nodes].some((node) => stored.has(node)));
   return { roots, groupOf, stored, groups, refused, resolve };
 
   function mergeAll(): void {
@@ -258,13 +284,13 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
         if (outside) return true;
         continue;
       }
-      if (node.id < oldest && (!its || its.kind === "template" || youngest(its) < oldest)) continue;
+      if (node.id < oldest && (!its || its.kind !== "loop" || youngest(its) < oldest)) continue;
       const key = its ?? node;
       if (seen.has(key)) continue;
       seen.add(key);
       // A search this long means that the two are far apart: not worth a long-lived kernel.
       if (++steps > 400) return true;
-      const members = its?.kind === "loop" ? its.nodes : [node];
+      const members = its && its.kind !== "template" ? its.nodes : [node];
       for (const member of members) for (const input of member.inputs) stack.push({ node: input, outside: true });
     }
     return false;
@@ -355,7 +381,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
       const node = work.pop()!, own = groupOf.get(node);
       if (done.has(node) || !own) continue;
       done.add(node);
-      if (own.kind === "template") continue;
+      if (own.kind !== "loop") continue;
       visitLoads(own, [node], (needed) => {
         if (!stored.has(needed)) stored.add(needed);
         work.push(needed);

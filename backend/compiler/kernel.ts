@@ -116,6 +116,8 @@ export interface ContractKernel {
   readonly n: ColumnAxis;
   readonly k: readonly DepthAxis[];
   readonly offsets: { readonly a: number; readonly b: number; readonly c: number };
+  /** Adds to what is in c (the CPU device only). */
+  readonly accumulate?: true;
 }
 
 /**
@@ -206,10 +208,10 @@ export type Kernel =
   | TopkKernel
   | CopyKernel;
 
-/** Where a buffer of the plan lies. `bytes` is its length; offsets are multiples of 256. */
+/** Where a buffer of the plan lies. `bytes` is its length; GPUs need offsets that are multiples of 256. */
 export type PlanBuffer =
   /** One of the run's arguments, or a part of it. */
-  | { readonly at: "argument"; readonly index: number; readonly bytes: number }
+  | { readonly at: "argument"; readonly index: number; readonly offset?: number; readonly bytes: number }
   | { readonly at: "arena"; readonly chunk: number; readonly offset: number; readonly bytes: number }
   /** In the bytes that come with the call (token ids, seeds, rates). */
   | { readonly at: "upload"; readonly offset: number; readonly bytes: number };

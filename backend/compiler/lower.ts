@@ -7,18 +7,17 @@
  * - sums, maxima, products and look-up gradients of 16-bit tensors as those of f32 ones, with casts around them,
  * - every operand of a template readable as strided memory, every result a node of its own.
  */
-import { cast, constant, contract as product, expand, mul, node as make, ordered, sum } from "../../dsl/build.ts";
+import { cast, constant, expand, mul, node as make, ordered, sum } from "../../dsl/build.ts";
 import { isHalf } from "../../dsl/half.ts";
 import { isOp, type Node, topological } from "../../dsl/node.ts";
 import { axesOf, sizeOf } from "../../dsl/shape.ts";
 import { substitute } from "../../dsl/substitute.ts";
-import { simplify } from "../../dsl/simplify.ts";
 import { lowerContractAt, lowerContractInto } from "./grouped.ts";
 import { contiguous, copy, flattened, stored } from "./storage.ts";
 import { isView } from "./views.ts";
 
 /** Replaces every call by the function's body. */
-function inline(roots: readonly Node[]): Node[] {
+export function inline(roots: readonly Node[]): Node[] {
   for (;;) {
     const calls = topological(roots).filter((node) => isOp(node, "call")) as unknown as Node<"call">[];
     if (calls.length === 0) return [...roots];
@@ -30,16 +29,17 @@ function inline(roots: readonly Node[]): Node[] {
 }
 
 function lowerContract(node: Node<"contract">): Node {
-  const { over } = node.attributes, [x, y] = node.inputs;
+  const { over, into } = node.attributes, [x, y] = node.inputs;
   const kept = axesOf(node.shape);
   const rows = kept.some((axis) => axis in x.shape && !(axis in y.shape));
   const columns = kept.some((axis) => axis in y.shape && !(axis in x.shape));
   if (over.length === 0 || !rows || !columns || x.dtype !== "f32") {
     const wide = { ...node.shape, ...ordered(x.shape, over) };
     const total = sum(mul(expand(x, wide), expand(y, wide)), over, kept);
-    return isOp(total, "sum") ? lowerLong(total) : total;
+    const result = isOp(total, "sum") ? lowerLong(total) : total;
+    return into ? make("placed", [result], { into }) : result;
   }
-  return product(stored(x), stored(y), over, kept);
+  return make("contract", [stored(x), stored(y)], { ...node.attributes, order: kept });
 }
 
 /**
@@ -108,6 +108,7 @@ function lowerOne(node: Node): Node {
     const [x, index] = node.inputs;
     return make("scatter", [stored(x), contiguous(index)], node.attributes);
   }
+  if (isOp(node, "tiled")) return make("tiled", node.inputs.map(contiguous), node.attributes);
   if (isOp(node, "topk")) return make("topk", [stored(node.inputs[0])], node.attributes);
   if (isOp(node, "write")) {
     const [x, start, value] = node.inputs;
@@ -116,9 +117,9 @@ function lowerOne(node: Node): Node {
   return node;
 }
 
-/** The same results, ready for grouping. */
-export function lower(roots: readonly Node[]): Node[] {
-  const plain = simplify(inline(roots)), lowered = new Map<Node, Node>();
+/** The same results of a program without calls, ready for grouping. */
+export function lower(plain: readonly Node[]): Node[] {
+  const lowered = new Map<Node, Node>();
   for (const node of topological(plain)) {
     const inputs = node.inputs.map((input) => lowered.get(input)!);
     const same = inputs.every((input, i) => input === node.inputs[i]);

@@ -1,19 +1,21 @@
 /**
  * @file The compiler's table of contents: from a traced program to a plan that a device runs in one call.
  *
- * trace (compile.ts) → lower (inline, simplify, rewrite) → group → schedule → place → emit
+ * trace (compile.ts) → inline → simplify → tile → lower → group → schedule → steps → place → emit
  */
 import type { Node } from "../../dsl/node.ts";
 import { sizeOf } from "../../dsl/shape.ts";
+import { simplify } from "../../dsl/simplify.ts";
 import { UserError } from "../../dsl/errors.ts";
 import type { Capabilities } from "../device.ts";
 import type { Program } from "../runtime.ts";
-import { group, isArgument } from "./group.ts";
+import { isArgument } from "./group.ts";
 import type { Kernel, Plan, PlanBuffer, PlanStep, WgslKernel } from "./kernel.ts";
-import { lower } from "./lower.ts";
+import { inline, lower } from "./lower.ts";
 import { type Lifetime, place } from "./memory.ts";
-import { bytesOf, schedule, type Unit } from "./schedule.ts";
-import { templateSteps } from "./templates.ts";
+import { bytesOf, type Unit } from "./schedule.ts";
+import { isNodeMemory, type Scratch, type Slot, type Steps, stepsOf } from "./steps.ts";
+import { tile } from "./tile.ts";
 import { wgsl } from "./wgsl.ts";
 
 /** What the compiler is asked for. */
@@ -25,7 +27,11 @@ export interface PipelineOptions {
   readonly donated: readonly boolean[];
   /** For each parameter: does it come from the host with every call? */
   readonly hosted: readonly boolean[];
+  /** Bytes from which on an intermediate value is computed tile by tile (tests make it small). */
+  readonly largeBytes?: number;
 }
+
+const bytesIn = (memory: Node | Scratch): number => isNodeMemory(memory) ? bytesOf(memory) : memory.bytes;
 
 /** A kernel that runs, for `explain`. */
 export interface ExplainedStep {
@@ -54,38 +60,36 @@ export type ArgumentSource =
   | { readonly kind: "captured"; readonly leaf: Node }
   | { readonly kind: "result"; readonly position: number };
 
-interface RawStep {
-  readonly unit: Unit;
-  readonly kernel: Kernel;
-  readonly slots: readonly Node[];
-}
+/** Bytes of an intermediate value from which on it is kept out of memory where that can be. */
+const largeBytes = 8 * 2 ** 20;
 
 /** Compiles a program. @throws UserError when a tensor is larger than the device can bind */
 export function pipeline(program: Program, options: PipelineOptions): CompiledProgram {
-  const { capabilities } = options;
-  const results = lower(program.results);
-  const grouping = group(results, { maxBindings: capabilities.maxBindings - 1, fuse: options.fuse });
+  const { capabilities, fuse } = options;
+  const plain = simplify(inline(program.results));
+  const onHost = capabilities.kind === "cpu";
+  const limits = {
+    largeBytes: options.largeBytes ?? largeBytes,
+    accumulates: onHost,
+    windowAlignment: onHost ? 4 : 256,
+  };
+  const results = lower(fuse === "on" ? tile(plain, limits) : plain);
   const donated = new Set(program.parameters.filter((_, i) => options.donated[i] && !options.hosted[i]));
-  const { units, inPlace } = schedule(grouping, donated);
-  const steps = units.flatMap((unit): RawStep[] =>
-    unit.body
-      ? [{ unit, kernel: unit.body.kernel, slots: unit.body.slots }]
-      : templateSteps((unit.group as { node: Node }).node, inPlace.has(unit.writes[0])).map((step) => ({
-        unit,
-        ...step,
-      }))
-  ).filter(({ kernel }) => kernel.kind !== "loop" || kernel.sizes.slice(0, kernel.outer).every((size) => size > 0));
-  return emit(program, results, steps, inPlace, options, grouping.refused);
+  const { maxBindings, maxBufferBytes } = capabilities;
+  return emit(
+    program,
+    results,
+    stepsOf(results, { maxBindings: maxBindings - 1, maxBufferBytes, fuse }, donated),
+    options,
+  );
 }
 
 /** Writes the plan: arguments, places, kernels without repetition, steps. */
 function emit(
   program: Program,
   results: readonly Node[],
-  steps: readonly RawStep[],
-  inPlace: ReadonlyMap<Node, Node>,
+  { steps, inPlace, refused }: Steps,
   { capabilities, hosted, poison }: PipelineOptions,
-  refused: ReadonlyMap<string, number>,
 ): CompiledProgram {
   const sources: ArgumentSource[] = [], argumentsOf: { bytes: number; mode: "in" | "out" }[] = [];
   const buffers: PlanBuffer[] = [], bufferOf = new Map<Node, number>(), uploads = new Map<number, number>();
@@ -96,8 +100,11 @@ function emit(
     return sources.length - 1;
   };
   const memoryOf = (node: Node): Node => inPlace.has(node) ? memoryOf(inPlace.get(node)!) : node;
+  const owner = (memory: Node | Scratch): Node | Scratch => isNodeMemory(memory) ? memoryOf(memory) : memory;
   // What is written in place is read only through its result: the argument behind it counts as used.
-  const used = new Set(steps.flatMap(({ slots }) => slots.flatMap((slot) => [slot, memoryOf(slot)])));
+  const used = new Set(
+    steps.flatMap(({ slots }) => slots.flatMap(({ memory }) => isNodeMemory(memory) ? [memory, memoryOf(memory)] : [])),
+  );
   let upload = 0;
   program.parameters.forEach((parameter, position) => {
     if (!used.has(parameter)) return;
@@ -119,11 +126,11 @@ function emit(
     return argument({ kind: "result", position }, memory, "out");
   });
 
-  const lifetimes = new Map<Node, { from: number; until: number }>();
+  const lifetimes = new Map<Node | Scratch, { from: number; until: number }>();
   steps.forEach(({ slots }, step) => {
     for (const slot of slots) {
-      const memory = memoryOf(slot), known = lifetimes.get(memory);
-      if (bufferOf.has(memory)) continue;
+      const memory = owner(slot.memory), known = lifetimes.get(memory);
+      if (isNodeMemory(memory) && bufferOf.has(memory)) continue;
       if (known) known.until = step;
       else lifetimes.set(memory, { from: step, until: step });
     }
@@ -136,7 +143,7 @@ function emit(
     return kernels.push(kernel) - 1;
   };
   // Scratch memory of shaders lives for one step of the program.
-  const scratch: Lifetime[] = [], pending: { kernel: number; slots: readonly (Node | { scratch: number })[] }[] = [];
+  const scratch: Lifetime[] = [], pending: { kernel: number; slots: readonly (Slot | { scratch: number })[] }[] = [];
   const shaders = new Map<string, ReturnType<typeof wgsl>>();
   steps.forEach(({ kernel, slots }, step) => {
     if (capabilities.kind === "cpu") return void pending.push({ kernel: kernelNumber(kernel), slots });
@@ -154,19 +161,34 @@ function emit(
       });
     }
   });
-  const living = [...lifetimes],
-    values = [...living.map(([node, { from, until }]) => ({ bytes: bytesOf(node), from, until })), ...scratch];
+  const living = [...lifetimes];
+  const values = [
+    ...living.map(([memory, { from, until }]) => ({ bytes: bytesIn(memory), from, until })),
+    ...scratch,
+  ];
   const { places, chunks } = place(values, capabilities.maxBufferBytes);
-  living.forEach(([node], i) =>
-    bufferOf.set(node, buffers.push({ at: "arena", ...places[i], bytes: bytesOf(node) }) - 1)
-  );
+  const placeOf = new Map(living.map(([memory], i) => [memory, places[i]]));
+  const parts = new Map<string, number>();
+  /** The number of the plan's buffer that is a slot's memory from its first byte on. */
+  const bufferAt = ({ memory, shift, bytes }: Slot): number => {
+    const whole = owner(memory), known = isNodeMemory(whole) ? bufferOf.get(whole) : undefined;
+    if (known !== undefined && shift === 0) return known;
+    const at = known === undefined ? { at: "arena" as const, ...placeOf.get(whole)!, bytes } : buffers[known];
+    const moved: PlanBuffer = at.at === "argument"
+      ? { ...at, offset: shift, bytes: at.bytes - shift }
+      : { ...at, offset: at.offset + shift, bytes: known === undefined ? bytes : at.bytes - shift };
+    const key = JSON.stringify(moved), old = parts.get(key);
+    if (old !== undefined) return old;
+    parts.set(key, buffers.push(moved) - 1);
+    return buffers.length - 1;
+  };
   const scratchBuffers = scratch.map(({ bytes }, i) =>
     buffers.push({ at: "arena", ...places[living.length + i], bytes }) - 1
   );
   for (const { kernel, slots } of pending) {
     planSteps.push({
       kernel,
-      buffers: slots.map((slot) => "scratch" in slot ? scratchBuffers[slot.scratch] : bufferOf.get(memoryOf(slot))!),
+      buffers: slots.map((slot) => "scratch" in slot ? scratchBuffers[slot.scratch] : bufferAt(slot)),
     });
   }
   for (const [node] of bufferOf) refuseLarge(node, capabilities);
@@ -188,8 +210,8 @@ function emit(
     steps: steps.map(({ unit, kernel, slots }) => ({
       unit,
       kernel,
-      reads: slots.filter((node) => !unit.writes.includes(node)).reduce((bytes, node) => bytes + bytesOf(node), 0),
-      writes: slots.filter((node) => unit.writes.includes(node)).reduce((bytes, node) => bytes + bytesOf(node), 0),
+      reads: slots.reduce((bytes, { node }) => bytes + (unit.writes.includes(node) ? 0 : bytesOf(node)), 0),
+      writes: slots.reduce((bytes, { node }) => bytes + (unit.writes.includes(node) ? bytesOf(node) : 0), 0),
     })),
   };
 }

@@ -17,6 +17,8 @@ export interface Unit {
   readonly body?: LoopBody;
   readonly reads: readonly Node[];
   readonly writes: readonly Node[];
+  /** The loop over tiles that it is part of. */
+  readonly loop?: Unit;
 }
 
 /** Kernels in order, and the memory that results take over. */
@@ -127,6 +129,7 @@ const youngest = (group: Group): number =>
   group.kind === "template" ? group.node.id : Math.max(...[...group.nodes].map(({ id }) => id));
 
 function unitOf(group: Group, { stored, resolve }: Grouping & { readonly resolve: Resolver }): Unit {
+  if (group.kind === "tiled") return { group, reads: [...new Set(group.inputs)], writes: [...group.nodes] };
   if (group.kind === "template") {
     const reads = new Set(group.node.inputs.map((input) => operandOf(input)?.base ?? input));
     const { node } = group;
@@ -149,7 +152,7 @@ function dependencies(unit: Unit, writer: ReadonlyMap<Node, Unit>): Set<Unit> {
     if (made && made !== unit) needs.add(made);
   };
   unit.reads.forEach(need);
-  const members = unit.group.kind === "loop" ? unit.group.nodes : [unit.group.node];
+  const members = unit.group.kind === "template" ? [unit.group.node] : unit.group.nodes;
   for (const member of members) {
     for (const input of member.inputs) {
       for (const waited of barriersOf(input)) {

@@ -12,7 +12,8 @@ export const copy = (x: Node): Node => make("copy", [x], {});
 export const stored = (x: Node): Node => operandOf(x) ? x : copy(x);
 
 /** x as a node of its own memory, in the order of its shape. */
-export const contiguous = (x: Node): Node => isView(x) || x.op === "constant" || x.op === "iota" ? copy(x) : x;
+export const contiguous = (x: Node): Node =>
+  isView(x) || x.op === "constant" || x.op === "iota" || x.op === "window" ? copy(x) : x;
 
 /** Several axes of x as one, the fastest. */
 export const flattened = (x: Node, axes: readonly string[], axis: string): Node =>

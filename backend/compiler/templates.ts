@@ -1,5 +1,6 @@
 /** @file Kernels of the templates: products, grouped products, look-up gradients, top-k, sorting, writing in place. */
 import { isOp, type Node } from "../../dsl/node.ts";
+import { memoryStrides } from "../../dsl/primitives/tiled.ts";
 import { axesOf, type Shape, sizeOf, stridesOf } from "../../dsl/shape.ts";
 import { registerType } from "../../dsl/primitive.ts";
 import type { ColumnAxis, DepthAxis, Kernel, LoopKernel, RowAxis, StorageType } from "./kernel.ts";
@@ -48,7 +49,7 @@ function longest(axes: readonly Axis[], none: Axis): [Axis, Axis[]] {
 }
 
 function contract(node: Node<"contract">): TemplateStep {
-  const a = operand(node.inputs[0]), b = operand(node.inputs[1]), c = stridesOf(node.shape), { over } = node.attributes;
+  const a = operand(node.inputs[0]), b = operand(node.inputs[1]), c = memoryStrides(node), { over } = node.attributes;
   const has = (strides: Strides, axis: string): boolean => (strides[axis] ?? 0) !== 0;
   const kept = axesOf(node.shape);
   const rows = kept.filter((axis) => has(a.strides, axis) && !has(b.strides, axis));
@@ -76,6 +77,7 @@ function contract(node: Node<"contract">): TemplateStep {
       n: { size: n.size, b: n.strides[1], c: n.strides[0] },
       k: [...outer, inner].map(({ size, strides }) => ({ size, a: strides[0], b: strides[1] })),
       offsets: { a: a.offset, b: b.offset, c: 0 },
+      ...(node.attributes.into?.accumulate && { accumulate: true }),
     },
     slots: [a.base, b.base, node],
   };

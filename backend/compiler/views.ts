@@ -4,6 +4,7 @@
  */
 import type { Node } from "../../dsl/node.ts";
 import { isOp } from "../../dsl/node.ts";
+import { memoryStrides } from "../../dsl/primitives/tiled.ts";
 import { axesOf, type Shape, stridesOf } from "../../dsl/shape.ts";
 
 /** offset + Σ terms[axis] · loop index. */
@@ -74,8 +75,9 @@ export function throughView(view: AffineView, map: IndexMap): IndexMap {
 }
 
 /** Address of a stored node's element. */
-export function address(shape: Shape, map: IndexMap): Index {
-  const strides = stridesOf(shape);
+export const address = (node: Node, map: IndexMap): Index => addressIn(node.shape, memoryStrides(node), map);
+
+function addressIn(shape: Shape, strides: Readonly<Record<string, number>>, map: IndexMap): Index {
   // An axis of one element has index 0, whatever its formula says.
   return combine(axesOf(shape).filter((axis) => shape[axis] !== 1).map((axis) => [map[axis], strides[axis]]));
 }
@@ -107,7 +109,7 @@ export function operandOf(node: Node): Operand | undefined {
     } else if (isView(at) || at.op === "constant" || at.op === "iota") {
       return undefined;
     } else {
-      const { offset, terms } = address(at.shape, map);
+      const { offset, terms } = address(at, map);
       return { base: at, offset, strides: zeroFilled(node.shape, terms) };
     }
   }
@@ -115,7 +117,7 @@ export function operandOf(node: Node): Operand | undefined {
 
 /** Address in the memory of a flatten's stored input, whose axes end with the flattened ones (see `lower`). */
 export function flattened(view: Node<"flatten">, map: IndexMap): Index {
-  return address(view.shape, map);
+  return addressIn(view.shape, stridesOf(view.shape), map);
 }
 
 const zeroFilled = (shape: Shape, terms: Readonly<Record<string, number>>): Record<string, number> =>

@@ -17,9 +17,10 @@ export function reference(kernel: Kernel, slots: readonly Memory[]): boolean {
         for (const [i, j] of indices([m.size, n.size])) {
           const fromA = offsets.a + dot(batch, "a", at) + i * m.a;
           const fromB = offsets.b + dot(batch, "b", at) + j * n.b;
-          let total = 0;
+          const to = offsets.c + dot(batch, "c", at) + i * m.c + j * n.c;
+          let total = kernel.accumulate ? c[to] : 0;
           for (const [stepA, stepB] of deep) total += a[fromA + stepA] * b[fromB + stepB];
-          c[offsets.c + dot(batch, "c", at) + i * m.c + j * n.c] = total;
+          c[to] = total;
         }
       }
       return false;

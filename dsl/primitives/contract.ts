@@ -5,10 +5,12 @@ import type { Primitive } from "../primitive.ts";
 import { type Shape, showShape, stridesOf } from "../shape.ts";
 import { along, fresh, loop } from "./loop.ts";
 import { bilinear } from "./tangents.ts";
+import type { Placement } from "./tiled.ts";
 
 /** Attributes of products: the axes that are summed, and the order of the result's. */
 export interface ContractAttributes {
-  contract: { readonly over: readonly string[]; readonly order?: readonly string[] };
+  /** `into`: in a loop over tiles, where the result belongs. */
+  contract: { readonly over: readonly string[]; readonly order?: readonly string[]; readonly into?: Placement };
   /** `axis` of the second input is chosen by the third. */
   contractAt: { readonly axis: string; readonly over: readonly string[] };
   contractInto: {

@@ -13,6 +13,7 @@ import { type IndexingAttributes, order, scatter, take, topk } from "./indexing.
 import { buffer, constant, data, iota, type LeafAttributes, variable } from "./leaves.ts";
 import { logSumExp, max, type ReduceAttributes, sum } from "./reduce.ts";
 import { sinh, type SinhAttributes } from "./sinh.ts";
+import { placed, tiled, type TiledAttributes, window } from "./tiled.ts";
 import {
   concat,
   expand,
@@ -54,7 +55,8 @@ export interface Attributes
     ReduceAttributes,
     ContractAttributes,
     IndexingAttributes,
-    CallAttributes {}
+    CallAttributes,
+    TiledAttributes {}
 
 /** Every primitive. */
 // deno-fmt-ignore
@@ -66,6 +68,7 @@ export const primitives = {
   sum, max, logSumExp,
   contract, contractAt, contractInto, take, scatter, topk, order,
   call,
+  window, placed, tiled,
 } as const satisfies { readonly [O in Op]: Primitive<O> };
 
 register(primitives);

@@ -11,7 +11,7 @@ import { cacheFile, pyodideVersion, readChecked, writeChecked } from "./image.ts
 import { decode, encode } from "./marshal.ts";
 import { recordProgram } from "./replay.ts";
 import type { Outcome, Sandbox } from "./sandbox.ts";
-import { PyBytes, type PythonValue, Tuple } from "./values.ts";
+import { type PyBytes, type PythonValue, Tuple } from "./values.ts";
 
 /** One set of inputs with what is expected of them. */
 export interface Expected {

@@ -19,6 +19,8 @@ pub struct Contract {
     passes: Vec<Axis<2>>,
     k: Axis<2>,
     offsets: [isize; 3],
+    /// Adds to what is in c.
+    accumulate: bool,
 }
 
 /// Start of a slot's memory, for threads that share it.
@@ -54,6 +56,7 @@ impl Contract {
             passes,
             k,
             offsets: [kernel.offsets.a, kernel.offsets.b, kernel.offsets.c].map(|offset| offset as isize),
+            accumulate: kernel.accumulate,
         }
     }
 
@@ -84,7 +87,7 @@ impl Contract {
                         c: c.at(self.offsets[2] + start[2]),
                         c_m: self.m.strides[1],
                         c_n: self.n.strides[1],
-                        add: pass > 0,
+                        add: self.accumulate || pass > 0,
                     };
                     product.run(parallel);
                 }

@@ -212,7 +212,7 @@ fn addresses(plan: &Plan, arguments: &[*mut u8], arena: &[Memory], upload: &Memo
     plan.buffers
         .iter()
         .map(|buffer| match *buffer {
-            PlanBuffer::Argument { index, .. } => arguments[index],
+            PlanBuffer::Argument { index, offset, .. } => further(arguments[index], offset),
             PlanBuffer::Arena { chunk, offset, .. } => further(arena[chunk].start(), offset),
             PlanBuffer::Upload { offset, .. } => further(upload.start(), offset),
         })

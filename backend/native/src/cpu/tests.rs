@@ -48,7 +48,8 @@ pub fn in_threads<R: Send>(threads: usize, body: impl FnOnce() -> R + Send) -> R
 
 fn plan(kernel: Kernel, bytes: &[u64]) -> Plan {
     let arguments = bytes.iter().map(|&bytes| Argument { bytes, mode: Mode::In }).collect();
-    let buffers = bytes.iter().enumerate().map(|(index, &bytes)| PlanBuffer::Argument { index, bytes }).collect();
+    let buffers =
+        bytes.iter().enumerate().map(|(index, &bytes)| PlanBuffer::Argument { index, offset: 0, bytes }).collect();
     let steps = vec![PlanStep { kernel: 0, buffers: (0..bytes.len()).collect() }];
     Plan { version: 1, arena: vec![], upload: 0, arguments, buffers, kernels: vec![kernel], steps, poison: false }
 }
@@ -122,6 +123,7 @@ fn random_contract(random: &mut Random, sizes: [i64; 3], batch: &[i64], depth: &
         n: ColumnAxis { size: n, b: b[count + depth.len()], c: c[count + 1] },
         k,
         offsets: Offsets { a: 3, b: 5, c: 2 },
+        accumulate: false,
     }
 }
 
@@ -404,7 +406,7 @@ fn two_copies(poison: bool) -> Plan {
         buffers: vec![
             PlanBuffer::Upload { offset: 0, bytes: 8 },
             PlanBuffer::Arena { chunk: 0, offset: 256, bytes: 16 },
-            PlanBuffer::Argument { index: 0, bytes: 16 },
+            PlanBuffer::Argument { index: 0, offset: 0, bytes: 16 },
         ],
         kernels: vec![copy(2), copy(4)],
         steps: vec![PlanStep { kernel: 0, buffers: vec![0, 1] }, PlanStep { kernel: 1, buffers: vec![1, 2] }],

@@ -64,6 +64,7 @@ impl Loaded {
         plan.validate()?;
         let limits = device.limits();
         let most = limits.max_storage_buffer_binding_size;
+        let grain = u64::from(limits.min_storage_buffer_offset_alignment);
         let mut steps = Vec::with_capacity(plan.steps.len());
         let mut reporting = vec![0_u32];
         for (at, step) in plan.steps.iter().enumerate() {
@@ -87,8 +88,12 @@ impl Loaded {
                 _ => fail!("plan: kernel {} is not a shader, this device runs shaders only", step.kernel),
             };
             for &buffer in &step.buffers {
-                let bytes = plan.buffers[buffer].bytes();
+                let (offset, bytes) = (plan.buffers[buffer].offset(), plan.buffers[buffer].bytes());
                 ensure!(bytes <= most, "plan: step {at} binds {bytes} bytes, the adapter allows {most} in one binding");
+                ensure!(
+                    offset % grain == 0,
+                    "plan: step {at} binds from byte {offset}, the adapter needs multiples of {grain}"
+                );
             }
             let argument = |&buffer: &usize| match plan.buffers[buffer] {
                 PlanBuffer::Argument { index, .. } => Some(index),
@@ -171,9 +176,9 @@ impl Loaded {
         for (binding, &buffer) in step.buffers.iter().enumerate() {
             let binding = number(binding);
             entries.push(match self.plan.buffers[buffer] {
-                PlanBuffer::Argument { bytes, .. } => {
+                PlanBuffer::Argument { offset, bytes, .. } => {
                     let handle = handles.next().copied().unwrap_or_default();
-                    entry(binding, &memory.get(handle)?.buffer, 0, bytes)
+                    entry(binding, &memory.get(handle)?.buffer, offset, bytes)
                 }
                 PlanBuffer::Arena { chunk, offset, bytes } => {
                     entry(binding, &memory.chunk(chunk).buffer, offset, bytes)

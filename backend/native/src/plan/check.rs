@@ -77,13 +77,16 @@ fn check_output(axes: impl IntoIterator<Item = (i64, i64)>) -> Result<()> {
 }
 
 fn contract(kernel: &ContractKernel, bindings: &mut Bindings) -> Result<()> {
-    let ContractKernel { batch, m, n, k, offsets } = kernel;
+    let ContractKernel { batch, m, n, k, offsets, accumulate } = kernel;
     ensure!(!k.is_empty(), "k has no axis");
     let sizes = batch.iter().map(|axis| axis.size).chain([m.size, n.size]).chain(k.iter().map(|axis| axis.size));
     check_sizes(sizes)?;
     let output = || batch.iter().map(|axis| (axis.size, axis.c)).chain([(m.size, m.c), (n.size, n.c)]);
     check_output(output())?;
     bindings.write(2, extent::of_axes(offsets.c, output()))?;
+    if *accumulate {
+        bindings.read(2, extent::of_axes(offsets.c, output()))?;
+    }
     let a = batch.iter().map(|axis| (axis.size, axis.a)).chain([(m.size, m.a), (n.size, 0)]);
     bindings.read(0, extent::of_axes(offsets.a, a.chain(k.iter().map(|axis| (axis.size, axis.a)))))?;
     let b = batch.iter().map(|axis| (axis.size, axis.b)).chain([(m.size, 0), (n.size, n.b)]);
@@ -190,7 +193,7 @@ impl PlanBuffer {
     /// Which memory it is in, and where there.
     fn place(&self) -> ((u8, usize), std::ops::Range<u64>) {
         match *self {
-            Self::Argument { index, bytes } => ((0, index), 0..bytes),
+            Self::Argument { index, offset, bytes } => ((0, index), offset..offset + bytes),
             Self::Arena { chunk, offset, bytes } => ((1, chunk), offset..offset + bytes),
             Self::Upload { offset, bytes } => ((2, 0), offset..offset + bytes),
         }
@@ -206,9 +209,14 @@ impl Plan {
     fn check_buffer(&self, buffer: &PlanBuffer) -> Result<()> {
         let within = |offset: u64, bytes: u64, total: u64| offset.checked_add(bytes).is_some_and(|end| end <= total);
         match *buffer {
-            PlanBuffer::Argument { index, bytes } => {
+            PlanBuffer::Argument { index, offset, bytes } => {
                 let Some(argument) = self.arguments.get(index) else { crate::fail!("there is no argument {index}") };
-                ensure!(bytes <= argument.bytes, "{bytes} bytes of argument {index}, which has {}", argument.bytes);
+                let total = argument.bytes;
+                ensure!(offset % ALIGNMENT == 0, "offset {offset} is not a multiple of {ALIGNMENT}");
+                ensure!(
+                    within(offset, bytes, total),
+                    "{bytes} bytes at {offset} of argument {index}, which has {total}"
+                );
             }
             PlanBuffer::Arena { chunk, offset, bytes } => {
                 let Some(&total) = self.arena.get(chunk) else { crate::fail!("there is no arena chunk {chunk}") };

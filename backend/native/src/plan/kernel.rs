@@ -88,6 +88,9 @@ pub struct ContractKernel {
     pub n: ColumnAxis,
     pub k: Vec<DepthAxis>,
     pub offsets: Offsets,
+    /// Adds to what is in c.
+    #[serde(default)]
+    pub accumulate: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]

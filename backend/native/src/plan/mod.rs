@@ -26,19 +26,37 @@ use crate::error::{Error, Result};
 /// Version of the plans that this library runs.
 pub const VERSION: u32 = 1;
 
-/// Offsets in the arena and in the upload are multiples of this.
-pub const ALIGNMENT: u64 = 256;
+/// Offsets are multiples of this: no element lies across. (A GPU asks for more, see its own checks.)
+pub const ALIGNMENT: u64 = 4;
 
 /// Where a buffer of the plan lies.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "at", rename_all = "camelCase")]
 pub enum PlanBuffer {
-    Argument { index: usize, bytes: u64 },
-    Arena { chunk: usize, offset: u64, bytes: u64 },
-    Upload { offset: u64, bytes: u64 },
+    Argument {
+        index: usize,
+        #[serde(default)]
+        offset: u64,
+        bytes: u64,
+    },
+    Arena {
+        chunk: usize,
+        offset: u64,
+        bytes: u64,
+    },
+    Upload {
+        offset: u64,
+        bytes: u64,
+    },
 }
 
 impl PlanBuffer {
+    pub fn offset(&self) -> u64 {
+        match self {
+            Self::Argument { offset, .. } | Self::Arena { offset, .. } | Self::Upload { offset, .. } => *offset,
+        }
+    }
+
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Argument { bytes, .. } | Self::Arena { bytes, .. } | Self::Upload { bytes, .. } => *bytes,

@@ -60,12 +60,17 @@ fn a_good_plan_passes() {
 #[test]
 fn a_plan_that_leaves_its_buffers_is_refused() {
     let cases = [
-        ("/buffers/1/offset", json!(260), "buffer 1: offset 260 is not a multiple of 256"),
+        ("/buffers/1/offset", json!(258), "buffer 1: offset 258 is not a multiple of 4"),
         ("/buffers/1/bytes", json!(300), "buffer 1: 300 bytes at 256 of chunk 0, which has 512"),
         ("/buffers/1/offset", json!(18_446_744_073_709_551_360_u64), "buffer 1: 60 bytes at"),
         ("/buffers/1/chunk", json!(1), "buffer 1: there is no arena chunk 1"),
         ("/buffers/2/index", json!(1), "buffer 2: there is no argument 1"),
-        ("/buffers/2/bytes", json!(104), "buffer 2: 104 bytes of argument 0, which has 100"),
+        (
+            "/buffers/2",
+            json!({"at": "argument", "index": 0, "offset": 4, "bytes": 100}),
+            "buffer 2: 100 bytes at 4 of argument 0, which has 100",
+        ),
+        ("/buffers/2/bytes", json!(104), "buffer 2: 104 bytes at 0 of argument 0, which has 100"),
         ("/buffers/0/bytes", json!(64), "buffer 0: 64 bytes at 0 of 60 uploaded"),
         ("/buffers/0/bytes", json!(56), "step 0: kernel 0 reaches byte 60 of slot 0, buffer 0 has 56"),
         ("/kernels/0/sizes", json!([4, 5]), "step 0: kernel 0 reaches byte 80 of slot 0"),

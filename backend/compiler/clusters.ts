@@ -1,0 +1,209 @@
+/**
+ * @file Finds what `tile` puts into loops: large products, the elementwise work on them, and the reductions and
+ * products that make them small again.
+ */
+import { primitiveOf } from "../../dsl/build.ts";
+import { isOp, type Node } from "../../dsl/node.ts";
+import { axesOf, sizeOf } from "../../dsl/shape.ts";
+import { freeNodes, isArgument, isReduction } from "./group.ts";
+import { isAffineView } from "./views.ts";
+
+/** Large values that belong together. */
+export interface Cluster {
+  /** Large products: what is not to be stored. */
+  readonly seeds: readonly Node<"contract">[];
+  /** Axes that a loop may cut into tiles, the best first. */
+  readonly axes: readonly string[];
+  /** What leaves the cluster, by phase: a later phase needs, by way of other work, what an earlier one gives. */
+  readonly phases: readonly (readonly Node[])[];
+  /** Does the loop of a phase compute this node itself, for a tile (along `cut`, if the node has the loop's axis)? */
+  readonly computes: (node: Node, phase: number, cut: string | undefined) => boolean;
+}
+
+/** A product is computed again in a later phase if each element takes at most this many multiplications. */
+const cheapDepth = 256;
+/** A product is large if it has this many times the elements of what it is made of, weights not counted. */
+const growth = 1.5;
+
+/** The clusters of a program. `order`: its nodes, inputs first. */
+export function clustersOf(roots: readonly Node[], order: readonly Node[], largeBytes: number): Cluster[] {
+  const isRoot = new Set(roots), users = usersOf(order), free = freeNodes(order);
+  const clusters: Cluster[] = [];
+  for (const large of components(order, largeBytes)) {
+    const cluster = clusterOf(large, order, users, isRoot, free);
+    if (cluster) clusters.push(cluster);
+  }
+  return clusters;
+}
+
+function usersOf(order: readonly Node[]): Map<Node, Node[]> {
+  const users = new Map<Node, Node[]>();
+  for (const node of order) {
+    for (const input of node.inputs) (users.get(input) ?? users.set(input, []).get(input)!).push(node);
+  }
+  return users;
+}
+
+const isSeed = (node: Node, largeBytes: number): node is Node<"contract"> =>
+  isOp(node, "contract") && node.dtype === "f32" && 4 * sizeOf(node.shape) > largeBytes &&
+  node.inputs.every((input) => isArgument(baseOf(input)) || sizeOf(node.shape) >= growth * sizeOf(input.shape));
+
+const baseOf = (node: Node): Node => isAffineView(node) ? baseOf(node.inputs[0]) : node;
+
+/** Same elements, one by one: scalar operations, and views that only repeat, reorder or wait. */
+const isElementwise = (node: Node): boolean =>
+  isOp(node, "expand") || isOp(node, "barrier") ||
+  (node.inputs.length > 0 && primitiveOf(node.op).lower !== undefined && !isReduction(node) && node.op !== "copy");
+
+/** Seeds and the elementwise work on them, as connected sets. */
+function components(order: readonly Node[], largeBytes: number): Set<Node>[] {
+  const parent = new Map<Node, Node>();
+  const find = (node: Node): Node => {
+    let at = node;
+    while (parent.get(at) !== at) at = parent.get(at)!;
+    parent.set(node, at);
+    return at;
+  };
+  for (const node of order) {
+    const from = node.inputs.filter((input) => parent.has(input));
+    if (isSeed(node, largeBytes)) parent.set(node, node);
+    else if (from.length > 0 && isElementwise(node)) {
+      parent.set(node, node);
+      for (const input of from) parent.set(find(input), node);
+    }
+  }
+  const sets = new Map<Node, Set<Node>>();
+  for (const node of order) {
+    if (!parent.has(node)) continue;
+    const root = find(node);
+    (sets.get(root) ?? sets.set(root, new Set()).get(root)!).add(node);
+  }
+  return [...sets.values()];
+}
+
+/** The cluster around large values, if a loop can hold them. */
+function clusterOf(
+  large: ReadonlySet<Node>,
+  order: readonly Node[],
+  users: ReadonlyMap<Node, readonly Node[]>,
+  isRoot: ReadonlySet<Node>,
+  free: ReadonlySet<Node>,
+): Cluster | undefined {
+  const seeds = [...large].filter((node) => isOp(node, "contract")) as unknown as Node<"contract">[];
+  const exits = new Set<Node>();
+  for (const node of large) {
+    if (isRoot.has(node)) return undefined;
+    for (const user of users.get(node) ?? []) {
+      if (large.has(user)) continue;
+      if (!isOp(user, "contract") && !isReduction(user)) return undefined;
+      exits.add(user);
+    }
+  }
+  if (exits.size === 0) return undefined;
+  const between = nodesBetween(large, exits), levels = levelsOf(order, large, exits, between);
+  const isInside = (node: Node): boolean => large.has(node) || exits.has(node) || between.has(node);
+  const last = Math.max(...[...exits].map((exit) => levels.get(exit)!));
+  const until = lastPhases();
+  const leaves = (exit: Node): boolean => isUsedOutside(exit) || until.get(exit)! > levels.get(exit)!;
+  const phases = Array.from(
+    { length: last + 1 },
+    (_, phase) => [...exits].filter((exit) => levels.get(exit) === phase && leaves(exit)),
+  );
+  const again = seeds.filter((seed) => until.get(seed)! > levels.get(seed)!);
+  if (again.some((seed) => depthOf(seed) > cheapDepth)) return undefined;
+
+  const least = Math.min(...seeds.map(({ shape }) => sizeOf(shape))) / 8;
+  const computes = (node: Node, phase: number, cut: string | undefined): boolean => {
+    if (large.has(node) || between.has(node)) return true;
+    if (exits.has(node)) return levels.get(node) === phase;
+    if (isOp(node, "expand") || isOp(node, "rename") || isOp(node, "stop")) return true;
+    if (isOp(node, "slice")) return cut !== node.attributes.axis;
+    // A mask as large as the scores is computed where it is needed, from what it is made of.
+    return isElementwise(node) && (free.has(node) || sizeOf(node.shape) >= least);
+  };
+  return { seeds, axes: axesFor(), phases, computes };
+
+  function isUsedOutside(node: Node): boolean {
+    return isRoot.has(node) ||
+      (users.get(node) ?? []).some((user) => !isInside(user) || (between.has(user) && isUsedOutside(user)));
+  }
+
+  /** The last phase that needs each node: large and small values are computed again, exits are stored. */
+  function lastPhases(): Map<Node, number> {
+    const until = new Map<Node, number>();
+    for (const node of order.toReversed()) {
+      if (!isInside(node)) continue;
+      const inside = (users.get(node) ?? []).filter(isInside);
+      const needed = inside.map((user) => exits.has(user) ? levels.get(user)! : until.get(user)!);
+      until.set(node, Math.max(levels.get(node)!, ...needed));
+    }
+    return until;
+  }
+
+  /** Axes of all large values along which every exit is kept, or is a plain sum that nothing in the loop needs. */
+  function axesFor(): string[] {
+    const common = axesOf(seeds[0].shape).filter((axis) => [...large].every(({ shape }) => axis in shape));
+    const added = (axis: string): Node[] => [...exits].filter(({ shape }) => !(axis in shape));
+    const summable = (exit: Node): boolean =>
+      (isOp(exit, "contract") || isOp(exit, "sum")) &&
+      (users.get(exit) ?? []).every((user) => !isInside(user) || levels.get(user) !== levels.get(exit));
+    const extent = (axis: string): number => seeds[0].shape[axis];
+    return common.filter((axis) =>
+      extent(axis) > 1 && added(axis).every(summable) && [...between].every(({ shape }) => axis in shape)
+    ).sort((a, b) => Math.sign(added(a).length) - Math.sign(added(b).length) || extent(b) - extent(a));
+  }
+}
+
+const depthOf = ({ attributes: { over }, inputs: [x] }: Node<"contract">): number =>
+  over.reduce((depth, axis) => depth * x.shape[axis], 1);
+
+/** Elementwise work by which an exit's values come back to large ones: softmax's normaliser, its gradient's sum. */
+function nodesBetween(large: ReadonlySet<Node>, exits: ReadonlySet<Node>): Set<Node> {
+  const reaches = new Map<Node, boolean>();
+  const visit = (start: Node): void => {
+    const stack = [start];
+    while (stack.length > 0) {
+      const node = stack[stack.length - 1];
+      if (reaches.has(node)) {
+        stack.pop();
+        continue;
+      }
+      if (large.has(node) || exits.has(node) || !isElementwise(node)) {
+        reaches.set(node, exits.has(node));
+        stack.pop();
+        continue;
+      }
+      const open = node.inputs.filter((input) => !reaches.has(input));
+      if (open.length > 0) stack.push(...open);
+      else {
+        reaches.set(node, node.inputs.some((input) => reaches.get(input)));
+        stack.pop();
+      }
+    }
+  };
+  for (const node of large) {
+    if (isOp(node, "contract")) continue;
+    for (const input of node.inputs) if (!large.has(input)) visit(input);
+  }
+  return new Set([...reaches].filter(([node, found]) => found && !exits.has(node)).map(([node]) => node));
+}
+
+/** For every node, how often the way to it has left the cluster and come back. */
+function levelsOf(
+  order: readonly Node[],
+  large: ReadonlySet<Node>,
+  exits: ReadonlySet<Node>,
+  between: ReadonlySet<Node>,
+): ReadonlyMap<Node, number> {
+  const levels = new Map<Node, number>();
+  const inside = (node: Node): boolean => large.has(node) || exits.has(node) || between.has(node);
+  for (const node of order) {
+    const within = inside(node);
+    let level = 0;
+    for (const input of node.inputs) {
+      level = Math.max(level, levels.get(input)! + Number(!within && inside(input)));
+    }
+    levels.set(node, level);
+  }
+  return levels;
+}

@@ -1,0 +1,159 @@
+/**
+ * @file Turns scheduled groups into the kernels of a plan, one after the other; loops over tiles are written out.
+ * In: a lowered program. Out: kernels in order, and for each of their slots which memory it is.
+ */
+import { isOp, type Node } from "../../dsl/node.ts";
+import { placementOf, type Tile } from "../../dsl/primitives/tiled.ts";
+import { sizeOf, stridesOf } from "../../dsl/shape.ts";
+import { group, type GroupLimits, isArgument, type TiledGroup } from "./group.ts";
+import type { Kernel, LoopKernel } from "./kernel.ts";
+import { lower } from "./lower.ts";
+import { alignment, place } from "./memory.ts";
+import { bytesOf, schedule, type Unit } from "./schedule.ts";
+import { stagesOf } from "./body.ts";
+import { templateSteps } from "./templates.ts";
+
+/** Memory of a loop's body, used again by every tile. */
+export interface Scratch {
+  readonly bytes: number;
+}
+
+/** What lies behind a kernel's slot: a value's memory, from some byte on. */
+export interface Slot {
+  readonly memory: Node | Scratch;
+  readonly shift: number;
+  /** Bytes from there on that the kernel may touch. */
+  readonly bytes: number;
+  /** The value, for `explain`. */
+  readonly node: Node;
+}
+
+/** A kernel that runs. */
+export interface Step {
+  readonly unit: Unit;
+  readonly kernel: Kernel;
+  readonly slots: readonly Slot[];
+}
+
+/** A program as kernels in order. */
+export interface Steps {
+  readonly steps: readonly Step[];
+  /** Result → the argument (or intermediate) whose memory it overwrites. */
+  readonly inPlace: ReadonlyMap<Node, Node>;
+  /** Why fusions were refused: reason and count. */
+  readonly refused: ReadonlyMap<string, number>;
+}
+
+/** What a device allows. */
+export interface StepLimits extends GroupLimits {
+  readonly maxBufferBytes: number;
+}
+
+/** Is it a value of the program, not a loop's scratch memory? */
+export const isNodeMemory = (memory: Node | Scratch): memory is Node => "op" in memory;
+
+/** Groups, orders and emits a lowered program. */
+export function stepsOf(results: readonly Node[], limits: StepLimits, donated: ReadonlySet<Node>): Steps {
+  const grouping = group(results, limits);
+  const { units, inPlace } = schedule(grouping, donated), refused = new Map(grouping.refused);
+  const steps = units.flatMap((unit): Step[] => {
+    if (unit.group.kind === "tiled") return loop(unit, unit.group, limits, refused);
+    const kernels = unit.group.kind === "loop"
+      ? [unit.body!]
+      : templateSteps(unit.group.node, inPlace.has(unit.writes[0]));
+    return kernels.map(({ kernel, slots }) => ({ unit, kernel, slots: slots.map(wholly) }));
+  });
+  return { steps: steps.filter(({ kernel }) => !isEmpty(kernel)), inPlace, refused };
+}
+
+const wholly = (node: Node): Slot => ({ memory: node, shift: 0, bytes: bytesOf(node), node });
+
+const isEmpty = (kernel: Kernel): boolean =>
+  kernel.kind === "loop" && kernel.sizes.slice(0, kernel.outer).some((size) => size === 0);
+
+/** A loop's kernels, tile by tile. */
+function loop(unit: Unit, group: TiledGroup, limits: StepLimits, refused: Map<string, number>): Step[] {
+  const { body, inputs } = group;
+  const outer = [...group.nodes].filter((node) => isOp(node, "tiled")) as unknown as Node<"tiled">[];
+  const result = (index: number): Node | undefined => outer.find(({ attributes }) => attributes.result === index);
+  const cleared = outer.filter(({ attributes }) => body.results[attributes.result].accumulate);
+  return [
+    ...cleared.map((node) => ({ unit, kernel: zeros(sizeOf(node.shape)), slots: [wholly(node)] })),
+    ...body.tiles.flatMap((tile) => tileSteps(unit, tile, body.axis, inputs, result, limits, refused)),
+  ];
+}
+
+function tileSteps(
+  unit: Unit,
+  tile: Tile,
+  axis: string,
+  inputs: readonly Node[],
+  result: (index: number) => Node | undefined,
+  limits: StepLimits,
+  refused: Map<string, number>,
+): Step[] {
+  const wanted = tile.results.map((_, i) => i).filter((i) => result(i) !== undefined);
+  const roots = lower(wanted.map((i) => tile.results[i]));
+  if (!roots.every((root) => placementOf(root))) throw new Error("a loop's result has lost its place");
+  const { steps, refused: more } = stepsOf(roots, limits, new Set());
+  for (const [reason, count] of more) refused.set(reason, (refused.get(reason) ?? 0) + count);
+  const scratch = scratchOf(steps, limits.maxBufferBytes);
+  const slot = (node: Node, start: number): Slot => {
+    const shifted = (memory: Node, step: number): Slot => {
+      const shift = step * start * (bytesOf(memory) / Math.max(1, sizeOf(memory.shape)));
+      return { memory, shift, bytes: bytesOf(memory) - shift, node };
+    };
+    if (isOp(node, "window")) {
+      const memory = inputs[tile.windows.indexOf(node)], { along } = node.attributes;
+      return shifted(memory, along === undefined ? 0 : stridesOf(memory.shape)[along]);
+    }
+    const root = roots.indexOf(node);
+    if (root >= 0) {
+      const memory = result(wanted[root])!;
+      return shifted(memory, placementOf(node)?.accumulate ? 0 : stridesOf(memory.shape)[axis]);
+    }
+    if (isArgument(node)) return wholly(node);
+    return scratch.get(node)!;
+  };
+  return tile.starts.flatMap((start) =>
+    steps.map(({ unit: { body, group, reads, writes }, kernel, slots }) => ({
+      unit: { body, group, reads, writes, loop: unit },
+      kernel,
+      slots: slots.map((each) => isNodeMemory(each.memory) ? slot(each.memory, start) : each),
+    }))
+  );
+}
+
+/** Places of a body's own values: the same for every tile. */
+function scratchOf(steps: readonly Step[], maxBufferBytes: number): Map<Node, Slot> {
+  const lifetimes = new Map<Node, { from: number; until: number }>();
+  steps.forEach(({ slots }, at) => {
+    for (const { memory } of slots) {
+      if (!isNodeMemory(memory) || isArgument(memory) || placementOf(memory)) continue;
+      const known = lifetimes.get(memory);
+      if (known) known.until = at;
+      else lifetimes.set(memory, { from: at, until: at });
+    }
+  });
+  const living = [...lifetimes];
+  const { places, chunks } = place(
+    living.map(([node, { from, until }]) => ({ bytes: bytesOf(node), from, until })),
+    maxBufferBytes,
+  );
+  const blocks = chunks.map((bytes): Scratch => ({ bytes: Math.ceil(bytes / alignment) * alignment }));
+  return new Map(living.map(([node], i) => [node, {
+    memory: blocks[places[i].chunk],
+    shift: places[i].offset,
+    bytes: bytesOf(node),
+    node,
+  }]));
+}
+
+/** Writes zeros. */
+function zeros(count: number): LoopKernel {
+  const body: LoopKernel["body"] = [
+    { op: "const", type: "f32", bits: 0 },
+    { op: "store", type: "f32", access: { slot: 0, dtype: "f32", offset: 0, strides: [1] }, a: 0 },
+  ];
+  return { kind: "loop", sizes: [count], outer: 1, lanes: "outer", body, stages: stagesOf(body, 1) };
+}

@@ -1,0 +1,223 @@
+/**
+ * @file Keeps large intermediate values out of memory: attention's scores, the logits of a vocabulary.
+ * In: a simplified program. Out: the same values, with every product that is much larger than what it is made of,
+ * and all that is computed from it up to the next reduction, inside a loop over tiles of one axis (`tiled` nodes).
+ * A product that is needed again later (in the backward pass) is computed again, tile by tile, where that is cheap.
+ */
+import { node as make } from "../../dsl/build.ts";
+import { isOp, type Node, topological } from "../../dsl/node.ts";
+import type { Tile, TiledBody } from "../../dsl/primitives/tiled.ts";
+import { type Shape, sizeOf, stridesOf } from "../../dsl/shape.ts";
+import { type Cluster, clustersOf } from "./clusters.ts";
+
+/** What tiling may count on. */
+export interface TileLimits {
+  /** Products of fewer bytes are stored: caches hold them. */
+  readonly largeBytes: number;
+  /** Can a product add to what is in memory? */
+  readonly accumulates: boolean;
+  /** A window of a buffer starts at a multiple of this many bytes. */
+  readonly windowAlignment: number;
+}
+
+/** Rows of a tile that keep a product efficient, where the other operand is read again by every tile. */
+const fewestRows = 256;
+/** The same where that operand stays in the cache. */
+const fewestCachedRows = 64;
+/** Bytes of an operand that a cache holds. */
+const cacheBytes = 2 ** 20;
+
+/** The same roots, with large intermediate values inside loops. */
+export function tile(roots: readonly Node[], limits: TileLimits): Node[] {
+  const loops = clustersOf(roots, topological(roots), limits.largeBytes).flatMap((cluster) => loopsOf(cluster, limits));
+  if (loops.length === 0) return [...roots];
+  return rebuild(roots, new Map(loops.flatMap((loop) => loop.exits.map((exit) => [exit, loop] as const))));
+}
+
+/** A loop to be: what it needs from outside, and which nodes it computes. */
+interface Loop {
+  readonly inputs: readonly Node[];
+  readonly exits: readonly Node[];
+  readonly body: TiledBody;
+}
+
+/** The loops of a cluster, one for each phase; none if no axis serves. */
+function loopsOf(cluster: Cluster, limits: TileLimits): Loop[] {
+  const choices = cluster.axes.flatMap((axis) => {
+    const size = tileSize(cluster, axis, limits);
+    return size === undefined ? [] : [{ axis, size, bytes: size * bytesPerStep(cluster, axis) }];
+  });
+  // The first axis whose tiles are small enough, or that with the smallest.
+  const small = choices.filter(({ bytes }) => bytes <= 2 * limits.largeBytes);
+  const others = choices.filter((choice) => !small.includes(choice)).sort((a, b) => a.bytes - b.bytes);
+  for (const { axis, size } of [...small, ...others]) {
+    const loops = cluster.phases.map((exits, phase) => loopOver(cluster, axis, size, exits, phase, limits))
+      .filter(({ exits }) => exits.length > 0);
+    if (loops.every((loop) => aligned(loop, size, limits.windowAlignment))) return loops;
+  }
+  return [];
+}
+
+/** Bytes of the large products of one index of an axis. */
+const bytesPerStep = ({ seeds }: Cluster, axis: string): number =>
+  seeds.reduce((total, { shape }) => total + 4 * sizeOf(shape) / shape[axis], 0);
+
+/** Do the windows of all tiles start where the device can bind them? */
+function aligned({ inputs, exits, body }: Loop, size: number, alignment: number): boolean {
+  const moves = (node: Node, axis: string | undefined): boolean =>
+    axis === undefined || stridesOf(node.shape)[axis] * size * bytesPerElement(node) % alignment === 0;
+  return body.tiles[0].windows.every((window, i) => moves(inputs[i], window.attributes.along)) &&
+    exits.every((exit) => moves(exit, body.axis in exit.shape ? body.axis : undefined));
+}
+
+const bytesPerElement = ({ dtype }: Node): number => dtype === "f16" || dtype === "bf16" ? 2 : 4;
+
+/** How much of an axis a tile takes; undefined where a loop would gain nothing. */
+function tileSize(cluster: Cluster, axis: string, { largeBytes }: TileLimits): number | undefined {
+  const { seeds } = cluster, extent = seeds[0].shape[axis];
+  // What every tile reads anew: the operands that lack the axis.
+  const again = seeds.flatMap(({ inputs }) => inputs).filter((input) => !(axis in input.shape));
+  const cached = again.every((input) => 4 * sizeOf(input.shape) <= cacheBytes);
+  const rows = Math.max(...seeds.map((seed) => sizeOf(rowsOf(seed)) / extent));
+  const least = Math.ceil((cached ? fewestCachedRows : fewestRows) / rows);
+  const grain = extent >= 128 ? 64 : 1;
+  const most = Math.max(least, Math.floor(largeBytes / bytesPerStep(cluster, axis)), 1);
+  const size = Math.ceil(Math.max(1, Math.min(most, extent)) / grain) * grain;
+  // As many tiles as that takes, all about as large.
+  const even = Math.ceil(extent / Math.ceil(extent / size) / grain) * grain;
+  return even < extent ? even : undefined;
+}
+
+/** Axes of a product that its first operand has and its second lacks: rows of a matrix, and the batch. */
+function rowsOf(seed: Node<"contract">): Shape {
+  const [x] = seed.inputs;
+  return Object.fromEntries(Object.entries(seed.shape).filter(([axis]) => axis in x.shape));
+}
+
+/** The loop that computes one phase's exits. */
+function loopOver(
+  cluster: Cluster,
+  axis: string,
+  size: number,
+  exits: readonly Node[],
+  phase: number,
+  limits: TileLimits,
+): Loop {
+  const extent = cluster.seeds[0].shape[axis], count = Math.floor(extent / size), rest = extent % size;
+  const inputs: Node[] = [];
+  const tiles = [
+    tileOf(cluster, axis, size, Array.from({ length: count }, (_, i) => i * size), exits, phase, inputs, limits),
+    ...(rest > 0 ? [tileOf(cluster, axis, rest, [count * size], exits, phase, inputs, limits)] : []),
+  ];
+  const results = exits.map(({ shape, dtype }) => ({ shape, dtype, accumulate: !(axis in shape) }));
+  return { inputs, exits, body: { axis, results, tiles } };
+}
+
+/** The body for tiles of one size. `inputs` collects what it looks at outside: the same list for all sizes. */
+function tileOf(
+  { computes }: Cluster,
+  axis: string,
+  size: number,
+  starts: readonly number[],
+  exits: readonly Node[],
+  phase: number,
+  inputs: Node[],
+  limits: TileLimits,
+): Tile {
+  const windows: Node<"window">[] = [], made = new Map<string, Node>();
+  const windowOn = (x: Node, along?: string): Node => {
+    const shape = along === undefined ? x.shape : { ...x.shape, [along]: size };
+    const known = windows.find((each, i) => inputs[i] === x && each.attributes.along === along);
+    if (known) return known;
+    const at = windows.length;
+    if (at === inputs.length) inputs.push(x);
+    if (inputs[at] !== x) throw new Error("tiles of one loop look at different tensors");
+    windows.push(make("window", [], { shape, dtype: x.dtype, within: x.shape, ...(along !== undefined && { along }) }));
+    return windows[at];
+  };
+
+  /** The node for one tile; `along`: which of its axes the tiles cut, if any. */
+  const rebuilt = (x: Node, along: string | undefined): Node => {
+    const cut = along !== undefined && along in x.shape ? along : undefined;
+    const key = `${x.id}:${cut ?? ""}`, known = made.get(key);
+    if (known) return known;
+    const result = compute(x, cut);
+    made.set(key, result);
+    return result;
+  };
+  const compute = (x: Node, cut: string | undefined): Node => {
+    if (isOp(x, "constant")) return x;
+    if (isOp(x, "iota")) return cut === undefined ? x : windowOn(counter(x), cut);
+    if (isOp(x, "barrier")) return rebuilt(x.inputs[0], cut);
+    if (!computes(x, phase, cut)) return windowOn(x, cut);
+    return make(x.op, x.inputs.map((input) => rebuilt(input, inner(x, cut))), resized(x, cut, size));
+  };
+  const values = exits.map((exit) => axis in exit.shape ? rebuilt(exit, axis) : reduced(exit));
+  const used = new Set(topological(values).flatMap(({ inputs }) => inputs));
+  const results = exits.map((exit, i) => {
+    const value = values[i], into = { within: exit.shape, accumulate: !(axis in exit.shape) };
+    const direct = isOp(value, "contract") && value.dtype === "f32" && !used.has(value) &&
+      (limits.accumulates || !into.accumulate);
+    return direct ? make("contract", value.inputs, { ...value.attributes, into }) : make("placed", [value], { into });
+  });
+  return { size, starts, windows, results };
+
+  /** A sum over the axis itself: of this tile's part. */
+  function reduced(exit: Node): Node {
+    const inputs = exit.inputs.map((input) => rebuilt(input, axis));
+    return make(exit.op, inputs, exit.attributes);
+  }
+}
+
+/** 0, 1, 2, … in memory, so that a window on it counts on from tile to tile. */
+function counter({ attributes: { axis, size } }: Node<"iota">): Node {
+  const known = counters.get(`${axis}:${size}`)?.deref();
+  if (known) return known;
+  const values = Int32Array.from({ length: size }, (_, i) => i);
+  const made = make("data", [], { shape: { [axis]: size }, dtype: "i32", values });
+  counters.set(`${axis}:${size}`, new WeakRef(made));
+  return made;
+}
+const counters = new Map<string, WeakRef<Node>>();
+
+/** The name that a node's axis has in its inputs. */
+function inner(x: Node, cut: string | undefined): string | undefined {
+  if (cut === undefined || !isOp(x, "rename")) return cut;
+  return Object.entries(x.attributes.names).find(([, to]) => to === cut)?.[0] ?? cut;
+}
+
+/** A node's attributes for a tile. */
+function resized(x: Node, cut: string | undefined, size: number): Node["attributes"] {
+  return cut !== undefined && isOp(x, "expand") ? { shape: { ...x.attributes.shape, [cut]: size } } : x.attributes;
+}
+
+/** The roots, with every exit taken from its loop. */
+function rebuild(roots: readonly Node[], loopOf: ReadonlyMap<Node, Loop>): Node[] {
+  const made = new Map<Node, Node>();
+  const needs = (x: Node): readonly Node[] => loopOf.get(x)?.inputs ?? x.inputs;
+  const stack = [...roots], open = new Set<Node>();
+  while (stack.length > 0) {
+    const x = stack[stack.length - 1];
+    if (made.has(x)) {
+      stack.pop();
+      continue;
+    }
+    const missing = needs(x).filter((input) => !made.has(input));
+    if (missing.length > 0) {
+      if (open.has(x)) throw new Error("loops over tiles wait for each other");
+      open.add(x);
+      stack.push(...missing);
+      continue;
+    }
+    stack.pop();
+    const loop = loopOf.get(x);
+    if (!loop) {
+      const inputs = x.inputs.map((input) => made.get(input)!);
+      made.set(x, inputs.every((input, i) => input === x.inputs[i]) ? x : make(x.op, inputs, x.attributes));
+      continue;
+    }
+    const inputs = loop.inputs.map((input) => made.get(input)!);
+    loop.exits.forEach((exit, result) => made.set(exit, make("tiled", inputs, { body: loop.body, result })));
+  }
+  return roots.map((root) => made.get(root)!);
+}
