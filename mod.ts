@@ -1,21 +1,93 @@
 /**
- * XFT in Deno: upcycle a dense model into a mixture of experts, tune it on instructions, merge it back into a dense
- * model (arXiv 2404.15247), with a small language of named axes, its gradients and its compiler.
+ * XFT in Deno: upcycle a dense model into a mixture of experts, tune it on instructions, learn how to merge its experts,
+ * and get a dense model of the old size back (arXiv 2404.15247). With it comes what it is written in: a small language
+ * of tensors with named axes, its gradients, and a compiler that turns a whole training step into one call.
  *
  * Importing this module does no work and asks for no permission.
  *
+ * ## A new merge objective, whole
+ *
+ * An objective is a function of the coefficients of a merge. Gradients, kernels and memory follow from it. This learns
+ * with one of five lines, on a mixture of a few hundred weights, in the f64 interpreter:
+ *
  * @example
  * ```ts
- * import { add, compile, contract, grad, number, open, square, sum, tensor, type Tensor } from "./mod.ts";
+ * import {
+ *   batchesOf, crossEntropy, exp, initModel, learn, llama, logSoftmax, merged, mul, neg, open, sub, sum, swiglu,
+ *   type Loss, type Mixture, type ModelConfig,
+ * } from "./mod.ts";
  *
- * const loss = (w: Tensor<"embed">, x: Tensor<"batch" | "embed">) => sum(square(contract(x, w, "embed")));
- * const x = tensor({ batch: 2, embed: 2 }, [[1, 2], [3, 4]]), w = tensor({ embed: 2 }, [1, -1]);
- * using device = await open("interpreter");
- * const value = await compile(loss, device)(w, x);
- * console.assert(await number(value, device) === 2);
- * const slope = await compile((w: Tensor<"embed">) => sum(add(grad(loss)(w, x), 0)), device)(w);
- * console.assert(await number(slope, device) === -20);
+ * // Cross-entropy, less a little for every doubt that the merged model has.
+ * const doubtful: Loss = (coefficients, model, { tokens, labels }, config) => {
+ *   const { logits } = llama(config, merged(model, coefficients), tokens, swiglu);
+ *   const log = logSoftmax(logits, "vocab"), entropy = neg(sum(mul(exp(log), log)));
+ *   return sub(crossEntropy(logits, labels), mul(entropy, 1e-4));
+ * };
+ *
+ * const config: ModelConfig = {
+ *   kind: "moe", vocabSize: 11, hiddenSize: 8, ffnSize: 6, layers: 2, heads: 4, kvHeads: 2, headDim: 4,
+ *   maxPositions: 64, normEps: 1e-5, ropeTheta: 10000, ropeScaling: null, tied: true, experts: 4, active: 3,
+ *   router: "linear", normalised: true, noise: false, noiseEpsilon: 0.01, balanceWeight: 0.01,
+ * };
+ * using device = await open("interpreter"); // or "webgpu", or "cpu" and "wgpu" of the native library
+ * const mixture = initModel(config, 1, device, 20) as Mixture;
+ * const samples = [[2, 9, 10, 4], [5, 7, 4, 4, 6]].map((ids) => ({ ids: [...ids, 1], scoredFrom: 1 }));
+ * const validation = batchesOf(samples, { batch: 2, seq: 8 });
+ * const { coefficients, learned, uniform } = await learn(mixture, device, {
+ *   objective: { kind: "loss", about: "cross-entropy, less doubt", loss: doubtful }, name: "doubtful",
+ *   lambda: 0.75, validation, batches: { at: () => validation[0] },
+ *   schedule: { kind: "constant", rate: 0.1, steps: 4, warmup: 0 },
+ * });
+ * console.assert(learned < uniform && coefficients.alpha.length === 2);
  * ```
+ *
+ * ## The language
+ *
+ * A tensor's axes have names, and the names are its type: `Tensor<"batch" | "seq" | "embed">`. Functions build an
+ * expression; nothing is computed until a device runs it. The first operand owns the axes, every other one fits into
+ * them.
+ *
+ * - **Making**: `tensor`, `scalar`, `full`, `iota`, `zerosLike`; `expectAxes` checks what a type cannot.
+ * - **Elementwise**: `add`, `sub`, `mul`, `div`, `neg`, `abs`, `square`, `sqrt`, `rsqrt`, `recip`, `maximum`, `minimum`,
+ *   `floor`, `cast`, `exp`, `log`, `sin`, `cos`, `sinh`, `tanh`, `erf`, `sigmoid`, `silu`, `gelu`, `softplus`,
+ *   `complement`; `less`, `equal`, `and`, `or`, `not`, `where`.
+ * - **Structure**: `expand`, `rename`, `flatten`, `unflatten`, `slice`, `at`, `concat`, `pad`, `write`.
+ * - **Reductions**: `sum`, `mean`, `max`, `logSumExp`, `softmax`, `logSoftmax`.
+ * - **Products**: `contract`, `outer`, and `contractAt`, where an index chooses one operand's part (experts).
+ * - **Indices**: `take`, `oneHot`, `topk`, `argmax`.
+ * - **Trees** of tensors, which parameters are: `mapTree`, `entries`, `stack`, `mix`, `atTree`.
+ * - **Transforms**: `grad`, `valueAndGrad`, `valueAndGradWith`, `vjp`, `jvp`, `checkpoint`, `customVjp`, `stopGradient`.
+ * - **Layers**: `rmsNorm`, `ropeTable`, `ropeAt`, `ropeInOrder`, `rotate`, `causal`, `maskedSoftmax`.
+ * - **Losses**: `crossEntropy`, `crossEntropySum`, `kl`, `entropy`.
+ * - **Looking**: `read`, `readAll` and `item` compute at once, in f64; `show` prints the program.
+ *
+ * ## Devices
+ *
+ * `open` gives a {@linkcode Device}; `compile` makes a function run on it, in one call; `put` and `free` move trees to
+ * its memory and give it back; `values` and `number` read. `installLibrary` fetches and builds the native library for a
+ * module that was imported by URL. A mistake of the caller's is a {@linkcode UserError}: one sentence.
+ *
+ * ## Models
+ *
+ * - **Parameters**: `loadModel`, `loadDense`, `loadMixture`, `saveModel`, `initModel`, `isMixture`, `layout`,
+ *   `countParameters`.
+ * - **Llama**: `llama`, `attend`, `ownTokens`, `swiglu`, `unembed`.
+ * - **The mixture**: `moe`, `routed`, `route`, `score`, `balance`, `mixtureLoss`.
+ *
+ * ## Training
+ *
+ * - **Batches**: `makeBatch`, `batchesOf`, `toBatch`.
+ * - **Running**: `train`, `lossFor`, `evaluator`; `recipe` describes a whole run as data.
+ * - **Optimisers**: `optimizer` by name; `sgd`, `adamw`, `adafactor`; `rateAt` and `budget` of a schedule; to write
+ *   one: `leaves`, `byPath`, `replant`, `globalNorm`, `clip`.
+ *
+ * ## The method
+ *
+ * - **Upcycling**: `upcycle`, `mixtureConfig`, `proveStepZero`.
+ * - **Coefficients**: `learn`, `objectives` by name, `loadObjective` from a file.
+ * - **Merging**: `merged`, `collapse`, `eachFfn` as formulas; `mergeFolder`, `denseConfig` on disk; `weightsOf`,
+ *   `uniformWeights`, `singleExpert`, `distanceFromUniform`.
+ * - **Using it**: `generate`, `perplexity`.
  *
  * @module
  */
