@@ -3,7 +3,7 @@ import { expand, node } from "../dsl/build.ts";
 import { isHalf } from "../dsl/half.ts";
 import { evaluate } from "../dsl/interpret.ts";
 import type { HostArray, Node } from "../dsl/node.ts";
-import type { Values } from "../dsl/primitive.ts";
+import { registerType, type Values } from "../dsl/primitive.ts";
 import { sizeOf } from "../dsl/shape.ts";
 import type { Device, DeviceArray } from "./runtime.ts";
 import "../dsl/primitives/mod.ts";
@@ -23,8 +23,9 @@ export function openInterpreter(): Device {
     allocate: (shape, dtype) => node("data", [], { shape, dtype, values: new Float64Array(sizeOf(shape)) }),
     write: (x, values, start = 0) => (x as Node<"data">).attributes.values.set(values, start),
     read: (x): Promise<DeviceArray> => {
-      const values = hostValues(x), real = x.dtype === "f32" || x.dtype === "f16" || x.dtype === "bf16";
-      return Promise.resolve(real ? Float32Array.from(values) : Int32Array.from(values));
+      const values = hostValues(x);
+      if (registerType(x.dtype) === "f32") return Promise.resolve(Float32Array.from(values));
+      return Promise.resolve(x.dtype === "u32" ? Uint32Array.from(values) : Int32Array.from(values));
     },
     free: () => {},
     memory: () => ({ used: 0, peak: 0 }),

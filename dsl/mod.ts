@@ -17,10 +17,24 @@ export type {
 } from "./tensor.ts";
 export * from "./ops/making.ts";
 export * from "./ops/elementwise.ts";
+export * from "./ops/bits.ts";
 export * from "./ops/structure.ts";
 export * from "./ops/reduce.ts";
 export * from "./ops/products.ts";
 export * from "./ops/indexing.ts";
+export { argsort } from "./ops/sort.ts";
+export {
+  bernoulli,
+  bits,
+  categorical,
+  fold,
+  type Key,
+  key,
+  normal,
+  permutation,
+  split,
+  uniform,
+} from "./ops/random.ts";
 export * from "./ops/reading.ts";
 export { atTree, entries, mapTree, mix, stack } from "./tree.ts";
 export { grad, valueAndGrad, valueAndGradWith } from "./transforms/grad.ts";

@@ -109,6 +109,7 @@ function lowerOne(node: Node): Node {
     return make("scatter", [stored(x), contiguous(index)], node.attributes);
   }
   if (isOp(node, "tiled")) return make("tiled", node.inputs.map(contiguous), node.attributes);
+  if (isOp(node, "order")) return make("order", [contiguous(node.inputs[0])], node.attributes);
   if (isOp(node, "topk")) return make("topk", [stored(node.inputs[0])], node.attributes);
   if (isOp(node, "write")) {
     const [x, start, value] = node.inputs;

@@ -1,7 +1,6 @@
 /** @file Where templates find their operands: strided memory, a node's own memory, axes that lie together. */
-import { expand, node as make } from "../../dsl/build.ts";
+import { expand, node as make, ordered, primitiveOf } from "../../dsl/build.ts";
 import type { Node } from "../../dsl/node.ts";
-import { ordered } from "../../dsl/build.ts";
 import { type Shape, without } from "../../dsl/shape.ts";
 import { isView, operandOf } from "./views.ts";
 
@@ -15,9 +14,14 @@ export const stored = (x: Node): Node => operandOf(x) ? x : copy(x);
 export const contiguous = (x: Node): Node =>
   isView(x) || x.op === "constant" || x.op === "iota" || x.op === "window" ? copy(x) : x;
 
-/** Several axes of x as one, the fastest. */
-export const flattened = (x: Node, axes: readonly string[], axis: string): Node =>
-  make("flatten", [contiguous(expand(x, last(x.shape, axes)))], { axes, axis });
+/**
+ * Several axes of x as one, the fastest. What is cheap to compute might be computed where it is needed and never stored,
+ * but a flatten reads memory: an elementwise x is copied (in the kernel that computes it).
+ */
+export function flattened(x: Node, axes: readonly string[], axis: string): Node {
+  const inOrder = expand(x, last(x.shape, axes));
+  return make("flatten", [primitiveOf(inOrder.op).elementwise ? copy(inOrder) : contiguous(inOrder)], { axes, axis });
+}
 
 /** x, or a copy of it, in memory where each of these groups of axes is walked with one stride, in its order. */
 export function packed(x: Node, ...groups: readonly (readonly string[])[]): Node {

@@ -5,28 +5,40 @@ import { type Kind, nodeOf, type Tensor, tensorOf } from "../tensor.ts";
 
 /**
  * x[axis = index]. Axes shared with `index` are aligned, the others are kept: embedding look-up and label pick are
- * one function. An index of −1 gives 0.
+ * one function. The index may have the axis too (then it says, for each place, what stands there). An index of −1 gives
+ * 0.
  *
+ * @param index where to look, i32, from −1 to the axis' size − 1
  * @throws TypeError when x lacks the axis
+ * @example
+ * ```ts
+ * import { read, take, tensor } from "../mod.ts";
+ * const embedding = tensor({ vocab: 3, embed: 2 }, [[1, 2], [3, 4], [5, 6]]);
+ * console.assert(read(take(embedding, "vocab", tensor({ seq: 2 }, [2, 0], "i32"))).join() === "5,6,1,2");
+ * // The axis "seq" is shared: one element for each place.
+ * const logits = tensor({ seq: 2, vocab: 2 }, [[1, 2], [3, 4]]);
+ * console.assert(read(take(logits, "vocab", tensor({ seq: 2 }, [1, 0], "i32"))).join() === "2,3");
+ * ```
  */
 export function take<A extends string, K extends Kind, D extends A, B extends string>(
   x: Tensor<A, K>,
   axis: D,
   index: Tensor<B, "int">,
 ): Tensor<Exclude<A, D> | B, K> {
-  const source = nodeOf(x), at = nodeOf(index);
-  if (!axesOf(at.shape).some((name) => name !== axis && name in source.shape)) {
-    return tensorOf(node("take", [source, at], { axis }));
+  const at = nodeOf(index), from = axis in at.shape ? `${axis}′` : axis;
+  const source = from === axis ? nodeOf(x) : node("rename", [nodeOf(x)], { names: { [axis]: from } });
+  if (!axesOf(at.shape).some((name) => name in source.shape)) {
+    return tensorOf(node("take", [source, at], { axis: from }));
   }
   // The index shares axes with x: Σ over the axis of where(iota = index, x, 0), which fuses with what made x.
   const space = { ...at.shape, ...source.shape };
   const hit = node(
     "equal",
-    [expand(at, space), expand(node("iota", [], { axis, size: source.shape[axis] }), space)],
+    [expand(at, space), expand(node("iota", [], { axis: from, size: source.shape[from] }), space)],
     {},
   );
   const wide = expand(source, space);
-  return tensorOf(sum(where(hit, wide, fill(0, wide)), [axis]));
+  return tensorOf(sum(where(hit, wide, fill(0, wide)), [from]));
 }
 
 /** 1 where the new axis equals the index, else 0. */

@@ -15,6 +15,9 @@ export interface BinaryAttributes {
   equal: NoAttributes;
   and: NoAttributes;
   or: NoAttributes;
+  xor: NoAttributes;
+  shl: NoAttributes;
+  shr: NoAttributes;
   where: NoAttributes;
 }
 
@@ -24,7 +27,7 @@ export const add = binary({
   interpret: (x, y, dtype) => wrapped(x + y, dtype),
   lower: "add",
   change: [(d) => d, (d) => d],
-  dtypes: ["f32", "i32"],
+  dtypes: ["f32", "i32", "u32"],
 });
 /** x · y; integers wrap around. */
 export const mul = binary({
@@ -32,7 +35,7 @@ export const mul = binary({
   interpret: (x, y, dtype) => dtype === "i32" || dtype === "u32" ? wrapped(Math.imul(x, y), dtype) : x * y,
   lower: "mul",
   change: [(d, _, y) => times(d, y), (d, x) => times(d, x)],
-  dtypes: ["f32", "i32"],
+  dtypes: ["f32", "i32", "u32"],
 });
 const isSecond = (x: Node, y: Node): Node => node("less", [x, y], {});
 
@@ -45,7 +48,7 @@ export const maximum = binary({
     (d, x, y) => choose(isSecond(x, y), fill(0, d), d),
     (d, x, y) => choose(isSecond(x, y), d, fill(0, d)),
   ],
-  dtypes: ["f32", "i32"],
+  dtypes: ["f32", "i32", "u32"],
 });
 /** x < y. */
 export const less = binary({
@@ -53,7 +56,7 @@ export const less = binary({
   interpret: (x, y) => Number(x < y),
   lower: "less",
   result: "bool",
-  dtypes: ["f32", "i32"],
+  dtypes: ["f32", "i32", "u32"],
 });
 /** x = y. */
 export const equal = binary({
@@ -61,12 +64,48 @@ export const equal = binary({
   interpret: (x, y) => Number(x === y),
   lower: "equal",
   result: "bool",
-  dtypes: ["f32", "i32"],
+  dtypes: ["f32", "i32", "u32"],
 });
-/** x and y, of bools. */
-export const and = binary({ op: "and", interpret: (x, y) => x && y ? 1 : 0, lower: "and", dtypes: ["bool"] });
-/** x or y, of bools. */
-export const or = binary({ op: "or", interpret: (x, y) => x || y ? 1 : 0, lower: "or", dtypes: ["bool"] });
+/** Both: of bools, or bit by bit of whole numbers. */
+export const and = binary({
+  op: "and",
+  interpret: (x, y, dtype) => wrapped(x & y, dtype),
+  lower: "and",
+  dtypes: ["bool", "i32", "u32"],
+  discrete: true,
+});
+/** Either: of bools, or bit by bit of whole numbers. */
+export const or = binary({
+  op: "or",
+  interpret: (x, y, dtype) => wrapped(x | y, dtype),
+  lower: "or",
+  dtypes: ["bool", "i32", "u32"],
+  discrete: true,
+});
+/** Exactly one of both: of bools, or bit by bit of whole numbers. */
+export const xor = binary({
+  op: "xor",
+  interpret: (x, y, dtype) => wrapped(x ^ y, dtype),
+  lower: "xor",
+  dtypes: ["bool", "i32", "u32"],
+  discrete: true,
+});
+/** The bits of x moved up by y (its lowest five bits count); zeros follow. */
+export const shl = binary({
+  op: "shl",
+  interpret: (x, y, dtype) => wrapped(x << y, dtype),
+  lower: "shl",
+  dtypes: ["i32", "u32"],
+  discrete: true,
+});
+/** The bits of x moved down by y (its lowest five bits count); zeros follow, also where x is negative. */
+export const shr = binary({
+  op: "shr",
+  interpret: (x, y, dtype) => wrapped(x >>> y, dtype),
+  lower: "shr",
+  dtypes: ["i32", "u32"],
+  discrete: true,
+});
 
 /** The second operand where the first is true, else the third. */
 export const where: Primitive<"where"> = {

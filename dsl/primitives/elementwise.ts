@@ -64,20 +64,23 @@ export interface BinaryDefinition<O extends Plain> {
   ];
   /** Storage of the result, where it is another one. */
   readonly result?: DType;
-  /** Storage that it is defined for; the samples have each. */
+  /** Storage of the samples. */
   readonly dtypes: readonly DType[];
+  /** Defined for no other storage than that: bits are not of reals. */
+  readonly discrete?: boolean;
   readonly range?: readonly [number, number];
 }
 
 /** An elementwise primitive of two operands of the same axes and storage. */
 export function binary<O extends Plain>(definition: BinaryDefinition<O>): Primitive<O> {
-  const { op, interpret, lower, change, result, dtypes, range = [-4, 4] } = definition,
-    attributes = {} as Attributes[O];
+  const { op, interpret, lower, change, result, dtypes, discrete = false, range = [-4, 4] } = definition;
+  const attributes = {} as Attributes[O];
   return {
     op,
     elementwise: true,
     type: (_, [x, y]) => {
       alike(op, x, y);
+      if (discrete && !dtypes.includes(x.dtype)) mistake(op, `its operands are ${x.dtype}, not ${dtypes.join(" or ")}`);
       return { shape: x.shape, dtype: result ?? x.dtype };
     },
     vjp: (cotangent, { inputs: [x, y] }) => change ? change.map((by) => by(cotangent, x, y)) : [null, null],

@@ -26,11 +26,10 @@ export const take: Primitive<"take"> = {
   type: ({ axis }, [x, index]) => {
     if (!(axis in x.shape)) mistake("take", `no axis "${axis}" in ${showShape(x.shape)}`);
     if (index.dtype !== "i32") mistake("take", `the index is ${index.dtype}, not i32`);
-    const rest = without(x.shape, [axis]);
     for (const name in index.shape) {
-      if (name in rest) mistake("take", `axis "${name}" is in both ${showShape(x.shape)} and the index`);
+      if (name in x.shape) mistake("take", `axis "${name}" is in both ${showShape(x.shape)} and the index`);
     }
-    return { shape: { ...index.shape, ...rest }, dtype: x.dtype };
+    return { shape: { ...index.shape, ...without(x.shape, [axis]) }, dtype: x.dtype };
   },
   vjp: (g, { attributes: { axis }, inputs: [x, index] }) => [
     node("scatter", [g, index], {

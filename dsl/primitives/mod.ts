@@ -5,7 +5,7 @@
 import { register } from "../build.ts";
 import type { Op } from "../node.ts";
 import type { Primitive } from "../primitive.ts";
-import { add, and, type BinaryAttributes, equal, less, maximum, mul, or, where } from "./binary.ts";
+import { add, and, type BinaryAttributes, equal, less, maximum, mul, or, shl, shr, where, xor } from "./binary.ts";
 import { call, type CallAttributes } from "./call.ts";
 import { contract, contractAt, type ContractAttributes, contractInto } from "./contract.ts";
 import { erf, type ErfAttributes } from "./erf.ts";
@@ -63,7 +63,7 @@ export interface Attributes
 export const primitives = {
   constant, data, variable, buffer, iota,
   neg, exp, log, recip, sqrt, sin, cos, tanh, erf, sinh, floor, not, cast, stop, barrier, copy,
-  add, mul, maximum, less, equal, and, or, where,
+  add, mul, maximum, less, equal, and, or, xor, shl, shr, where,
   expand, rename, unflatten, flatten, slice, pad, concat, write,
   sum, max, logSumExp,
   contract, contractAt, contractInto, take, scatter, topk, order,

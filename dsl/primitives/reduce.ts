@@ -3,6 +3,7 @@ import { add, axesOf, cast, expand, mul, neg, node, ordered, recip, sum as total
 import { mistake, type Node } from "../node.ts";
 import type { Primitive } from "../primitive.ts";
 import { type Shape, showShape } from "../shape.ts";
+import { wrapped } from "./elementwise.ts";
 import { along, fresh, loop } from "./loop.ts";
 import { linear } from "./tangents.ts";
 
@@ -43,7 +44,7 @@ export const sum: Primitive<"sum"> = {
   },
   vjp: (g, { inputs: [x] }) => [expand(g, x.shape)],
   jvp: linear,
-  interpret: (self, [x]) => fold(self.shape, x, 0, self.dtype === "i32" ? (a, b) => (a + b) | 0 : (a, b) => a + b),
+  interpret: (self, [x]) => fold(self.shape, x, 0, (a, b) => wrapped(a + b, self.dtype)),
   lower: (build, [x]) => build.reduce("sum", x),
   samples: [
     { inputs: [{ shape: { a: 3, b: 5 } }], attributes: { over: ["b"] } },

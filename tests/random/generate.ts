@@ -107,10 +107,10 @@ const structural: readonly Step[] = [
   along((x, axis) =>
     node("pad", [node("slice", [x], { axis, start: 1, stop: x.shape[axis] })], { axis, before: 1, after: 0 })
   ),
-  along((x, axis) => {
+  along((x, axis, choose) => {
     if (axis !== "d") return undefined;
-    const split = node("unflatten", [x], { axis, sizes: { p: 2, q: 4 } });
-    return expand(node("flatten", [tame(split)], { axes: ["q", "p"], axis }), x.shape);
+    const split = neg(node("unflatten", [x], { axis, sizes: { p: 2, q: 4 } }));
+    return expand(node("flatten", [split], { axes: choose.of([["q", "p"], ["p", "q"]]), axis }), x.shape);
   }),
   along((x) => expand(x, Object.fromEntries(Object.entries(x.shape).reverse()))),
   along((x, axis, choose) => {
