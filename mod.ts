@@ -50,11 +50,13 @@
  * - **Making**: `tensor`, `scalar`, `full`, `iota`, `zerosLike`; `expectAxes` checks what a type cannot.
  * - **Elementwise**: `add`, `sub`, `mul`, `div`, `neg`, `abs`, `square`, `sqrt`, `rsqrt`, `recip`, `maximum`, `minimum`,
  *   `floor`, `cast`, `exp`, `log`, `sin`, `cos`, `sinh`, `tanh`, `erf`, `sigmoid`, `silu`, `gelu`, `softplus`,
- *   `complement`; `less`, `equal`, `and`, `or`, `not`, `where`.
+ *   `complement`; `less`, `equal`, `and`, `or`, `not`, `where`; of bits `xor`, `shiftLeft`, `shiftRight`.
  * - **Structure**: `expand`, `rename`, `flatten`, `unflatten`, `slice`, `at`, `concat`, `pad`, `write`.
  * - **Reductions**: `sum`, `mean`, `max`, `logSumExp`, `softmax`, `logSoftmax`.
  * - **Products**: `contract`, `outer`, and `contractAt`, where an index chooses one operand's part (experts).
- * - **Indices**: `take`, `oneHot`, `topk`, `argmax`.
+ * - **Indices**: `take`, `oneHot`, `topk`, `argmax`, `argsort`.
+ * - **Random numbers** from a `key`: `bits`, `uniform`, `normal`, `bernoulli`, `categorical`, `permutation`; `split` and
+ *   `fold` make further keys.
  * - **Trees** of tensors, which parameters are: `mapTree`, `entries`, `stack`, `mix`, `atTree`.
  * - **Transforms**: `grad`, `valueAndGrad`, `valueAndGradWith`, `vjp`, `jvp`, `checkpoint`, `customVjp`, `stopGradient`.
  * - **Layers**: `rmsNorm`, `ropeTable`, `ropeAt`, `ropeInOrder`, `rotate`, `causal`, `maskedSoftmax`.
