@@ -17,6 +17,8 @@ import "../dsl/primitives/mod.ts";
 interface Memory {
   handle: number;
   readonly device: object;
+  /** For notebooks, which show a tensor's values. */
+  values(): Promise<DeviceArray>;
 }
 
 /** What runs plans: a device of the native library, or WebGPU. Handles are positive integers. */
@@ -83,11 +85,12 @@ export class PlannedDevice implements Device {
   }
 
   #adopt(handle: number, { shape, dtype }: Pick<Node, "shape" | "dtype">): Node {
-    const memory: Memory = { handle, device: this };
+    const memory: Memory = { handle, device: this, values: () => this.read(made) };
     const record = { handle };
     this.#handles.set(memory, record);
     this.#lost.register(memory, record, memory);
-    return node("buffer", [], { shape, dtype, memory });
+    const made: Node = node("buffer", [], { shape, dtype, memory });
+    return made;
   }
 
   #release(record: { handle: number }): void {

@@ -1,4 +1,5 @@
 /** @file The language: tensors whose axes have names, as a pure, differentiable expression graph. */
+import "./display/mod.ts";
 import "./primitives/mod.ts";
 
 export * from "./errors.ts";

@@ -61,6 +61,20 @@ const plain = (_: string, value: unknown): unknown =>
 
 const identities = new Set<Op>(["data", "variable", "buffer", "call", "window", "tiled"]);
 
+class Made<O extends Op> implements Node<O> {
+  constructor(
+    readonly id: number,
+    readonly op: O,
+    readonly attributes: Attributes[O],
+    readonly inputs: readonly Node[],
+    readonly shape: Shape,
+    readonly dtype: DType,
+  ) {}
+}
+
+/** What all nodes have in common besides their data: how they show themselves is added to it. */
+export const nodePrototype: object = Made.prototype;
+
 /** The node with these parts: the existing one if there is one. `type` is computed by the caller's record. */
 export function intern<O extends Op>(
   op: O,
@@ -73,7 +87,8 @@ export function intern<O extends Op>(
     : `${op}|${JSON.stringify(attributes, plain)}|${inputs.map((input) => input.id).join()}`;
   const known = name ? shared.table.get(name)?.deref() : undefined;
   if (known) return known as Node<O>;
-  const made: Node<O> = { id: shared.nextId++, op, attributes, inputs, ...type() };
+  const { shape, dtype } = type();
+  const made: Node<O> = new Made(shared.nextId++, op, attributes, inputs, shape, dtype);
   if (name) {
     shared.table.set(name, new WeakRef<Node>(made));
     shared.registry.register(made, name);
