@@ -51,8 +51,8 @@
  * - **Elementwise**: `add`, `sub`, `mul`, `div`, `neg`, `abs`, `square`, `sqrt`, `rsqrt`, `recip`, `maximum`, `minimum`,
  *   `floor`, `cast`, `exp`, `log`, `sin`, `cos`, `sinh`, `tanh`, `erf`, `sigmoid`, `silu`, `gelu`, `softplus`,
  *   `complement`; `less`, `equal`, `and`, `or`, `not`, `where`; of bits `xor`, `shiftLeft`, `shiftRight`.
- * - **Structure**: `expand`, `rename`, `flatten`, `unflatten`, `slice`, `at`, `concat`, `pad`, `write`.
- * - **Reductions**: `sum`, `mean`, `max`, `logSumExp`, `softmax`, `logSoftmax`.
+ * - **Structure**: `expand`, `rename`, `flatten`, `unflatten`, `slice`, `at`, `concat`, `pad`, `write`, `until`.
+ * - **Reductions**: `sum`, `mean`, `max`, `logSumExp`, `softmax`, `logSoftmax`; `cumsum`.
  * - **Products**: `contract`, `outer`, and `contractAt`, where an index chooses one operand's part (experts).
  * - **Indices**: `take`, `oneHot`, `topk`, `argmax`, `argsort`.
  * - **Random numbers** from a `key`: `bits`, `uniform`, `normal`, `bernoulli`, `categorical`, `permutation`; `split` and

@@ -1,9 +1,9 @@
 /** @file Reductions. No axis named = all of them. */
 import { node, scale, sum as total } from "../build.ts";
-import type { Node } from "../node.ts";
-import { axesOf, sizeOf, without } from "../shape.ts";
+import { mistake, type Node } from "../node.ts";
+import { axesOf, showShape, sizeOf, without } from "../shape.ts";
 import { type AnyTensor, nodeOf, type Scalar, type Tensor, tensorOf } from "../tensor.ts";
-import { add, exp, neg } from "./elementwise.ts";
+import { add, exp, neg, type Num } from "./elementwise.ts";
 
 /** A reduction over the axes named, or over all. */
 export interface Reduce {
@@ -41,3 +41,26 @@ export const logSoftmax = <A extends string>(x: Tensor<A>, axis: NoInfer<A>): Te
 
 /** exp(x) / Σ exp(x) along an axis. */
 export const softmax = <A extends string>(x: Tensor<A>, axis: NoInfer<A>): Tensor<A> => exp(logSoftmax(x, axis));
+
+/**
+ * Sums of all elements up to and including each, along an axis; integers wrap around. Composed, not a primitive: in
+ * log₂(size) steps every element adds the one 1, 2, 4, … places before it, which devices run side by side, rounds less
+ * than a running sum, and has its gradient (the sums from the other end) for free.
+ *
+ * @throws TypeError when x lacks the axis
+ * @example
+ * ```ts
+ * import { cumsum, read, tensor } from "../mod.ts";
+ * console.assert(read(cumsum(tensor({ seq: 4 }, [1, 2, 3, 4]), "seq")).join() === "1,3,6,10");
+ * ```
+ */
+export function cumsum<A extends string, K extends Num>(x: Tensor<A, K>, axis: NoInfer<A>): Tensor<A, K> {
+  let sums = nodeOf(x);
+  const size = sums.shape[axis];
+  if (size === undefined) mistake("cumsum", `no axis "${axis}" in ${showShape(sums.shape)}`);
+  for (let step = 1; step < size; step *= 2) {
+    const earlier = node("slice", [sums], { axis, start: 0, stop: size - step });
+    sums = node("add", [sums, node("pad", [earlier], { axis, before: step, after: 0 })], {});
+  }
+  return tensorOf(sums);
+}

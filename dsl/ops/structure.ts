@@ -1,6 +1,8 @@
 /** @file Structure: the same elements under other axes. */
-import { node } from "../build.ts";
-import { type Kind, nodeOf, type Sizes, type Tensor, tensorOf } from "../tensor.ts";
+import { expand as expandTo, fill, into, node } from "../build.ts";
+import { mistake } from "../node.ts";
+import { showShape } from "../shape.ts";
+import { type In, type Kind, nodeOf, type Sizes, type Tensor, tensorOf } from "../tensor.ts";
 
 /** Axes after a renaming. */
 export type Renamed<A extends string, M> = Exclude<A, keyof M> | (M[keyof M] & string);
@@ -53,8 +55,12 @@ export const concat = <A extends string, K extends Kind>(xs: readonly Tensor<A, 
   tensorOf(xs.length === 1 ? nodeOf(xs[0]) : node("concat", xs.map(nodeOf), { axis }));
 
 /** Zeros around an axis. */
-export const pad = <A extends string>(x: Tensor<A>, axis: NoInfer<A>, before: number, after: number): Tensor<A> =>
-  tensorOf(node("pad", [nodeOf(x)], { axis, before, after }));
+export const pad = <A extends string, K extends Kind>(
+  x: Tensor<A, K>,
+  axis: NoInfer<A>,
+  before: number,
+  after: number,
+): Tensor<A, K> => tensorOf(node("pad", [nodeOf(x)], { axis, before, after }));
 
 /**
  * x with `value` written along `axis` from a run-time start on (KV caches). In place where x is donated.
@@ -67,3 +73,28 @@ export const write = <A extends string, K extends Kind>(
   start: Tensor<never, "int">,
   value: Tensor<NoInfer<A>, NoInfer<K>>,
 ): Tensor<A, K> => tensorOf(node("write", [nodeOf(x), nodeOf(start), nodeOf(value)], { axis }));
+
+/**
+ * x up to a run-time length along an axis; from there on 0. The size stays: what is beyond the length is padding (a
+ * cache that is not full yet).
+ *
+ * @param length how many elements count, one for all rows or one for each
+ * @throws TypeError when x lacks the axis, or the length has one that x lacks
+ * @example
+ * ```ts
+ * import { read, tensor, until } from "../mod.ts";
+ * const x = tensor({ batch: 2, seq: 3 }, [[1, 2, 3], [4, 5, 6]]), length = tensor({ batch: 2 }, [1, 3], "i32");
+ * console.assert(read(until(x, "seq", length)).join() === "1,0,0,4,5,6");
+ * ```
+ */
+export function until<A extends string, K extends Kind, D extends A>(
+  x: Tensor<A, K>,
+  axis: D,
+  length: In<Exclude<A, D>, "int">,
+): Tensor<A, K> {
+  const given = nodeOf(x);
+  if (!(axis in given.shape)) mistake("until", `no axis "${axis}" in ${showShape(given.shape)}`);
+  const place = expandTo(node("iota", [], { axis, size: given.shape[axis] }), given.shape);
+  const end = into("until", place, typeof length === "number" ? length : nodeOf(length));
+  return tensorOf(node("where", [node("less", [place, end], {}), given, fill(0, given)], {}));
+}
