@@ -63,6 +63,8 @@ export interface NativeDevice extends Disposable {
    * @param upload the bytes that come with the call
    */
   run(plan: number, handles: BigUint64Array<ArrayBuffer>, upload: Uint8Array<ArrayBuffer>): Promise<void>;
+  /** Ends the run in progress, if there is one, and refuses later ones. (The CPU device finishes its step.) */
+  cancel(): void;
   /** Reads and clears the status word: 0, or 1 + the number of a step that met an index out of range. */
   status(): number;
   /** Bytes held now, and at most. */
@@ -101,13 +103,17 @@ class LibraryDevice implements NativeDevice {
   readonly #word = new Uint32Array(1);
   #open = true;
 
-  constructor(name: string) {
+  readonly #signal?: AbortSignal;
+
+  constructor(name: string, signal?: AbortSignal) {
     this.name = name;
+    this.#signal = signal;
     this.#library = library();
     const bytes = encoder.encode(name);
     const code = this.#library.xft_device_open(bytes, BigInt(bytes.length), this.#result);
     check(code, (message) => new UserError(message));
     this.handle = this.#result[0];
+    signal?.addEventListener("abort", this.#cancel);
     const { usedBytes: _used, peakBytes: _peak, ...capabilities } = this.#info();
     this.capabilities = capabilities;
   }
@@ -151,7 +157,16 @@ class LibraryDevice implements NativeDevice {
   async run(plan: number, handles: BigUint64Array<ArrayBuffer>, upload: Uint8Array<ArrayBuffer>): Promise<void> {
     const { handle } = this;
     const [count, bytes] = [BigInt(handles.length), BigInt(upload.byteLength)];
-    check(await this.#library.xft_plan_run(handle, BigInt(plan), handles, count, upload, bytes));
+    this.#signal?.throwIfAborted();
+    const code = await this.#library.xft_plan_run(handle, BigInt(plan), handles, count, upload, bytes);
+    if (code !== 0) this.#signal?.throwIfAborted();
+    check(code);
+  }
+
+  readonly #cancel = (): void => this.cancel();
+
+  cancel(): void {
+    if (this.#open) check(this.#library.xft_device_cancel(this.handle));
   }
 
   status(): number {
@@ -167,6 +182,7 @@ class LibraryDevice implements NativeDevice {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
+    this.#signal?.removeEventListener("abort", this.#cancel);
     check(this.#library.xft_device_close(this.handle));
   }
 
@@ -179,6 +195,7 @@ class LibraryDevice implements NativeDevice {
  * Opens a device of the native library.
  *
  * @param name "cpu", "wgpu" (the best hardware adapter) or "wgpu:NAME" (an adapter whose name contains NAME)
+ * @param options `signal`: when it is aborted, the run in progress ends as soon as it can, and fails with its reason
  * @throws {UserError} if there is no library or no such device
  *
  * @example
@@ -188,8 +205,11 @@ class LibraryDevice implements NativeDevice {
  * device.write(buffer, new Uint8Array(new Float32Array([1, 2, 3, 4]).buffer));
  * ```
  */
-export function openNative(name: "cpu" | "wgpu" | `wgpu:${string}` = "cpu"): NativeDevice {
-  return new LibraryDevice(name);
+export function openNative(
+  name: "cpu" | "wgpu" | `wgpu:${string}` = "cpu",
+  { signal }: { readonly signal?: AbortSignal } = {},
+): NativeDevice {
+  return new LibraryDevice(name, signal);
 }
 
 /** An adapter that wgpu lists. */

@@ -14,6 +14,8 @@ import { openWebgpu } from "./webgpu.ts";
  * - `cpu`, `wgpu`, `wgpu:NAME`: the native library (`--allow-ffi`), which is built where there is none
  * - `auto`: the native library with a hardware GPU if there is one, else with the CPU
  *
+ * @param options `signal`: when it is aborted, a step in progress ends as soon as the device can, and rejects with its
+ * reason (the native library's GPUs; others finish their step)
  * @throws UserError when there is no such device
  * @example
  * ```ts
@@ -22,11 +24,14 @@ import { openWebgpu } from "./webgpu.ts";
  * console.assert(device.name === "interpreter");
  * ```
  */
-export async function open(name: string = "auto"): Promise<Device> {
+export async function open(
+  name: string = "auto",
+  { signal }: { readonly signal?: AbortSignal } = {},
+): Promise<Device> {
   if (name === "interpreter") return openInterpreter();
   if (name === "webgpu") return new PlannedDevice(await openWebgpu());
   if (name === "auto") name = listAdapters().some(({ software }) => !software) ? "wgpu" : "cpu";
-  if (name === "cpu" || name === "wgpu" || isNamed(name)) return new PlannedDevice(openNative(name));
+  if (name === "cpu" || name === "wgpu" || isNamed(name)) return new PlannedDevice(openNative(name, { signal }));
   const known = "auto, cpu, wgpu, wgpu:NAME, webgpu or interpreter";
   throw new UserError(`--device ${name}: expected ${known}.`, { usage: true });
 }

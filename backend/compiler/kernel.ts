@@ -196,6 +196,8 @@ export interface WgslKernel {
   readonly workgroups: readonly [number, number, number];
   /** Is the device's status word bound after the last buffer? */
   readonly status: boolean;
+  /** Scalar operations of the dispatch, roughly: submissions are cut by it. */
+  readonly work?: number;
 }
 
 export type Kernel =

@@ -43,7 +43,34 @@ export function wgsl(kernel: Kernel, capabilities: Capabilities): Emitted {
       );
     }
   }
-  return emitted;
+  const work = workOf(kernel);
+  return {
+    ...emitted,
+    dispatches: emitted.dispatches.map((each) => ({ ...each, kernel: { ...each.kernel, work } })),
+  };
+}
+
+/** Scalar operations of a kernel, roughly; each of its dispatches counts as much. */
+export function workOf(kernel: Kernel): number {
+  const all = (axes: readonly { readonly size: number }[]) => axes.reduce((count, { size }) => count * size, 1);
+  switch (kernel.kind) {
+    case "loop":
+      return kernel.sizes.reduce((count, size) => count * size, kernel.body.length);
+    case "contract":
+      return 2 * all([...kernel.batch, kernel.m, kernel.n, ...kernel.k]);
+    case "grouped":
+      return 2 * all([...kernel.positions, kernel.k, kernel.n]);
+    case "groupedInto":
+      return 2 * all([...kernel.positions, kernel.m, kernel.n]);
+    case "order":
+      return 64 * (kernel.positions + kernel.groups);
+    case "scatter":
+      return 4 * all([...kernel.positions, ...kernel.columns]) + kernel.groups;
+    case "topk":
+      return 8 * all([...kernel.rows, kernel.axis, kernel.slots]);
+    case "copy":
+      return kernel.words;
+  }
 }
 
 /** How many slots a kernel itself has: numbers from there on mean scratch. */

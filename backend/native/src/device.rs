@@ -28,6 +28,9 @@ pub trait Device: Send + Sync {
     /// `arguments` are buffer handles; a 0 for an "out" argument is replaced by the handle of a new buffer.
     fn run(&self, plan: u64, arguments: &mut [u64], upload: &[u8]) -> Result<()>;
 
+    /// Ends the run in progress, if any, as soon as the device can, and refuses later ones. Callable during a run.
+    fn cancel(&self) {}
+
     /// Reads and clears the status word: 0, or 1 + the step whose index was out of range.
     fn status(&self) -> Result<u32>;
 

@@ -30,7 +30,7 @@ export async function run(args: Arguments<typeof commands.demo>, context: Contex
   let progress: Progress | undefined;
   const lines: string[] = [];
   try {
-    using device = await open(args.device);
+    using device = await open(args.device, context);
     await using sandbox = await openSandbox();
     context.note(`device ${device.name}; sandbox: ${sandbox.description}`);
     const report = await runDemo(chosen, {

@@ -71,7 +71,7 @@ async function generated(
   context: Context,
 ): Promise<Answers> {
   using tokenizer = loadTokenizer(target);
-  using device = await open(name);
+  using device = await open(name, context);
   using bar = context.progress("generate", undefined, "tokens");
   const loaded = loadModel(target, device);
   const samples = await solve(loaded, tokenizer, device, benchmark, {

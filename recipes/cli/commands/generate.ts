@@ -16,7 +16,7 @@ export async function run(args: Arguments<typeof commands.generate>, context: Co
   const texts = [...args.prompt, ...args.promptFile.map(readText)];
   using tokenizer = loadTokenizer(model);
   const prompts = texts.map((text) => tokenizer.encode(text, { special: !args.noSpecial }));
-  using device = await open(args.device);
+  using device = await open(args.device, context);
   using bar = context.progress("generate", undefined, "tokens");
   const { signal } = context;
   const options = { maxTokens, temperature, topP, top, stop, seed, ignoreEnd, signal };

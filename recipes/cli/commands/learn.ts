@@ -24,7 +24,7 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
     context.print(`would learn coefficients of ${moe} by ${args.objective} and write ${out}`);
     return { dry_run: true, out, objective: args.objective, lambda, schedule, data: data.report };
   }
-  using device = await open(args.device);
+  using device = await open(args.device, context);
   using shown = stageLines("learn", context);
   const learned = await learn(loadMixture(moe, device), device, {
     objective,

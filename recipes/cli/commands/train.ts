@@ -23,7 +23,7 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
     context.print(`would tune ${model} for ${schedule.steps} steps and write ${out}`);
     return { dry_run: true, out, schedule, data: data.report };
   }
-  using device = await open(args.device);
+  using device = await open(args.device, context);
   const loaded = stage === "moe" ? loadMixture(model, device) : loadDense(model, device);
   using shown = stageLines(stage, context);
   const trained = await train(loaded, device, {

@@ -139,6 +139,15 @@ pub unsafe extern "C" fn xft_plan_run(
     })
 }
 
+/// Ends the device's run in progress, if there is one, and refuses later ones: their calls fail.
+#[unsafe(no_mangle)]
+pub extern "C" fn xft_device_cancel(handle: u64) -> i32 {
+    guard(|| {
+        device(handle)?.cancel();
+        Ok(())
+    })
+}
+
 /// Reads and clears the device's status word.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xft_device_status(handle: u64, out: *mut u32) -> i32 {

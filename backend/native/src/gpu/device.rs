@@ -1,7 +1,9 @@
 //! A wgpu device that runs plans.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use serde_json::Value;
 use wgpu::{
@@ -18,8 +20,12 @@ use crate::error::{Error, Result};
 use crate::plan::{Mode, Plan};
 use crate::{ensure, fail};
 
-/// Dispatches per submission: drivers reset a device that one submission keeps busy for seconds.
-const SLICE: usize = 64;
+/// Seconds that one submission should take: drivers reset a device that one keeps busy for seconds, and between two of
+/// them a run can be cancelled.
+const SLICE: f64 = 0.1;
+
+/// Submissions of a run that may wait in the queue while the next one is being recorded.
+const QUEUED_SLICES: usize = 2;
 
 /// Runs that may wait in the queue while the next one is being recorded.
 const QUEUED_RUNS: usize = 2;
@@ -34,6 +40,8 @@ pub struct GpuDevice {
     device: wgpu::Device,
     queue: wgpu::Queue,
     description: Value,
+    /// Nothing is submitted any more: the run in progress ends, later ones are refused.
+    cancelled: AtomicBool,
     /// What the driver reported outside of any call of ours.
     trouble: Arc<Mutex<Option<String>>>,
     state: Mutex<State>,
@@ -47,6 +55,8 @@ struct State {
     word: Allocation,
     staging: Option<(Buffer, u64)>,
     queued: VecDeque<SubmissionIndex>,
+    /// Scalar operations per second, as far as submissions have shown.
+    speed: f64,
 }
 
 /// The bytes `offset … offset + length` of `allocation`, or an error.
@@ -59,6 +69,7 @@ fn check_range(what: &str, handle: u64, allocation: &Allocation, offset: u64, le
 impl GpuDevice {
     pub fn open(adapter: Adapter) -> Result<Self> {
         let description = adapter::describe(&adapter);
+        let software = adapter::is_software(&adapter);
         let descriptor = DeviceDescriptor {
             label: Some("xft"),
             required_limits: adapter::limits(&adapter),
@@ -90,8 +101,10 @@ impl GpuDevice {
             word,
             staging: None,
             queued: VecDeque::new(),
+            // What a slow device does; a fast one shows it with the first submissions.
+            speed: if software { 2e8 } else { 2e10 },
         };
-        Ok(Self { device, queue, description, trouble, state: Mutex::new(state) })
+        Ok(Self { device, queue, description, cancelled: AtomicBool::new(false), trouble, state: Mutex::new(state) })
     }
 
     /// The device's state; an error if the driver gave up.
@@ -127,6 +140,56 @@ impl GpuDevice {
         match invalid {
             Some(error) => Err(Error(format!("wgpu: {what}: {error}"))),
             None => Ok(value),
+        }
+    }
+
+    /// Records and submits a plan's steps in slices, and learns from them how fast the device is.
+    fn submit(
+        &self,
+        loaded: &mut Loaded,
+        memory: &Memory,
+        handles: &[u64],
+        queued: &mut VecDeque<SubmissionIndex>,
+        speed: &mut f64,
+    ) -> Result<()> {
+        let count = loaded.len();
+        let mut waiting: VecDeque<(SubmissionIndex, f64)> = VecDeque::new();
+        let mut idle_since = Instant::now();
+        let mut from = 0;
+        loop {
+            ensure!(!self.cancelled.load(Ordering::Relaxed), "the run was cancelled");
+            let (to, work) = loaded.slice(from, *speed * SLICE);
+            let mut encoder = self.device.create_command_encoder(&CommandEncoderDescriptor::default());
+            {
+                let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
+                if from == 0 {
+                    loaded.encode_poison(&self.device, memory, &mut pass);
+                }
+                loaded.encode(&self.device, memory, handles, from..to, &mut pass)?;
+                if to == count {
+                    loaded.encode_status(&mut pass);
+                }
+            }
+            let submission = self.queue.submit([encoder.finish()]);
+            from = to;
+            if from == count {
+                queued.push_back(submission);
+                return Ok(());
+            }
+            waiting.push_back((submission, work));
+            if waiting.len() >= QUEUED_SLICES
+                && let Some((oldest, done)) = waiting.pop_front()
+            {
+                self.wait(Some(oldest))?;
+                let seconds = idle_since.elapsed().as_secs_f64();
+                idle_since = Instant::now();
+                // Short ones tell more about the cost of submitting.
+                if seconds > SLICE / 10.0 {
+                    *speed = (done / seconds).clamp(*speed / 4.0, *speed * 4.0);
+                } else {
+                    *speed *= 2.0;
+                }
+            }
         }
     }
 
@@ -259,7 +322,7 @@ impl Device for GpuDevice {
 
     fn run(&self, plan: u64, arguments: &mut [u64], upload: &[u8]) -> Result<()> {
         let mut state = self.state()?;
-        let State { memory, plans, queued, .. } = &mut *state;
+        let State { memory, plans, queued, speed, .. } = &mut *state;
         let loaded = plans.get_mut(&plan).ok_or_else(|| Error(format!("there is no plan {plan}")))?;
         let wanted = &loaded.plan.arguments;
         ensure!(arguments.len() == wanted.len(), "run: {} arguments, the plan has {}", arguments.len(), wanted.len());
@@ -289,28 +352,7 @@ impl Device for GpuDevice {
                 words.resize(words.len().next_multiple_of(4), 0);
                 self.queue.write_buffer(&target.buffer, 0, &words);
             }
-            let mut from = 0;
-            let count = loaded.len();
-            loop {
-                let to = (from + SLICE).min(count);
-                let mut encoder = self.device.create_command_encoder(&CommandEncoderDescriptor::default());
-                {
-                    let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
-                    if from == 0 {
-                        loaded.encode_poison(&self.device, memory, &mut pass);
-                    }
-                    loaded.encode(&self.device, memory, &handles, from..to, &mut pass)?;
-                    if to == count {
-                        loaded.encode_status(&mut pass);
-                    }
-                }
-                let submission = self.queue.submit([encoder.finish()]);
-                from = to;
-                if from == count {
-                    queued.push_back(submission);
-                    return Ok(());
-                }
-            }
+            self.submit(loaded, memory, &handles, queued, speed)
         });
         match result {
             Ok(()) => arguments.copy_from_slice(&handles),
@@ -321,6 +363,10 @@ impl Device for GpuDevice {
             }
         }
         result
+    }
+
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
     }
 
     fn status(&self) -> Result<u32> {

@@ -11,9 +11,14 @@ use crate::{ensure, fail};
 /// Workgroups of the kernels that walk a buffer of any length.
 const WALKERS: u32 = 256;
 
+/// Dispatches of one submission, at most: what cheap ones cost is not in their work.
+const LONGEST: usize = 256;
+
 struct Step {
     pipeline: Pipeline,
     workgroups: [u32; 3],
+    /// Scalar operations, roughly.
+    work: f64,
     /// Numbers of the plan's buffers, in binding order.
     buffers: Vec<usize>,
     /// Which of the plan's status words is bound last.
@@ -69,7 +74,7 @@ impl Loaded {
         let mut reporting = vec![0_u32];
         for (at, step) in plan.steps.iter().enumerate() {
             let mut status = None;
-            let (pipeline, workgroups) = match &plan.kernels[step.kernel] {
+            let (pipeline, workgroups, work) = match &plan.kernels[step.kernel] {
                 Kernel::Wgsl(kernel) => {
                     ensure!(
                         kernel.workgroups.iter().all(|&count| count <= limits.max_compute_workgroups_per_dimension),
@@ -82,9 +87,9 @@ impl Loaded {
                         reporting.push(number(at));
                     }
                     let bindings = number(step.buffers.len()) + u32::from(kernel.status);
-                    (pipelines.get(&kernel.code, bindings)?, kernel.workgroups)
+                    (pipelines.get(&kernel.code, bindings)?, kernel.workgroups, kernel.work)
                 }
-                Kernel::Copy(_) => (pipelines.copy()?, [WALKERS, 1, 1]),
+                Kernel::Copy(kernel) => (pipelines.copy()?, [WALKERS, 1, 1], kernel.words as f64),
                 _ => fail!("plan: kernel {} is not a shader, this device runs shaders only", step.kernel),
             };
             for &buffer in &step.buffers {
@@ -100,7 +105,8 @@ impl Loaded {
                 _ => None,
             };
             let arguments = step.buffers.iter().filter_map(argument).collect();
-            steps.push(Step { pipeline, workgroups, buffers: step.buffers.clone(), status, arguments, cached: None });
+            let buffers = step.buffers.clone();
+            steps.push(Step { pipeline, workgroups, work, buffers, status, arguments, cached: None });
         }
         let fill = if plan.poison { Some(pipelines.fill()?) } else { None };
         memory.grow_arena(&plan.arena)?;
@@ -138,6 +144,18 @@ impl Loaded {
 
     pub fn len(&self) -> usize {
         self.steps.len()
+    }
+
+    /// Where a slice that begins with step `from` ends, and its work: at least one step, no more than `allowance`.
+    pub fn slice(&self, from: usize, allowance: f64) -> (usize, f64) {
+        let mut work = 0.0;
+        for (at, step) in self.steps.iter().enumerate().skip(from) {
+            if at > from && (work + step.work > allowance || at - from == LONGEST) {
+                return (at, work);
+            }
+            work += step.work;
+        }
+        (self.steps.len(), work)
     }
 
     /// Records the steps `range` with these buffers as arguments.

@@ -26,13 +26,16 @@ pub struct Pipeline {
 
 pub struct Pipelines {
     device: wgpu::Device,
+    /// Do shaders check their accesses? `XFT_SHADERS=checked` asks for it.
+    checked: bool,
     cache: HashMap<(Arc<str>, u32), Pipeline>,
     layouts: HashMap<u32, BindGroupLayout>,
 }
 
 impl Pipelines {
     pub fn new(device: wgpu::Device) -> Self {
-        Self { device, cache: HashMap::new(), layouts: HashMap::new() }
+        let checked = cfg!(debug_assertions) || std::env::var("XFT_SHADERS").is_ok_and(|mode| mode == "checked");
+        Self { device, checked, cache: HashMap::new(), layouts: HashMap::new() }
     }
 
     fn layout(&mut self, bindings: u32) -> BindGroupLayout {
@@ -65,7 +68,7 @@ impl Pipelines {
         ensure!(bindings <= most, "wgpu: a shader binds {bindings} buffers, the adapter allows {most}");
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let descriptor = ShaderModuleDescriptor { label: None, source: ShaderSource::Wgsl(code.into()) };
-        let module = if cfg!(debug_assertions) {
+        let module = if self.checked {
             self.device.create_shader_module(descriptor)
         } else {
             // SAFETY: our compiler printed the shader: affine addresses lie within their buffers, every run-time

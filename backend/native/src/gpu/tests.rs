@@ -173,6 +173,43 @@ fn many_steps_run_in_order() {
     assert_eq!(words(&*device, handles[0]), [5000; 64]);
 }
 
+/// Adds 1 to every word, again and again: long enough for several slices.
+const LONG: &str = "@group(0) @binding(0) var<storage, read_write> a: array<u32>;
+@compute @workgroup_size(64) fn main(@builtin(local_invocation_index) i: u32) {
+  for (var k = 0u; k < 100000u; k++) { a[i] = a[i] * 3u + k; }
+}";
+
+#[test]
+fn a_run_is_cut_into_slices_and_can_be_cancelled() {
+    let Some(device) = device() else { return };
+    let (arguments, buffers) = arguments(1);
+    let run = |count: usize, work: f64| {
+        let mut kernel = shader(LONG, false);
+        kernel["work"] = work.into();
+        let steps = (0..count).map(|_| json!({ "kernel": 0, "buffers": [0] })).collect::<Value>();
+        let whole = json!({ "arguments": arguments, "buffers": buffers, "kernels": [kernel], "steps": steps });
+        let handle = device.allocate(256).unwrap();
+        let plan = device.load(plan(whole)).unwrap();
+        (plan, handle)
+    };
+    // However a run is cut, its result is the same.
+    let [whole, cut] = [0.0, 1e12].map(|work| {
+        let (plan, handle) = run(20, work);
+        device.run(plan, &mut [handle], &[]).unwrap();
+        words(&*device, handle)
+    });
+    assert_eq!(whole, cut);
+    assert_ne!(whole[0], 0);
+    // A run so long that no test would wait for its end.
+    let (plan, handle) = run(1_000_000, 1e12);
+    let running = Arc::clone(&device);
+    let thread = std::thread::spawn(move || running.run(plan, &mut [handle], &[]));
+    device.cancel();
+    assert!(thread.join().unwrap().unwrap_err().0.contains("cancelled"));
+    // What was computed before can still be read.
+    words(&*device, handle);
+}
+
 #[test]
 fn bad_plans_are_refused_with_a_sentence() {
     let Some(device) = device() else { return };

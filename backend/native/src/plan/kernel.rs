@@ -147,6 +147,9 @@ pub struct WgslKernel {
     pub code: String,
     pub workgroups: [u32; 3],
     pub status: bool,
+    /// Scalar operations, roughly.
+    #[serde(default)]
+    pub work: f64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
