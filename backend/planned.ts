@@ -5,7 +5,7 @@ import { evaluate } from "../dsl/interpret.ts";
 import type { Node } from "../dsl/node.ts";
 import type { DType } from "../dsl/tensor.ts";
 import { sizeOf } from "../dsl/shape.ts";
-import { explain } from "./compiler/explain.ts";
+import { explain, indexedBy } from "./compiler/explain.ts";
 import type { Plan } from "./compiler/kernel.ts";
 import { type CompiledProgram, pipeline } from "./compiler/pipeline.ts";
 import { bytesOf } from "./compiler/schedule.ts";
@@ -75,6 +75,8 @@ export class PlannedDevice implements Device {
   // Tensors that nothing refers to any more give their memory back; `free` does it at once.
   readonly #lost = new FinalizationRegistry<{ handle: number }>((memory) => this.#release(memory));
   readonly #handles = new WeakMap<Memory, { handle: number }>();
+  // Programs run since the status word was last read: it tells a step, not whose.
+  readonly #ran = new Set<CompiledProgram>();
   #closed = false;
 
   /** A device of this runner's own, which it closes in the end. */
@@ -138,9 +140,16 @@ export class PlannedDevice implements Device {
       : new Int32Array(count);
     await this.#runner.read(this.#memory(x).handle, bytes(memory));
     const status = await this.#runner.status();
+    const ran = [...this.#ran];
+    this.#ran.clear();
     if (status !== 0) {
+      const suspects = ran.flatMap(({ steps, origins }) => steps[origins[status - 1]] ?? []).map(indexedBy);
+      const where = [...new Set(suspects.filter((each) => each !== ""))].join(", or ");
       throw new Error(
-        "an index was outside of its axis: a token id beyond the embedding's rows, or a label beyond the vocabulary",
+        `${
+          where ? `${where}: ` : ""
+        }an index was outside of its axis (a token id beyond the embedding's rows, or a label ` +
+          "beyond the vocabulary?)",
       );
     }
     if (memory instanceof Uint16Array) return Float32Array.from(memory, (bits) => halfValue(dtype as HalfType, bits));
@@ -195,6 +204,7 @@ export class PlannedDevice implements Device {
       const tensor = source.kind === "parameter" ? args[source.position] : captured.get(source.leaf)!;
       handles[i] = BigInt(this.#memory(tensor).handle);
     });
+    this.#ran.add(compiled);
     await this.#runner.run(plan, handles, upload);
     // Donated memory now belongs to the results that took it; the rest of it is given back.
     const taken = new Set(compiled.results);

@@ -13,6 +13,8 @@ import { generate } from "../recipes/generate.ts";
 import { layout } from "../recipes/model/layout.ts";
 import { lossFor } from "../recipes/model/loss.ts";
 import { optimizer } from "../recipes/optim/mod.ts";
+import { programOf } from "./random/generate.ts";
+import { randomNumbers } from "./agreement.ts";
 import { allPrimitives, caseOf } from "./samples.ts";
 import { tinyDense, tinyMixture, tinyModel } from "./tiny.ts";
 
@@ -72,6 +74,18 @@ function primitiveShaders(device: Device): void {
 
 const tokenizer = { vocabSize: 10, decode: (ids: Iterable<number>) => [...ids].join(" ") };
 
+/** Shaders of random programs, the same ones each time. */
+function randomShaders(device: Device): void {
+  const random = randomNumbers(20261123);
+  for (let count = 0; count < 40; count++) {
+    const list = Array.from({ length: 8 + Math.floor(random() * 50) }, () => Math.floor(random() * 10_000));
+    const { parameters, results } = programOf(list), flags = parameters.map(() => false);
+    for (const fuse of ["on", "off"] as const) {
+      device.build({ parameters, results }, { donated: flags, hosted: flags, fuse, poison: false });
+    }
+  }
+}
+
 /** Shaders of a training step of a dense model and of a mixture, and of generation with both. */
 async function modelShaders(device: Device): Promise<void> {
   for (const config of [tinyDense(), tinyMixture()]) {
@@ -94,6 +108,7 @@ export async function shadersFor(capabilities: Capabilities): Promise<Set<string
   const shaders = new Set<string>();
   using device = recorder(capabilities, shaders);
   primitiveShaders(device);
+  randomShaders(device);
   await modelShaders(device);
   return shaders;
 }

@@ -1,4 +1,6 @@
 /** @file Says in words what a program compiled to: kernels, why they were fused, bytes, FLOPs, memory. */
+import { isOp } from "../../dsl/node.ts";
+import { showShape } from "../../dsl/shape.ts";
 import type { Kernel } from "./kernel.ts";
 import type { CompiledProgram, ExplainedStep } from "./pipeline.ts";
 
@@ -100,4 +102,16 @@ export function explain({ plan, steps, refused, arguments: sources, results }: C
     "not fused because:",
     ...list(refused),
   ].join("\n");
+}
+
+/** Which operations of a step look up or place elements by an index, and along which axis, for an error's message. */
+export function indexedBy({ unit: { group } }: ExplainedStep): string {
+  const nodes = group.kind === "template" ? [group.node] : [...group.nodes];
+  const found = nodes.flatMap((node) => {
+    if (isOp(node, "order")) return [`contractAt (or its gradient) into ${node.attributes.groups} groups`];
+    if (isOp(node, "take")) return [`take along axis "${node.attributes.axis}" of ${showShape(node.inputs[0].shape)}`];
+    if (isOp(node, "scatter")) return [`the gradient of take along axis "${node.attributes.axis}"`];
+    return isOp(node, "write") ? [`write along axis "${node.attributes.axis}" of ${showShape(node.shape)}`] : [];
+  });
+  return [...new Set(found)].join(", or ");
 }

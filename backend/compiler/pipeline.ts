@@ -51,6 +51,8 @@ export interface CompiledProgram {
   /** Offsets of hosted parameters in the upload. */
   readonly uploads: ReadonlyMap<number, number>;
   readonly steps: readonly ExplainedStep[];
+  /** For each step of the plan, which of `steps` it belongs to. */
+  readonly origins: readonly number[];
   readonly refused: ReadonlyMap<string, number>;
 }
 
@@ -143,10 +145,11 @@ function emit(
     return kernels.push(kernel) - 1;
   };
   // Scratch memory of shaders lives for one step of the program.
-  const scratch: Lifetime[] = [], pending: { kernel: number; slots: readonly (Slot | { scratch: number })[] }[] = [];
+  const scratch: Lifetime[] = [];
+  const pending: { kernel: number; step: number; slots: readonly (Slot | { scratch: number })[] }[] = [];
   const shaders = new Map<string, ReturnType<typeof wgsl>>();
   steps.forEach(({ kernel, slots }, step) => {
-    if (capabilities.kind === "cpu") return void pending.push({ kernel: kernelNumber(kernel), slots });
+    if (capabilities.kind === "cpu") return void pending.push({ kernel: kernelNumber(kernel), step, slots });
     const key = JSON.stringify(kernel);
     const shader = shaders.get(key) ?? wgsl(kernel, capabilities);
     shaders.set(key, shader);
@@ -155,6 +158,7 @@ function emit(
     for (const dispatch of shader.dispatches) {
       pending.push({
         kernel: kernelNumber(dispatch.kernel),
+        step,
         slots: dispatch.slots.map((slot) =>
           slot < slots.length ? slots[slot] : { scratch: first + slot - slots.length }
         ),
@@ -191,7 +195,12 @@ function emit(
       buffers: slots.map((slot) => "scratch" in slot ? scratchBuffers[slot.scratch] : bufferAt(slot)),
     });
   }
-  for (const [node] of bufferOf) refuseLarge(node, capabilities);
+  planSteps.forEach(({ buffers: bound }, i) =>
+    bound.forEach((buffer, at) => {
+      const slot = pending[i].slots[at];
+      if ("node" in slot) refuseLarge(slot.node, buffers[buffer].bytes, capabilities);
+    })
+  );
   return {
     plan: {
       version: 1,
@@ -207,6 +216,7 @@ function emit(
     results: resultArguments,
     uploads,
     refused,
+    origins: pending.map(({ step }) => step),
     steps: steps.map(({ unit, kernel, slots }) => ({
       unit,
       kernel,
@@ -216,12 +226,12 @@ function emit(
   };
 }
 
-function refuseLarge(node: Node, { maxBindingBytes, name }: Capabilities): void {
-  if (bytesOf(node) <= maxBindingBytes) return;
+function refuseLarge(node: Node, bytes: number, { maxBindingBytes, name }: Capabilities): void {
+  if (bytes <= maxBindingBytes) return;
   const mebibytes = (bytes: number): string => `${Math.round(bytes / 2 ** 20)} MiB`;
   throw new UserError(
     `A tensor of ${sizeOf(node.shape)} elements (axes ${Object.keys(node.shape).join(" ")}) takes ${
-      mebibytes(bytesOf(node))
+      mebibytes(bytes)
     }, but ${name} binds at most ${mebibytes(maxBindingBytes)} at once; use a smaller batch, or --device cpu.`,
   );
 }
