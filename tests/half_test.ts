@@ -8,7 +8,7 @@ import type { Node, Op } from "../dsl/node.ts";
 import { isReal, type Primitive, type Sample } from "../dsl/primitive.ts";
 import { primitives } from "../dsl/primitives/mod.ts";
 import { axesOf, type Shape } from "../dsl/shape.ts";
-import { assertAgree, type Case, drawValues, expected, onDevice, randomNumbers } from "./agreement.ts";
+import { agreement, assertAgree, type Case, drawValues, expected, onDevice, randomNumbers } from "./agreement.ts";
 import { allDevices, withDevice } from "./devices.ts";
 
 const halves = ["f16", "bf16"] as const;
@@ -143,7 +143,9 @@ for (const name of allDevices().filter((each) => each !== "interpreter")) {
             for (const program of programs) {
               const want = expected(program);
               for (const fuse of ["on", "off"] as const) {
-                assertAgree(await onDevice(program, device, { fuse }), want, `${op}, sample ${i}, ${fuse}`);
+                // What leaves f16's range has no bound: such elements are not compared.
+                const { fault } = agreement(await onDevice(program, device, { fuse }), want);
+                assertEquals(fault, undefined, `${op}, sample ${i}, fusion ${fuse}`);
               }
             }
           }
