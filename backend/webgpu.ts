@@ -122,12 +122,12 @@ class WebgpuRunner implements PlanRunner {
 
   write(buffer: number, data: Uint8Array, offset = 0): void {
     const { bytes, buffer: target } = this.#memory.get(buffer);
-    if (offset + data.length > bytes) {
+    if (offset + data.length > padded(bytes)) {
       throw new RangeError(`write: ${data.length} bytes at ${offset} of buffer ${buffer}, which has ${bytes}`);
     }
     if (data.length === 0) return;
     // WebGPU writes whole words; only the buffer's last one may be filled up.
-    if (offset % 4 !== 0 || (data.length % 4 !== 0 && offset + data.length !== bytes)) {
+    if (offset % 4 !== 0 || (data.length % 4 !== 0 && offset + data.length < bytes)) {
       throw new RangeError(`write: ${data.length} bytes at ${offset} of buffer ${buffer} are no whole words`);
     }
     this.#device.queue.writeBuffer(target, offset, wholeWords(data));
