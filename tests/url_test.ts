@@ -4,7 +4,8 @@
  */
 import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { libraryPath, manifest } from "../backend/library.ts";
+import { cacheVariables } from "../backend/cache.ts";
+import { installCommand, libraryPath, manifest } from "../backend/library.ts";
 import { type Change, serveCheckout, type Served } from "./serve.ts";
 import { checkout, type Ran, testDevices, withTempDir } from "./support.ts";
 
@@ -99,6 +100,14 @@ Deno.test("by URL: type-checks, and learns on the interpreter and on WebGPU with
     assertMatch(webgpu.device, /^webgpu:/);
     assertSame(webgpu, interpreter);
   });
+});
+
+Deno.test("README.md states the flags that the program itself prints", () => {
+  const readme = Deno.readTextFileSync(checkout("README.md"));
+  const { host, href } = new URL("../backend/install.ts", import.meta.url);
+  const command = installCommand().replace(href, "URL/backend/install.ts");
+  assertStringIncludes(readme, command.replaceAll(`=${host}`, "=HOST"));
+  if (Deno.build.os !== "windows") assertStringIncludes(readme, `--allow-env=${cacheVariables.join()} `);
 });
 
 /** A cargo that notes its call and makes the given library. */
