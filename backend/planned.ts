@@ -9,6 +9,7 @@ import { explain, indexedBy } from "./compiler/explain.ts";
 import type { Plan } from "./compiler/kernel.ts";
 import { type CompiledProgram, pipeline } from "./compiler/pipeline.ts";
 import { bytesOf } from "./compiler/schedule.ts";
+import { debugs } from "./debug.ts";
 import type { Capabilities, MemoryUse } from "./device.ts";
 import type { BuildOptions, Device, DeviceArray, Executable, Program } from "./runtime.ts";
 import "../dsl/primitives/mod.ts";
@@ -172,7 +173,8 @@ export class PlannedDevice implements Device {
   }
 
   build(program: Program, options: BuildOptions): Executable {
-    const compiled = pipeline(program, { ...options, capabilities: this.#runner.capabilities });
+    const { capabilities } = this.#runner;
+    const compiled = pipeline(program, { ...options, capabilities, validate: debugs("validate") });
     const plan = this.#runner.load(compiled.plan);
     const captured = new Map<Node, Node>();
     for (const source of compiled.arguments) {

@@ -64,10 +64,12 @@ interface UnaryRule {
 const same = (_: number, error: number): number => error;
 const exact = (): number => 0;
 const ulps = (count: number) => (_: number, value: number): number => count * ulp * Math.abs(value);
+/** How far two values are apart; equal infinities are not apart at all. */
+const apart = (a: number, b: number): number => a === b ? 0 : Math.abs(a - b);
 /** A function that only grows or only falls: its ends are its extremes. NaN (outside of its domain) is boundless. */
 const monotone = (value: (x: number) => number) => (x: number, error: number): number => {
-  const at = value(x);
-  const most = error === 0 ? 0 : Math.max(Math.abs(value(x + error) - at), Math.abs(value(x - error) - at));
+  if (error === 0) return 0;
+  const at = value(x), most = Math.max(apart(value(x + error), at), apart(value(x - error), at));
   return Number.isNaN(most) ? Infinity : most;
 };
 const rule = (value: (x: number) => number, count: number): UnaryRule => ({

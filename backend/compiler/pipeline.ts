@@ -16,6 +16,10 @@ import { type Lifetime, place } from "./memory.ts";
 import { bytesOf, type Unit } from "./schedule.ts";
 import { isNodeMemory, type Scratch, type Slot, type Steps, stepsOf } from "./steps.ts";
 import { tile } from "./tile.ts";
+import { validatePlan } from "./validate/emit.ts";
+import { describe } from "./validate/fault.ts";
+import { validateLowered } from "./validate/lower.ts";
+import { type Placed, validatePlaces } from "./validate/place.ts";
 import { wgsl } from "./wgsl.ts";
 
 /** What the compiler is asked for. */
@@ -29,6 +33,8 @@ export interface PipelineOptions {
   readonly hosted: readonly boolean[];
   /** Bytes from which on an intermediate value is computed tile by tile (tests make it small). */
   readonly largeBytes?: number;
+  /** Check the result of every pass; a mistake of the compiler's then names the pass and the value. */
+  readonly validate?: boolean;
 }
 
 const bytesIn = (memory: Node | Scratch): number => isNodeMemory(memory) ? bytesOf(memory) : memory.bytes;
@@ -75,13 +81,14 @@ export function pipeline(program: Program, options: PipelineOptions): CompiledPr
     accumulates: onHost,
     windowAlignment: onHost ? 4 : 256,
   };
-  const results = lower(fuse === "on" ? tile(plain, limits) : plain);
+  const results = lower(fuse === "on" ? tile(plain, limits) : plain), { validate = false } = options;
+  if (validate) validateLowered(program.results, results);
   const donated = new Set(program.parameters.filter((_, i) => options.donated[i] && !options.hosted[i]));
   const { maxBindings, maxBufferBytes } = capabilities;
   return emit(
     program,
     results,
-    stepsOf(results, { maxBindings: maxBindings - 1, maxBufferBytes, fuse }, donated),
+    stepsOf(results, { maxBindings: maxBindings - 1, maxBufferBytes, fuse, validate }, donated),
     options,
   );
 }
@@ -91,7 +98,7 @@ function emit(
   program: Program,
   results: readonly Node[],
   { steps, inPlace, refused }: Steps,
-  { capabilities, hosted, poison }: PipelineOptions,
+  { capabilities, hosted, poison, validate }: PipelineOptions,
 ): CompiledProgram {
   const sources: ArgumentSource[] = [], argumentsOf: { bytes: number; mode: "in" | "out" }[] = [];
   const buffers: PlanBuffer[] = [], bufferOf = new Map<Node, number>(), uploads = new Map<number, number>();
@@ -172,6 +179,21 @@ function emit(
   ];
   const { places, chunks } = place(values, capabilities.maxBufferBytes);
   const placeOf = new Map(living.map(([memory], i) => [memory, places[i]]));
+  if (validate) {
+    const placed = (i: number, name: string): Placed => ({ ...places[i], bytes: values[i].bytes, name });
+    const nameOf = (memory: Node | Scratch): string =>
+      isNodeMemory(memory) ? describe(memory) : "a loop's scratch memory";
+    const known = new Map(living.map(([memory], i) => [memory, placed(i, nameOf(memory))]));
+    const shaders = scratch.map(({ from }, i) => ({
+      from,
+      value: placed(living.length + i, "a shader's scratch memory"),
+    }));
+    const uses = steps.map(({ slots }, step) => [
+      ...new Set(slots.flatMap(({ memory }) => known.get(owner(memory)) ?? [])),
+      ...shaders.filter(({ from }) => from === step).map(({ value }) => value),
+    ]);
+    validatePlaces(uses, chunks);
+  }
   const parts = new Map<string, number>();
   /** The number of the plan's buffer that is a slot's memory from its first byte on. */
   const bufferAt = ({ memory, shift, bytes }: Slot): number => {
@@ -201,17 +223,19 @@ function emit(
       if ("node" in slot) refuseLarge(slot.node, buffers[buffer].bytes, capabilities);
     })
   );
+  const plan: Plan = {
+    version: 1,
+    arena: chunks,
+    upload,
+    arguments: argumentsOf,
+    buffers,
+    kernels,
+    steps: planSteps,
+    ...(poison && { poison }),
+  };
+  if (validate) validatePlan(plan, capabilities);
   return {
-    plan: {
-      version: 1,
-      arena: chunks,
-      upload,
-      arguments: argumentsOf,
-      buffers,
-      kernels,
-      steps: planSteps,
-      ...(poison && { poison }),
-    },
+    plan,
     arguments: sources,
     results: resultArguments,
     uploads,

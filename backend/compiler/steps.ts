@@ -12,6 +12,8 @@ import { alignment, place } from "./memory.ts";
 import { bytesOf, schedule, type Unit } from "./schedule.ts";
 import { stagesOf } from "./body.ts";
 import { templateSteps } from "./templates.ts";
+import { validateGrouping } from "./validate/group.ts";
+import { validateSchedule } from "./validate/schedule.ts";
 
 /** Memory of a loop's body, used again by every tile. */
 export interface Scratch {
@@ -47,6 +49,8 @@ export interface Steps {
 /** What a device allows. */
 export interface StepLimits extends GroupLimits {
   readonly maxBufferBytes: number;
+  /** Check the result of every pass. */
+  readonly validate: boolean;
 }
 
 /** Is it a value of the program, not a loop's scratch memory? */
@@ -55,7 +59,11 @@ export const isNodeMemory = (memory: Node | Scratch): memory is Node => "op" in 
 /** Groups, orders and emits a lowered program. */
 export function stepsOf(results: readonly Node[], limits: StepLimits, donated: ReadonlySet<Node>): Steps {
   const grouping = group(results, limits);
-  const { units, inPlace } = schedule(grouping, donated), refused = new Map(grouping.refused);
+  const scheduled = schedule(grouping, donated), { units, inPlace } = scheduled, refused = new Map(grouping.refused);
+  if (limits.validate) {
+    validateGrouping(grouping);
+    validateSchedule(scheduled, { grouping, donated, maxBindings: limits.maxBindings });
+  }
   const steps = units.flatMap((unit): Step[] => {
     if (unit.group.kind === "tiled") return loop(unit, unit.group, limits, refused);
     const kernels = unit.group.kind === "loop"
