@@ -65,6 +65,8 @@ export interface NativeDevice extends Disposable {
   run(plan: number, handles: BigUint64Array<ArrayBuffer>, upload: Uint8Array<ArrayBuffer>): Promise<void>;
   /** Ends the run in progress, if there is one, and refuses later ones. (The CPU device finishes its step.) */
   cancel(): void;
+  /** Seconds that each step of a plan took in all runs so far; none where the device does not measure them. */
+  profile(plan: number): number[];
   /** Reads and clears the status word: 0, or 1 + the number of a step that met an index out of range. */
   status(): number;
   /** Bytes held now, and at most. */
@@ -167,6 +169,13 @@ class LibraryDevice implements NativeDevice {
 
   cancel(): void {
     if (this.#open) check(this.#library.xft_device_cancel(this.handle));
+  }
+
+  profile(plan: number): number[] {
+    const nanoseconds = readBytes((out, capacity) =>
+      this.#library.xft_plan_profile(this.handle, BigInt(plan), out, capacity)
+    );
+    return Array.from(new BigUint64Array(nanoseconds.buffer), (each) => Number(each) / 1e9);
   }
 
   status(): number {

@@ -28,6 +28,7 @@ export const deviceSymbols = {
   xft_plan_unload: { parameters: ["u64", "u64"], result: "i32" },
   xft_plan_run: { parameters: ["u64", "u64", "buffer", "usize", "buffer", "usize"], result: "i32", nonblocking: true },
   xft_device_cancel: { parameters: ["u64"], result: "i32" },
+  xft_plan_profile: { parameters: ["u64", "u64", "buffer", "usize"], result: "i64" },
   xft_device_status: { parameters: ["u64", "buffer"], result: "i32" },
 } as const;
 

@@ -43,6 +43,8 @@ export interface PlanRunner {
    * @param upload the bytes that come with the call
    */
   run(plan: number, handles: BigUint64Array<ArrayBuffer>, upload: Uint8Array<ArrayBuffer>): Promise<void>;
+  /** Seconds that each step of a plan took in all runs so far; none where they are not measured. */
+  profile(plan: number): number[];
   /** Reads and clears the status word: 0, or 1 + the number of a step that met an index out of range. */
   status(): number | Promise<number>;
   /** Bytes held now, and at most. */
@@ -182,7 +184,7 @@ export class PlannedDevice implements Device {
     }
     return {
       run: (args) => this.#run(program, compiled, plan, captured, args, options),
-      explain: () => explain(compiled),
+      explain: () => explain(compiled, this.#runner.profile(plan)),
       arenaBytes: compiled.plan.arena.reduce((a, b) => a + b, 0),
       kernels: compiled.plan.steps.length,
     };

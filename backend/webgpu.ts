@@ -224,6 +224,10 @@ class WebgpuRunner implements PlanRunner {
     this.#queued++;
   }
 
+  profile(): number[] {
+    return [];
+  }
+
   async status(): Promise<number> {
     const word = new Uint32Array(1);
     await this.#copyOut(this.#word, new Uint8Array(word.buffer), 0);

@@ -12,7 +12,7 @@ import { isAffineView } from "./views.ts";
 export interface Cluster {
   /** Large products: what is not to be stored. */
   readonly seeds: readonly Node<"contract">[];
-  /** Axes that a loop may cut into tiles, the best first. */
+  /** Axes that a loop may cut into tiles, the best first: those that need no adding up, outer ones before inner ones. */
   readonly axes: readonly string[];
   /** What leaves the cluster, by phase: a later phase needs, by way of other work, what an earlier one gives. */
   readonly phases: readonly (readonly Node[])[];
@@ -150,7 +150,7 @@ function clusterOf(
     const extent = (axis: string): number => seeds[0].shape[axis];
     return common.filter((axis) =>
       extent(axis) > 1 && added(axis).every(summable) && [...between].every(({ shape }) => axis in shape)
-    ).sort((a, b) => Math.sign(added(a).length) - Math.sign(added(b).length) || extent(b) - extent(a));
+    ).sort((a, b) => Math.sign(added(a).length) - Math.sign(added(b).length));
   }
 }
 

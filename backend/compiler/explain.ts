@@ -69,12 +69,29 @@ const opsOf = ({ unit }: ExplainedStep): string => {
 
 const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
-/** One line per kernel, then sums. */
-export function explain({ plan, steps, refused, arguments: sources, results }: CompiledProgram): string {
+/** Milliseconds of a step and how fast it computed, where runs were measured. */
+const measured = (step: ExplainedStep, seconds: number | undefined): string =>
+  seconds === undefined
+    ? ""
+    : `${(seconds * 1e3).toFixed(2).padStart(10)} ms ${
+      (flopsOf(step.kernel) / Math.max(seconds, 1e-9) / 1e9).toFixed(1).padStart(7)
+    } GFLOP/s`;
+
+/**
+ * One line per kernel, then sums.
+ *
+ * @param seconds what each step took in all runs so far, where the device measures it
+ */
+export function explain(
+  { plan, steps, refused, arguments: sources, results }: CompiledProgram,
+  seconds: readonly number[] = [],
+): string {
   const lines = steps.map((step, i) =>
     `${String(i).padStart(5)}  ${step.kernel.kind.padEnd(11)} ${sizesOf(step.kernel).padEnd(36)} ${
       (flopsOf(step.kernel) / 1e6).toFixed(1).padStart(10)
-    } MFLOP  reads ${mebibytes(step.reads).padStart(10)}  writes ${mebibytes(step.writes).padStart(10)}  ${opsOf(step)}`
+    } MFLOP  reads ${mebibytes(step.reads).padStart(10)}  writes ${mebibytes(step.writes).padStart(10)}${
+      measured(step, seconds[i])
+    }  ${opsOf(step)}`
   );
   const total = (f: (step: ExplainedStep) => number): number => steps.reduce((sum, step) => sum + f(step), 0);
   const kept = results.filter((argument) => sources[argument].kind === "parameter").length;

@@ -31,6 +31,9 @@ pub trait Device: Send + Sync {
     /// Ends the run in progress, if any, as soon as the device can, and refuses later ones. Callable during a run.
     fn cancel(&self) {}
 
+    /// Nanoseconds that each step of a plan took in all runs so far; empty where they are not measured.
+    fn profile(&self, plan: u64) -> Result<Vec<u64>>;
+
     /// Reads and clears the status word: 0, or 1 + the step whose index was out of range.
     fn status(&self) -> Result<u32>;
 

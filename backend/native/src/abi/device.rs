@@ -148,6 +148,16 @@ pub extern "C" fn xft_device_cancel(handle: u64) -> i32 {
     })
 }
 
+/// Nanoseconds of each step in all runs so far, as u64 numbers; none where the device does not measure them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xft_plan_profile(handle: u64, plan: u64, out: *mut u8, capacity: usize) -> i64 {
+    guard_length(|| {
+        let nanoseconds = device(handle)?.profile(plan)?;
+        // SAFETY: the caller's contract.
+        unsafe { copy_out(bytemuck::cast_slice(&nanoseconds), out, capacity) }
+    })
+}
+
 /// Reads and clears the device's status word.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xft_device_status(handle: u64, out: *mut u32) -> i32 {

@@ -20,6 +20,7 @@ mod topk;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -63,6 +64,8 @@ struct Loaded {
     kernels: Vec<Prepared>,
     /// Per argument: is it written?
     written: Vec<bool>,
+    /// Nanoseconds that each step took in all runs so far.
+    spent: Vec<AtomicU64>,
 }
 
 /// Bytes now, and at most.
@@ -239,8 +242,10 @@ impl Steps<'_> {
             slots.clear();
             slots.extend(step.buffers.iter().map(|&buffer| self.addresses[buffer]));
             let status = Status { word: self.status, mark: number as u32 + 1 };
+            let start = Instant::now();
             // SAFETY: the caller's contract, and the plan was validated.
             unsafe { self.loaded.kernels[step.kernel].run(&slots, status, self.runner) };
+            self.loaded.spent[number].fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
         }
     }
 }
@@ -301,7 +306,8 @@ impl Device for Cpu {
         let kernels = plan.kernels.iter().map(Prepared::new).collect::<Result<_>>()?;
         self.grow(&mut lock(&self.arena), &plan.arena)?;
         let handle = self.handle();
-        lock(&self.plans).insert(handle, Arc::new(Loaded { plan, kernels, written }));
+        let spent = plan.steps.iter().map(|_| AtomicU64::new(0)).collect();
+        lock(&self.plans).insert(handle, Arc::new(Loaded { plan, kernels, written, spent }));
         Ok(handle)
     }
 
@@ -341,6 +347,10 @@ impl Device for Cpu {
             }
         }
         Ok(())
+    }
+
+    fn profile(&self, plan: u64) -> Result<Vec<u64>> {
+        Ok(self.plan(plan)?.spent.iter().map(|nanoseconds| nanoseconds.load(Ordering::Relaxed)).collect())
     }
 
     fn status(&self) -> Result<u32> {

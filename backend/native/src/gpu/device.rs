@@ -369,6 +369,10 @@ impl Device for GpuDevice {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
+    fn profile(&self, _plan: u64) -> Result<Vec<u64>> {
+        Ok(Vec::new())
+    }
+
     fn status(&self) -> Result<u32> {
         let mut state = self.state()?;
         let word = state.word.buffer.clone();
