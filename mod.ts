@@ -61,7 +61,8 @@
  * - **Transforms**: `grad`, `valueAndGrad`, `valueAndGradWith`, `vjp`, `jvp`, `checkpoint`, `customVjp`, `stopGradient`.
  * - **Layers**: `rmsNorm`, `ropeTable`, `ropeAt`, `ropeInOrder`, `rotate`, `causal`, `maskedSoftmax`.
  * - **Losses**: `crossEntropy`, `crossEntropySum`, `kl`, `entropy`.
- * - **Looking**: `read`, `readAll` and `item` compute at once, in f64; `show` prints the program.
+ * - **Looking**: `read`, `readAll` and `item` compute at once, in f64; `show` prints the program, `parse` (with
+ *   its `leavesIn`) reads it.
  *
  * ## Devices
  *

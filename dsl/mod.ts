@@ -43,6 +43,7 @@ export { vjp } from "./transforms/vjp.ts";
 export { jvp } from "./transforms/jvp.ts";
 export { checkpoint } from "./transforms/checkpoint.ts";
 export { customVjp } from "./transforms/custom_vjp.ts";
-export { show } from "./show.ts";
+export { parse, type Parsed } from "./text/parse.ts";
+export { leavesIn, show } from "./text/show.ts";
 export * from "./nn/layers.ts";
 export * from "./nn/loss.ts";

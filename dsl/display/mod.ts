@@ -5,7 +5,7 @@
 import { evaluate } from "../interpret.ts";
 import { isOp, type Node, nodePrototype, topological } from "../node.ts";
 import { showShape, sizeOf } from "../shape.ts";
-import { show } from "../show.ts";
+import { show } from "../text/show.ts";
 import { type Box, drawGraph, escape } from "./graph.ts";
 import { numeral, spanOf, tableOf } from "./values.ts";
 

@@ -5,6 +5,8 @@ import type { Primitive, Tangents } from "../primitive.ts";
 
 /** A function kept as one node, with its rules. */
 export interface Func {
+  /** What made it. */
+  readonly kind: "checkpoint" | "customVjp";
   readonly parameters: readonly Node[];
   readonly result: Node;
   readonly vjp: (cotangent: Node, call: Node) => readonly (Node | null)[];

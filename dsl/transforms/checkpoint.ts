@@ -12,6 +12,7 @@ import { variableLike } from "./variable.ts";
 /** The rules of a checkpointed function. */
 export function checkpointed({ parameters, result }: Body): Func {
   return {
+    kind: "checkpoint",
     parameters,
     result,
     vjp: (cotangent, { inputs }) => {

@@ -30,6 +30,7 @@ export const customVjp = <P extends readonly AnyTensor[], A extends string>(
     args,
     (body) => ({
       ...body,
+      kind: "customVjp",
       vjp: (cotangent, call) =>
         vjp(tensorOf(cotangent), tensorOf(call), ...call.inputs.map((x) => tensorOf(x)) as unknown as P).map(nodeOf),
       jvp: () =>
