@@ -59,6 +59,17 @@ const plain = (_: string, value: unknown): unknown =>
     ? (Object.is(value, -0) ? "−0" : String(value))
     : value;
 
+/** Attributes as text: equal texts are equal attributes. */
+function textOf(attributes: object): string {
+  const values = Object.values(attributes);
+  if (values.length === 0) return "";
+  // A replacer makes JSON slow, and few nodes have numbers that need one.
+  const special = values.some((value) =>
+    typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0))
+  );
+  return special ? JSON.stringify(attributes, plain) : JSON.stringify(attributes);
+}
+
 const identities = new Set<Op>(["data", "variable", "buffer", "call", "window", "tiled"]);
 
 class Made<O extends Op> implements Node<O> {
@@ -82,9 +93,7 @@ export function intern<O extends Op>(
   inputs: readonly Node[],
   type: () => { shape: Shape; dtype: DType },
 ): Node<O> {
-  const name = identities.has(op)
-    ? ""
-    : `${op}|${JSON.stringify(attributes, plain)}|${inputs.map((input) => input.id).join()}`;
+  const name = identities.has(op) ? "" : `${op}|${textOf(attributes)}|${inputs.map((input) => input.id).join()}`;
   const known = name ? shared.table.get(name)?.deref() : undefined;
   if (known) return known as Node<O>;
   const { shape, dtype } = type();

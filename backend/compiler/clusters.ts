@@ -131,8 +131,8 @@ function clusterOf(
   /** The last phase that needs each node: large and small values are computed again, exits are stored. */
   function lastPhases(): Map<Node, number> {
     const until = new Map<Node, number>();
-    for (const node of order.toReversed()) {
-      if (!isInside(node)) continue;
+    const nodes = [...large, ...exits, ...between].sort((a, b) => b.id - a.id);
+    for (const node of nodes) {
       const inside = (users.get(node) ?? []).filter(isInside);
       const needed = inside.map((user) => exits.has(user) ? levels.get(user)! : until.get(user)!);
       until.set(node, Math.max(levels.get(node)!, ...needed));
@@ -188,22 +188,25 @@ function nodesBetween(large: ReadonlySet<Node>, exits: ReadonlySet<Node>): Set<N
   return new Set([...reaches].filter(([node, found]) => found && !exits.has(node)).map(([node]) => node));
 }
 
-/** For every node, how often the way to it has left the cluster and come back. */
+/** For every node from the cluster's first on, how often the way to it has left the cluster and come back. */
 function levelsOf(
   order: readonly Node[],
   large: ReadonlySet<Node>,
   exits: ReadonlySet<Node>,
   between: ReadonlySet<Node>,
 ): ReadonlyMap<Node, number> {
-  const levels = new Map<Node, number>();
-  const inside = (node: Node): boolean => large.has(node) || exits.has(node) || between.has(node);
+  const inside = new Set([...large, ...exits, ...between]), levels = new Map<Node, number>();
+  let left = inside.size;
   for (const node of order) {
-    const within = inside(node);
-    let level = 0;
+    const within = inside.has(node);
+    if (!within && levels.size === 0) continue;
+    let level = -1;
     for (const input of node.inputs) {
-      level = Math.max(level, levels.get(input)! + Number(!within && inside(input)));
+      const known = levels.get(input);
+      if (known !== undefined) level = Math.max(level, known + Number(!within && inside.has(input)));
     }
-    levels.set(node, level);
+    if (within || level >= 0) levels.set(node, Math.max(0, level));
+    if (within && --left === 0) break;
   }
   return levels;
 }

@@ -17,8 +17,13 @@ export interface LoopGroup {
   readonly nodes: Set<Node>;
   readonly space: Shape;
   readonly reduced: readonly string[];
+  /** Smallest and largest number of its nodes. */
+  readonly oldest: number;
+  readonly youngest: number;
+  /** It binds no more buffers than this. */
+  readonly most: number;
   /** Why nodes came together, for `explain`. */
-  readonly reasons: string[];
+  readonly reasons: readonly string[];
 }
 
 /** A node with a kernel template of its own. */
@@ -164,17 +169,8 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     else if (!isArgument(node) && !isView(node) && !free.has(node)) {
       const over = isReduction(node) ? node.attributes.over : [];
       const space = isReduction(node) ? { ...node.shape, ...pick(node.inputs[0].shape, over) } : node.shape;
-      groupOf.set(node, { kind: "loop", id: nextId++, nodes: new Set([node]), space, reduced: over, reasons: [] });
-    } else if (free.has(node) && roots.includes(node)) {
-      groupOf.set(node, {
-        kind: "loop",
-        id: nextId++,
-        nodes: new Set([node]),
-        space: node.shape,
-        reduced: [],
-        reasons: [],
-      });
-    }
+      groupOf.set(node, lone(node, space, over));
+    } else if (free.has(node) && roots.includes(node)) groupOf.set(node, lone(node, node.shape, []));
   }
 
   const always = new Set<Node>(roots);
@@ -193,6 +189,8 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     return costs.get(node)! <= inlineLimit ? "compute" : "load";
   };
 
+  // Pairs of groups that stay apart: only a merge, which makes a new group, can change that.
+  const apart = new WeakMap<LoopGroup, Set<LoopGroup>>();
   // A merge may make room for another: bindings between two kernels vanish when they become one.
   if (limits.fuse === "on") { for (let round = 0; round < 3; round++) mergeAll(); }
   settleStorage();
@@ -200,6 +198,11 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
   const groups = [...new Set(order.map((node) => groupOf.get(node)).filter((each) => each !== undefined))]
     .filter((each) => each.kind !== "loop" || [...each.nodes].some((node) => stored.has(node)));
   return { roots, groupOf, stored, groups, refused, resolve };
+
+  function lone(node: Node, space: Shape, reduced: readonly string[]): LoopGroup {
+    const id = nextId++, nodes = new Set([node]), most = mostBindings(node);
+    return { kind: "loop", id, nodes, space, reduced, oldest: node.id, youngest: node.id, most, reasons: [] };
+  }
 
   function mergeAll(): void {
     for (const node of order) {
@@ -209,6 +212,9 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
           continue;
         }
         if (!aligned) continue;
+        const tried = apart.get(producer) ?? new Set();
+        if (tried.has(consumer)) continue;
+        apart.set(producer, tried.add(consumer));
         const merged = fit(producer, consumer);
         if (!merged) refuse("different spaces");
         else join(producer, consumer, merged, source);
@@ -230,13 +236,16 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
       id: consumer.id,
       ...shape,
       nodes: new Set([...producer.nodes, ...consumer.nodes]),
+      oldest: Math.min(producer.oldest, consumer.oldest),
+      youngest: Math.max(producer.youngest, consumer.youngest),
+      most: producer.most + consumer.most,
       reasons: [
         ...producer.reasons,
         ...consumer.reasons,
         `${via.op} feeds the same ${axesOf(shape.space).join(" ")} loop`,
       ],
     };
-    if (limits.maxBindings < 1000 && bindings(together) > limits.maxBindings) {
+    if (together.most > limits.maxBindings && bindings(together) > limits.maxBindings) {
       return refuse("too many buffers for one kernel");
     }
     for (const node of together.nodes) groupOf.set(node, together);
@@ -266,7 +275,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
 
   /** Is there a path from producer to consumer through another kernel, or one that needs other elements? */
   function crosses(producer: LoopGroup, consumer: LoopGroup): boolean {
-    const oldest = Math.min(...[...producer.nodes].map(({ id }) => id));
+    const { oldest } = producer;
     const seen = new Set<Node | Group>(), stack: { node: Node; outside: boolean }[] = [];
     for (const member of consumer.nodes) {
       for (const { source, map, aligned } of sources(member)) {
@@ -284,7 +293,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
         if (outside) return true;
         continue;
       }
-      if (node.id < oldest && (!its || its.kind !== "loop" || youngest(its) < oldest)) continue;
+      if (node.id < oldest && (!its || its.kind !== "loop" || its.youngest < oldest)) continue;
       const key = its ?? node;
       if (seen.has(key)) continue;
       seen.add(key);
@@ -294,10 +303,6 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
       for (const member of members) for (const input of member.inputs) stack.push({ node: input, outside: true });
     }
     return false;
-  }
-
-  function youngest(each: LoopGroup): number {
-    return Math.max(...[...each.nodes].map(({ id }) => id));
   }
 
   /** Would merging run elementwise work that must be stored on too few rows to be parallel? */
@@ -315,6 +320,15 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     if (rows >= (along ? 64 : 65536)) return false;
     const alone = (users.get(via) ?? []).every((user) => consumer.nodes.has(user)) && !always.has(via);
     return !(map === producer && producer.nodes.size === 1 && alone);
+  }
+
+  /** Buffers that a node adds to a kernel's at most: an answer that spares the exact one for most groups. */
+  function mostBindings(node: Node): number {
+    return sources(node).reduce((most, { source }) => {
+      const cost = costs.get(source) ?? 0;
+      // What is computed again may load a buffer or two for each of its operations.
+      return most + (cost <= inlineLimit ? 1 + 2 * cost : 1);
+    }, 1);
   }
 
   /** Buffers a group would bind: what it loads and what it stores. */
@@ -342,7 +356,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     for (;;) {
       let dearest: Node | undefined;
       for (const each of new Set(groupOf.values())) {
-        if (each.kind !== "loop") continue;
+        if (each.kind !== "loop" || each.most <= limits.maxBindings) continue;
         const writes = [...each.nodes].filter((node) => stored.has(node)), bound = new Set(writes);
         const again = visitLoads(each, writes, (node) => bound.add(node));
         if (bound.size <= limits.maxBindings) continue;

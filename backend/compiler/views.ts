@@ -20,8 +20,15 @@ export type IndexMap = Readonly<Record<string, Index>>;
 export const axisIndex = (axis: string): Index => ({ offset: 0, terms: { [axis]: 1 } });
 
 /** Every axis of a shape indexed by the loop axis of its name. */
-export const identity = (shape: Shape): IndexMap =>
-  Object.fromEntries(axesOf(shape).map((axis) => [axis, axisIndex(axis)]));
+export function identity(shape: Shape): IndexMap {
+  const known = identities.get(shape);
+  if (known) return known;
+  const made = Object.fromEntries(axesOf(shape).map((axis) => [axis, axisIndex(axis)]));
+  identities.set(shape, made);
+  return made;
+}
+// Passes ask for the same shapes' identities again and again.
+const identities = new WeakMap<Shape, IndexMap>();
 
 /** Σ scale · index. */
 export function combine(parts: readonly (readonly [Index, number])[], offset = 0): Index {
