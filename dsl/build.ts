@@ -1,7 +1,7 @@
 /** @file Untyped builders of nodes, used by gradient rules and by the typed surface. */
 import type { DType } from "./tensor.ts";
 import { type Attributes, intern, mistake, type Node, type Op } from "./node.ts";
-import { axesOf, missing, sameOrder, type Shape, sizeOf, without } from "./shape.ts";
+import { axesOf, missing, sameOrder, type Shape, showShape, sizeOf, without } from "./shape.ts";
 import type { Primitive } from "./primitive.ts";
 
 // The table is filled by primitives/mod.ts: records use builders, builders use records.
@@ -65,11 +65,16 @@ export function into(op: string, like: Node, y: Node | number): Node {
   if (typeof y === "number") return fill(y, like);
   const extra = missing(like.shape, y.shape);
   if (extra.length > 0) {
-    mistake(op, `the right operand has axis "${extra[0]}" that the left one lacks; swap them, or expand the left one`);
+    const shapes = `${showShape(like.shape)} and ${showShape(y.shape)}`;
+    mistake(
+      op,
+      `the right operand has axis "${extra[0]}" that the left one lacks (${shapes}); swap them, or expand the left one`,
+    );
   }
   for (const axis of axesOf(y.shape)) {
     if (y.shape[axis] !== like.shape[axis]) {
-      mistake(op, `axis "${axis}" is ${like.shape[axis]} in one operand and ${y.shape[axis]} in the other`);
+      const shapes = `${showShape(like.shape)} vs ${showShape(y.shape)}`;
+      mistake(op, `axis "${axis}" is ${like.shape[axis]} in one operand and ${y.shape[axis]} in the other (${shapes})`);
     }
   }
   return expand(y, like.shape);

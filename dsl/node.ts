@@ -43,6 +43,8 @@ interface Interned {
   nextId: number;
   readonly table: Map<string, WeakRef<Node>>;
   readonly registry: FinalizationRegistry<string>;
+  /** Where this library was loaded from: once, or several times. */
+  readonly roots: Set<string>;
 }
 
 const shared: Interned = sharedState(() => {
@@ -50,8 +52,9 @@ const shared: Interned = sharedState(() => {
   const registry = new FinalizationRegistry<string>((name) => {
     if (!table.get(name)?.deref()) table.delete(name);
   });
-  return { nextId: 0, table, registry };
+  return { nextId: 0, table, registry, roots: new Set<string>() };
 });
+shared.roots.add(new URL("../", import.meta.url).href);
 
 /** JSON cannot tell −0, NaN and infinities apart, but programs can. */
 const plain = (_: string, value: unknown): unknown =>
@@ -126,14 +129,27 @@ export function topological(roots: readonly Node[], stop?: (node: Node) => boole
   return [...seen].sort((a, b) => a.id - b.id);
 }
 
-/** The first line of the user's own code on the stack: `recipes/mine.ts:14`. */
-export function userLine(): string | undefined {
-  const frames = (new Error().stack ?? "").split("\n").slice(1);
-  const frame = frames.find((line) =>
-    /:\d+:\d+\)?$/.test(line) && !/[/\\]dsl[/\\]/.test(line) && !line.includes("ext:")
+/** Is a file part of this library (its tests and examples are not)? */
+const isOurs = (file: string): boolean =>
+  [...shared.roots].some((root) =>
+    ["dsl/", "backend/", "recipes/"].some((folder) => file.startsWith(root + folder)) &&
+    !file.startsWith(`${root}recipes/examples/`) && !/_test\.ts$/.test(file)
   );
-  const place = frame?.match(/\(?((?:file|https?):\/\/[^()\s]+:\d+):\d+\)?$/)?.[1];
-  return place?.replace(/^file:\/\//, "");
+
+/**
+ * The innermost line of the user's own code on the stack, as `/home/me/mine.ts:14`: the one that calls into this
+ * library, however deep the mistake is found. Without such a line, the innermost one outside of the language.
+ */
+export function userLine(): string | undefined {
+  // Ten frames, the default, may all be ours.
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = 200;
+  const stack = new Error().stack ?? "";
+  Error.stackTraceLimit = limit;
+  const places = [...stack.matchAll(/((?:file|https?):\/\/[^()\s]+?):(\d+):\d+\)?$/gm)];
+  const place = places.find(([, file]) => !isOurs(file)) ??
+    places.find(([, file]) => ![...shared.roots].some((root) => file.startsWith(`${root}dsl/`)));
+  return place && `${place[1].replace(/^file:\/\//, "")}:${place[2]}`;
 }
 
 /** A mistake in how primitives are put together: says where in the user's code. */

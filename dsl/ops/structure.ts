@@ -14,10 +14,33 @@ export const expand = <A extends string, K extends Kind, const S extends Sizes>(
 ): Tensor<A | (keyof S & string), K> =>
   tensorOf(node("expand", [nodeOf(x)], { shape: { ...sizes, ...nodeOf(x).shape } }));
 
-/** Other names for axes. @throws TypeError when two axes would be alike */
+/** What a new name is that is taken already: no string is of this type, so the compiler says which axis it is. */
+export interface ExistingAxis<N> {
+  /** The axis that exists. */
+  readonly "there is an axis of that name already": N;
+}
+
+/** New names that no other axis has. */
+export type FreeNames<A extends string, M> = {
+  readonly [N in keyof M]: M[N] extends Exclude<A, keyof M> ? ExistingAxis<M[N]> : M[N];
+};
+
+/**
+ * Other names for axes. To use one axis twice (queries and keys of attention), rename one side.
+ *
+ * @param names the new name of each axis that gets one
+ * @throws TypeError when x lacks one of the axes, or two axes would be alike
+ * @example
+ * ```ts
+ * import { contract, rename, tensor } from "../mod.ts";
+ * const x = tensor({ seq: 2, dim: 1 }, [[3], [4]]);
+ * const scores = contract(x, rename(x, { seq: "key" }), "dim");
+ * console.assert(Object.keys(scores.shape).join() === "seq,key");
+ * ```
+ */
 export const rename = <A extends string, K extends Kind, const M extends { readonly [N in A]?: string }>(
   x: Tensor<A, K>,
-  names: M,
+  names: M & FreeNames<NoInfer<A>, M>,
 ): Tensor<Renamed<A, M>, K> => tensorOf(node("rename", [nodeOf(x)], { names: names as Record<string, string> }));
 
 /** One axis as several, outermost first. @throws TypeError when the sizes do not multiply to the axis */

@@ -3,8 +3,11 @@ import {
   add,
   contract,
   contractAt,
+  cumsum,
   expand,
   grad,
+  jvp,
+  key,
   mapTree,
   mean,
   mul,
@@ -17,6 +20,9 @@ import {
   type Tensor,
   topk,
   unflatten,
+  uniform,
+  until,
+  vjp,
   where,
 } from "../../dsl/mod.ts";
 
@@ -75,3 +81,21 @@ export const m22 = add(mask, 1);
 export const m23 = add(x, tokens);
 // a tensor where sizes are expected | number
 export const m24 = expand(bias, { batch: bias });
+// renaming onto an axis that exists | "batch"
+export const m25 = rename(x, { seq: "batch" });
+// the second axis misspelt | "sqe"
+export const m26 = sum(x, "embed", "sqe");
+// integers where a mask is expected | "int"
+export const m27 = where(tokens, x, 0);
+// a key where real numbers are expected | "int"
+export const m28 = softmax(key(1), "word");
+// no key, but a number | number
+export const m29 = uniform(7, { seq: 2 });
+// the tangent of another parameter | "embed"
+export const m30 = jvp((p: Tensor<"hidden">) => mul(p, p))(bias, w);
+// the cotangent is not like the result | "hidden"
+export const m31 = vjp((p: Tensor<"embed" | "hidden">) => sum(p, "hidden"))(w).pull(bias);
+// running sums along an axis that is not there | "vocab"
+export const m32 = cumsum(x, "vocab");
+// as many lengths as there are elements | "seq"
+export const m33 = until(x, "seq", tokens);
