@@ -4,7 +4,7 @@ import { halfBits, type HalfType, halfValue, isHalf } from "../dsl/half.ts";
 import { evaluate } from "../dsl/interpret.ts";
 import type { Node } from "../dsl/node.ts";
 import type { DType } from "../dsl/tensor.ts";
-import { sizeOf } from "../dsl/shape.ts";
+import { showShape, sizeOf } from "../dsl/shape.ts";
 import { explain, indexedBy } from "./compiler/explain.ts";
 import type { Plan } from "./compiler/kernel.ts";
 import { type CompiledProgram, pipeline } from "./compiler/pipeline.ts";
@@ -108,18 +108,30 @@ export class PlannedDevice implements Device {
       throw new TypeError(`a tensor made by "${x.op}" is not in device memory: put it there first`);
     }
     const memory = (x as Node<"buffer">).attributes.memory as Memory;
-    if (memory.device !== this) throw new TypeError(`a tensor lies on another device than ${this.name}`);
-    if (memory.handle === 0) throw new TypeError("a tensor was used after it was donated or freed");
+    const name = `a tensor ${x.dtype}${showShape(x.shape)}`;
+    if (memory.device !== this) {
+      throw new TypeError(`${name} lies on another device than ${this.name}: read it there and put it here`);
+    }
+    if (memory.handle === 0) {
+      throw new TypeError(`${name} was used after it was donated or freed: use what the call returned in its place`);
+    }
+    this.#mustBeOpen();
     return memory;
   }
 
+  #mustBeOpen(): void {
+    if (this.#closed) throw new TypeError(`the device ${this.name} was closed: open it again`);
+  }
+
   allocate(shape: Readonly<Record<string, number>>, dtype: DType): Node {
+    this.#mustBeOpen();
     const bytes = Math.ceil(sizeOf(shape) * (isHalf(dtype) ? 2 : 4) / 4) * 4;
     return this.#adopt(this.#runner.allocate(bytes), { shape, dtype });
   }
 
   put(x: Node): Node {
     if (x.op === "buffer") return (this.#memory(x), x);
+    this.#mustBeOpen();
     const made = this.#adopt(this.#runner.allocate(bytesOf(x)), x);
     const values = x.op === "data" ? (x as Node<"data">).attributes.values : evaluate([x])[0].data;
     this.#runner.write(this.#memory(made).handle, wholeWords(bytes(stored(x, values))));
@@ -175,8 +187,9 @@ export class PlannedDevice implements Device {
   }
 
   build(program: Program, options: BuildOptions): Executable {
-    const { capabilities } = this.#runner;
-    const compiled = pipeline(program, { ...options, capabilities, validate: debugs("validate") });
+    this.#mustBeOpen();
+    const { capabilities } = this.#runner, { usedBytes } = this.#runner.memory();
+    const compiled = pipeline(program, { ...options, capabilities, usedBytes, validate: debugs("validate") });
     const plan = this.#runner.load(compiled.plan);
     const captured = new Map<Node, Node>();
     for (const source of compiled.arguments) {

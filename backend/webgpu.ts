@@ -42,7 +42,7 @@ function capabilitiesOf({ info, limits }: GPUAdapter): Capabilities {
     maxBindingBytes: limits.maxStorageBufferBindingSize,
     maxBufferBytes: limits.maxBufferSize,
     // WebGPU does not say how much memory there is.
-    memoryBytes: limits.maxBufferSize,
+    memoryBytes: Infinity,
     software: info.isFallbackAdapter,
     maxWorkgroupSize: Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX),
     workgroupMemoryBytes: limits.maxComputeWorkgroupStorageSize,

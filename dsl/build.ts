@@ -18,7 +18,26 @@ export const primitiveOf = (op: Op): Primitive<Op> => table.get(op)!;
 /** A primitive applied to inputs: the existing node if there is one. @throws TypeError on axes that do not fit. */
 export function node<O extends Op>(op: O, inputs: readonly Node[], attributes: Attributes[O]): Node<O> {
   const primitive = table.get(op) as unknown as Primitive<O>;
-  return intern(op, attributes, inputs, () => primitive.type(attributes, inputs));
+  return intern(op, attributes, inputs, () => {
+    const type = primitive.type(attributes, inputs);
+    checkSizes(op, type.shape);
+    return type;
+  });
+}
+
+/** The most elements of one axis: indices are i32. */
+const longestAxis = 2 ** 31 - 1;
+
+function checkSizes(op: Op, shape: Shape): void {
+  for (const axis in shape) {
+    const size = shape[axis];
+    if (!Number.isInteger(size) || size < 0) {
+      mistake(op, `axis "${axis}" has ${size} elements, which is no whole number`);
+    }
+    if (size > longestAxis) {
+      mistake(op, `axis "${axis}" has ${size} elements, at most ${longestAxis} can be counted; make two axes of it`);
+    }
+  }
 }
 
 /** A number as a node without axes. */

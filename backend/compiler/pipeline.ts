@@ -13,6 +13,7 @@ import { isArgument } from "./group.ts";
 import type { Kernel, Plan, PlanBuffer, PlanStep, WgslKernel } from "./kernel.ts";
 import { inline, lower } from "./lower.ts";
 import { type Lifetime, place } from "./memory.ts";
+import { type Need, refuseUnlessFitting } from "./peak.ts";
 import { bytesOf, type Unit } from "./schedule.ts";
 import { isNodeMemory, type Scratch, type Slot, type Steps, stepsOf } from "./steps.ts";
 import { tile } from "./tile.ts";
@@ -33,6 +34,8 @@ export interface PipelineOptions {
   readonly hosted: readonly boolean[];
   /** Bytes from which on an intermediate value is computed tile by tile (tests make it small). */
   readonly largeBytes?: number;
+  /** Bytes of the device that are taken already (default: none). */
+  readonly usedBytes?: number;
   /** Check the result of every pass; a mistake of the compiler's then names the pass and the value. */
   readonly validate?: boolean;
 }
@@ -71,7 +74,7 @@ export type ArgumentSource =
 /** Bytes of an intermediate value from which on it is kept out of memory where that can be. */
 const largeBytes = 8 * 2 ** 20;
 
-/** Compiles a program. @throws UserError when a tensor is larger than the device can bind */
+/** Compiles a program. @throws UserError when a tensor is larger than the device can bind, or all is more than it has */
 export function pipeline(program: Program, options: PipelineOptions): CompiledProgram {
   const { capabilities, fuse } = options;
   const plain = simplify(inline(program.results));
@@ -98,7 +101,7 @@ function emit(
   program: Program,
   results: readonly Node[],
   { steps, inPlace, refused }: Steps,
-  { capabilities, hosted, poison, validate }: PipelineOptions,
+  { capabilities, hosted, poison, usedBytes = 0, validate }: PipelineOptions,
 ): CompiledProgram {
   const sources: ArgumentSource[] = [], argumentsOf: { bytes: number; mode: "in" | "out" }[] = [];
   const buffers: PlanBuffer[] = [], bufferOf = new Map<Node, number>(), uploads = new Map<number, number>();
@@ -234,6 +237,7 @@ function emit(
     ...(poison && { poison }),
   };
   if (validate) validatePlan(plan, capabilities);
+  refuseUnlessFitting(need(plan, sources, living, results), usedBytes, capabilities);
   return {
     plan,
     arguments: sources,
@@ -247,6 +251,24 @@ function emit(
       reads: slots.reduce((bytes, { node }) => bytes + (unit.writes.includes(node) ? 0 : bytesOf(node)), 0),
       writes: slots.reduce((bytes, { node }) => bytes + (unit.writes.includes(node) ? bytesOf(node) : 0), 0),
     })),
+  };
+}
+
+/** What a plan takes beside the arguments that are on the device already. */
+function need(
+  { arena, upload, arguments: given }: Plan,
+  sources: readonly ArgumentSource[],
+  living: readonly (readonly [Node | Scratch, unknown])[],
+  results: readonly Node[],
+): Need {
+  const added = given.filter((_, i) => {
+    const source = sources[i];
+    return source.kind === "result" || (source.kind === "captured" && source.leaf.op !== "buffer");
+  });
+  const values = [...living.map(([memory]) => memory).filter(isNodeMemory), ...results];
+  return {
+    bytes: [...arena, upload, ...added.map(({ bytes }) => bytes)].reduce((a, b) => a + b, 0),
+    values: values.map((node) => [node, bytesOf(node)]),
   };
 }
 

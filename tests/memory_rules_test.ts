@@ -1,0 +1,186 @@
+/**
+ * @file Rules about memory: every element is written even where an expert has no token, poison shows what is not,
+ * donated memory is overwritten after its last reader, and routing is never computed twice. Where a rule can be broken
+ * from here, the broken plan is run too: the check must notice.
+ */
+import { assert, assertEquals } from "@std/assert";
+import { type CompiledProgram, pipeline } from "../backend/compiler/pipeline.ts";
+import { walksOf } from "../backend/compiler/validate/walk.ts";
+import type { Plan } from "../backend/compiler/kernel.ts";
+import { type NativeDevice, openNative } from "../backend/device.ts";
+import { add, constant, contract, expand, mul, node, scale, sum } from "../dsl/build.ts";
+import { evaluate } from "../dsl/interpret.ts";
+import {
+  checkpoint,
+  contract as product,
+  exp,
+  grad,
+  mul as times,
+  sum as total,
+  take,
+  tensor,
+  topk,
+} from "../dsl/mod.ts";
+import { type Node, topological } from "../dsl/node.ts";
+import type { Shape } from "../dsl/shape.ts";
+import { nodeOf } from "../dsl/tensor.ts";
+import { backward } from "../dsl/transforms/reverse.ts";
+import { assertAgree, assertSameBits, type Case, drawValues, expected, onDevice, randomNumbers } from "./agreement.ts";
+import { allDevices, withDevice } from "./devices.ts";
+
+const devices = allDevices().filter((name) => name !== "interpreter");
+const variable = (shape: Shape, dtype: Node["dtype"] = "f32"): Node =>
+  node("variable", [], { shape, dtype, name: "x" });
+const random = randomNumbers(4);
+const drawn = (parameters: readonly Node[]): Float64Array[] =>
+  parameters.map(({ shape }) => drawValues({ shape }, random));
+
+/** Tokens through chosen experts, and a step of gradient descent with momentum on the experts' weights. */
+function expertStep(): Case {
+  const x = variable({ t: 6, e: 5 }), w = variable({ x: 4, e: 5, h: 3 }), momentum = variable(w.shape);
+  const index = variable({ t: 6, s: 2 }, "i32");
+  const out = node("contractAt", [x, w, index], { axis: "x", over: ["e"] });
+  const loss = sum(mul(out, out), ["t", "s", "h"]), [gradient] = backward([loss], [constant(1)], [w]);
+  const kept = add(scale(momentum, 0.9), gradient), parameters = [x, w, momentum];
+  return {
+    parameters: [...parameters, index],
+    results: [loss, gradient, kept, add(w, scale(kept, -0.01))],
+    values: [...drawn(parameters), new Float64Array(12)],
+  };
+}
+
+for (const name of devices) {
+  Deno.test(`${name}: an expert without tokens has a zero gradient and its momentum decays, in a reused arena`, () =>
+    withDevice(name, async (device) => {
+      const { parameters, results, values } = expertStep();
+      const step = device.build({ parameters, results }, {
+        donated: parameters.map(() => false),
+        hosted: parameters.map(() => false),
+        fuse: "on",
+        poison: true,
+      });
+      // All experts, then fewer and fewer, then none: what an earlier run left must not show.
+      const routings = [[0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3], [3, 0, 3, 0, 3, 3, 3, 3, 0, 0, 3, 3], Array(12).fill(-1)];
+      for (const routing of routings) {
+        const given = [...values.slice(0, 3), Float64Array.from(routing)];
+        const args = parameters.map(({ shape, dtype }, i) =>
+          device.put(node("data", [], { shape, dtype, values: given[i] }))
+        );
+        const got: Float64Array[] = [];
+        for (const result of await step.run(args)) got.push(Float64Array.from(await device.read(result)));
+        assertAgree(got, expected({ parameters, results, values: given }), `routing ${routing}`);
+        const silent = [0, 1, 2, 3].filter((expert) => !routing.includes(expert));
+        for (const expert of silent) {
+          assertEquals([...got[1].subarray(expert * 15, expert * 15 + 15)], Array(15).fill(0));
+        }
+      }
+    }));
+
+  Deno.test(`${name}: donated weights are overwritten after their last reader, with many readers`, () =>
+    withDevice(name, async (device) => {
+      for (const each of [updates(), expertStep()]) {
+        const kept = await onDevice(each, device);
+        assertAgree(kept, expected(each), "kept");
+        assertSameBits(await onDevice(each, device, { donate: true }), kept, "donated");
+      }
+    }));
+}
+
+/** A weight that a forward product, a backward product and a norm read, and that is updated. */
+function updates(): Case {
+  const x = variable({ a: 7, b: 6 }), w = variable({ b: 6, c: 5 }), y = contract(x, w, ["b"]);
+  const shown = node("tanh", [y], {}), back = contract(shown, w, ["c"]), gradient = contract(x, shown, ["a"]);
+  const norm = sum(mul(w, w), ["b", "c"]), parameters = [x, w];
+  const updated = add(w, mul(gradient, expand(scale(norm, -0.01), gradient.shape)));
+  return { parameters, results: [updated, shown, back, norm], values: drawn(parameters) };
+}
+
+/** A plan of the CPU for a case whose parameters are all donated. */
+function planOf({ parameters, results }: Case, device: NativeDevice): CompiledProgram {
+  return pipeline({ parameters, results }, {
+    capabilities: device.capabilities,
+    fuse: "on",
+    poison: true,
+    donated: parameters.map(() => true),
+    hosted: parameters.map(() => false),
+  });
+}
+
+/** Runs a plan on fresh buffers and reads every result. */
+async function run(
+  plan: Plan,
+  compiled: CompiledProgram,
+  { values, results }: Case,
+  device: NativeDevice,
+): Promise<Float64Array[]> {
+  const handles = new BigUint64Array(compiled.arguments.length);
+  compiled.arguments.forEach((source, i) => {
+    if (source.kind !== "parameter") return;
+    const data = Float32Array.from(values[source.position]);
+    const buffer = device.allocate(data.byteLength);
+    device.write(buffer, new Uint8Array(data.buffer));
+    handles[i] = BigInt(buffer);
+  });
+  await device.run(device.load(plan), handles, new Uint8Array(plan.upload));
+  return results.map(({ shape }, i) => {
+    const data = new Float32Array(Object.values(shape).reduce((a, b) => a * b, 1));
+    device.read(Number(handles[compiled.results[i]]), new Uint8Array(data.buffer));
+    return Float64Array.from(data);
+  });
+}
+
+/** The steps of a plan that read or write an argument. */
+const stepsThat = ({ steps, kernels, buffers }: Plan, writes: boolean, argument: number): number[] =>
+  steps.flatMap(({ kernel, buffers: bound }, step) => {
+    const what = kernels[kernel];
+    if (what.kind === "wgsl") return [];
+    const touches = walksOf(what).some((walk) => {
+      const buffer = buffers[bound[walk.slot]];
+      return walk.writes === writes && buffer.at === "argument" && buffer.index === argument;
+    });
+    return touches ? [step] : [];
+  });
+
+Deno.test("the donated weight's plan run with the update first gives other results: its order matters", async () => {
+  using device = openNative("cpu");
+  const each = updates(), compiled = planOf(each, device), want = expected(each);
+  const weights = compiled.arguments.findIndex((source) => source.kind === "parameter" && source.position === 1);
+  assertEquals(compiled.results[0], weights);
+  const [writer] = stepsThat(compiled.plan, true, weights), readers = stepsThat(compiled.plan, false, weights);
+  assert(readers.length > 2 && readers.every((step) => step <= writer), `readers ${readers}, writer ${writer}`);
+  assertAgree(await run(compiled.plan, compiled, each, device), want, "as planned");
+  // The backward product, which does not feed the update, after it: it reads the new weights.
+  const late = readers.findLast((step) => step !== writer)!;
+  const order = compiled.plan.steps.filter((_, step) => step !== late);
+  const broken = { ...compiled.plan, steps: [...order, compiled.plan.steps[late]] };
+  const got = await run(broken, compiled, each, device);
+  assert(got.some((result, i) => result.some((value, j) => Math.abs(value - want[i].data[j]) > 1e-4)));
+});
+
+Deno.test("poison shows what nothing wrote: a plan that leaves out its first step gives NaN", async () => {
+  using device = openNative("cpu");
+  const each = updates(), compiled = planOf(each, device), [first, ...rest] = compiled.plan.steps;
+  assert(
+    first.buffers.some((buffer) => compiled.plan.buffers[buffer].at === "arena"),
+    "the first step writes no arena",
+  );
+  const got = await run({ ...compiled.plan, steps: rest }, compiled, each, device);
+  assert(got.some((result) => result.some(Number.isNaN)));
+});
+
+Deno.test("routing under checkpoint is decided once: the backward pass takes the forward pass's choice", () => {
+  const draw = <const S extends Shape>(shape: S) => tensor(shape, drawValues({ shape }, random));
+  const x = draw({ token: 4, embed: 3 });
+  const weights = { router: draw({ embed: 3, expert: 5 }), gain: draw({ expert: 5 }) };
+  const routed = ({ router, gain }: typeof weights) => {
+    const scores = product(x, router, "embed"), choice = topk(scores, "expert", { slot: 2 });
+    return total(times(exp(take(scores, "expert", choice)), take(gain, "expert", choice)));
+  };
+  const gradients = Object.values(grad(checkpoint(routed))(weights)).map(nodeOf);
+  const count = (op: Node["op"]): number => topological(gradients).filter((each) => each.op === op).length;
+  assertEquals(count("topk"), 1);
+  // It does compute again what is cheap to get wrong: the scores, behind a barrier.
+  assert(count("barrier") > 0);
+  const plain = Object.values(grad(routed)(weights)).map(nodeOf);
+  assertEquals(evaluate(gradients).map(({ data }) => [...data]), evaluate(plain).map(({ data }) => [...data]));
+});
