@@ -4,6 +4,7 @@
  */
 import { UserError } from "../dsl/errors.ts";
 import type { Plan } from "./compiler/kernel.ts";
+import type { Tuning } from "./compiler/templates/tuning.ts";
 import { check, deviceSymbols, type Functions, openLibrary, readBytes } from "./ffi.ts";
 
 /** What a device can do. On the CPU every limit is a large number. */
@@ -26,6 +27,8 @@ export interface Capabilities {
   readonly maxWorkgroupSize: number;
   /** Bytes that the invocations of a workgroup share. */
   readonly workgroupMemoryBytes: number;
+  /** Sizes of tiles and workgroups, where the defaults for its kind are not the best. */
+  readonly tuning?: Partial<Tuning>;
 }
 
 /** How much memory a device holds. */

@@ -7,6 +7,7 @@ import type { ContractKernel, LoopKernel } from "../kernel.ts";
 import { loop } from "./loop.ts";
 import { chooseTile, type Direction, product as matrixProduct, type Vectors, vectors } from "./product.ts";
 import { type Dispatch, joinAxes, product, split, sum } from "./shader.ts";
+import { tuningOf } from "./tuning.ts";
 
 /** A product with the slots of its operands, so that a and b may change places. */
 interface Placed {
@@ -29,9 +30,6 @@ function transpose({ kernel: { kind, batch, m, n, k, offsets }, slots }: Placed)
   };
 }
 
-/** Up to so many rows, GPUs take one team of lanes per element of c. */
-const FEW = 4;
-
 /** Emits a contraction as one dispatch; none if c is empty. */
 export function contract(kernel: ContractKernel, capabilities: Capabilities): Dispatch[] {
   const copies = product(kernel.batch.map(({ size }) => size));
@@ -39,10 +37,11 @@ export function contract(kernel: ContractKernel, capabilities: Capabilities): Di
   const given: Placed = { kernel, slots: [0, 1, 2] };
   // Lanes run along the columns: they should lie side by side in c, and be many.
   const { m, n } = kernel;
-  const few = !capabilities.software && Math.min(m.size, n.size) < 16;
+  const { product: tuning } = tuningOf(capabilities);
+  const few = tuning.engine === "tiles" && Math.min(m.size, n.size) < 16;
   const swap = few ? n.size < m.size : m.c === 1 && n.c !== 1;
   const placed = swap ? transpose(given) : given;
-  if (placed.kernel.m.size <= FEW && !capabilities.software) return fewRows(placed, capabilities);
+  if (tuning.engine === "tiles" && placed.kernel.m.size <= tuning.fewRows) return fewRows(placed, capabilities);
   return [tiled(placed, copies, capabilities)];
 }
 

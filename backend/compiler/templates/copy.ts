@@ -2,11 +2,12 @@
 import type { Capabilities } from "../../device.ts";
 import type { CopyKernel } from "../kernel.ts";
 import { type Dispatch, shader } from "./shader.ts";
+import { tuningOf } from "./tuning.ts";
 
 /** Emits a dispatch; none if there is nothing to copy. */
 export function copy({ words }: CopyKernel, capabilities: Capabilities): Dispatch[] {
   if (words === 0) return [];
-  const lanes = Math.min(256, capabilities.maxWorkgroupSize);
+  const lanes = tuningOf(capabilities).workgroup;
   return [shader({
     bindings: [{ slot: 0, name: "a", type: "u32" }, { slot: 1, name: "c", type: "u32" }],
     workgroupSize: lanes,

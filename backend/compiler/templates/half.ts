@@ -11,6 +11,7 @@ import type { Capabilities } from "../../device.ts";
 import type { Affine, Instruction, LoopKernel } from "../kernel.ts";
 import { BodyPrinter } from "./body.ts";
 import { type Dispatch, indent, product, shader, split } from "./shader.ts";
+import { tuningOf } from "./tuning.ts";
 
 type Store = Extract<Instruction, { readonly op: "store" }>;
 
@@ -110,7 +111,7 @@ export function writeHalves(kernel: LoopKernel, capabilities: Capabilities): Dis
   }
   const names = sizes.map((_, axis) => `i${axis}`), places = sizes.map((_, axis) => `at${axis}`);
   const printer = new BodyPrinter(body, names);
-  const start = printer.name(gather.register), lanes = Math.min(256, capabilities.maxWorkgroupSize);
+  const start = printer.name(gather.register), lanes = tuningOf(capabilities).workgroup;
   const words = Math.ceil(elements / 2);
   const before = body.flatMap((_, register) => register <= gather.register ? printer.print(register) : []);
   const rest = body.flatMap((_, register) =>

@@ -10,6 +10,7 @@ import type { Capabilities } from "../../device.ts";
 import { BodyPrinter, wordOf } from "./body.ts";
 import { redirect, storesHalves, writeHalves } from "./half.ts";
 import { type Dispatch, type Emitted, indent, product, shader, split } from "./shader.ts";
+import { floorPower, tuningOf } from "./tuning.ts";
 
 /** Sums of more terms than this are taken in blocks, which keeps rounding errors of long sums small. */
 const BLOCK = 128;
@@ -35,33 +36,26 @@ function one(kernel: LoopKernel, capabilities: Capabilities): Dispatch {
   const rowCount = product(sizes.slice(0, outer));
   const length = product(sizes.slice(outer));
   const reduces = body.some(({ op }) => op === "reduce") || outer < sizes.length;
-  const layout = reduces ? teams(kernel, rowCount, length, capabilities) : { rows: mapSize(capabilities), team: 1 };
+  const layout = reduces
+    ? teams(kernel, rowCount, length, capabilities)
+    : { rows: tuningOf(capabilities).workgroup, team: 1 };
   return new LoopPrinter(kernel, layout, rowCount, length).dispatch();
-}
-
-function mapSize(capabilities: Capabilities): number {
-  return Math.min(256, capabilities.maxWorkgroupSize);
-}
-
-/** Largest power of two that is no greater. */
-function floorPower(value: number): number {
-  return 2 ** Math.floor(Math.log2(Math.max(1, value)));
 }
 
 /** Chooses lanes per row. Never depends on anything but sizes and the adapter's record. */
 export function teams(kernel: LoopKernel, rows: number, length: number, capabilities: Capabilities): Team {
-  const lanes = Math.min(256, floorPower(capabilities.maxWorkgroupSize));
-  let team: number;
-  if (capabilities.software) {
-    // Barriers are dear there, and two to a few dozen cores with eight lanes each are soon busy. But lavapipe stops an
-    // invocation's loops after 65,535 rounds.
-    team = (rows >= 64 && length < 32768) || length < 64 ? 1 : lanes;
-  } else if (kernel.lanes === "outer") {
-    team = rows >= 16384 ? 1 : Math.min(floorPower(length / 16), floorPower(16384 / rows), lanes / 4);
-  } else {
-    team = length < 16 ? 1 : Math.min(floorPower(length / 2), lanes);
-  }
-  const group = capabilities.software && team === 1 ? Math.min(64, lanes) : lanes;
+  const { workgroup, team: most, rowsAlone } = tuningOf(capabilities);
+  const inSoftware = capabilities.software;
+  const team = rows >= rowsAlone && (inSoftware || kernel.lanes === "outer")
+    ? 1
+    : inSoftware
+    ? (length < 64 ? 1 : most)
+    : kernel.lanes === "outer"
+    ? Math.min(floorPower(length / 16), floorPower(rowsAlone / rows), Math.max(1, most / 4))
+    : length < 16
+    ? 1
+    : Math.min(floorPower(length / 2), most);
+  const group = inSoftware && team === 1 ? Math.min(64, workgroup) : workgroup;
   return { rows: group / team, team };
 }
 

@@ -9,6 +9,7 @@
 import type { Capabilities } from "../../device.ts";
 import type { OrderKernel } from "../kernel.ts";
 import { type Binding, type Dispatch, type Emitted, shader } from "./shader.ts";
+import { tuningOf } from "./tuning.ts";
 
 /** Work up to which comparing everyone with everyone is quicker than three dispatches. */
 const SMALL = 2 ** 18;
@@ -91,7 +92,7 @@ function check(groups: number, p: string): string {
 }
 
 function lanesOf(capabilities: Capabilities): number {
-  return Math.min(capabilities.software ? 64 : 256, capabilities.maxWorkgroupSize);
+  return Math.min(capabilities.software ? 64 : 256, tuningOf(capabilities).workgroup);
 }
 
 function small({ groups, positions }: OrderKernel, slots: OrderSlots, capabilities: Capabilities): Dispatch {
@@ -126,7 +127,7 @@ function small({ groups, positions }: OrderKernel, slots: OrderSlots, capabiliti
 /** Names and statements that count and place share: this block's positions, one after the other. */
 function blockLoop(pass: Pass, inside: readonly string[]): { lanes: number; body: string[] } {
   const { kernel: { positions }, capabilities, per, blocks } = pass;
-  const lanes = Math.min(capabilities.software ? 8 : 32, capabilities.maxWorkgroupSize);
+  const lanes = Math.min(capabilities.software ? 8 : 32, tuningOf(capabilities).workgroup);
   return {
     lanes,
     body: [

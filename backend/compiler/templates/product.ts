@@ -1,15 +1,15 @@
 /**
  * @file The matrix product inside `contract`, `grouped` and `groupedInto`: one tile of c per workgroup.
  *
- * Two engines. *Tiles*, for GPUs: a and b pass through workgroup memory in tiles, each invocation keeps 4×4 or 8×8
- * sums in registers. *Direct*, for software adapters: each invocation keeps a block of sums and reads a and b straight
- * from memory, four elements at once where they lie side by side. What counts there is the number of load
- * instructions (each is a loop over lanes); workgroup memory and barriers save none.
+ * Two engines (`tuning.ts` says which): *tiles*, where a and b pass through workgroup memory and each invocation keeps 4×4
+ * or 8×8 sums in registers, and *direct*, where each invocation reads a and b straight from memory, four elements at once
+ * where they lie side by side.
  *
  * Rows and columns beyond the matrix repeat its last one and are not stored; depth beyond the end counts as 0.
  */
 import type { Capabilities } from "../../device.ts";
 import { type Binding, type Dispatch, indent, shader } from "./shader.ts";
+import { tuningOf } from "./tuning.ts";
 
 /** An address expression (i32) and the statements it needs. */
 export interface Address {
@@ -60,12 +60,6 @@ export interface Product {
   readonly vectors: { readonly a: Vectors; readonly b: Vectors; readonly c: Vectors };
 }
 
-/** Lanes of a workgroup of the direct engine: the vector width of software adapters. */
-const DIRECT_LANES = 8;
-
-/** Up to so many multiplications, compiling a large block takes longer than it saves. */
-const SMALL = 2 ** 21;
-
 /** Chooses tile sizes for c of `rows` × `columns` with `depth`; `copies` such products run side by side. */
 export function chooseTile(
   rows: number,
@@ -74,21 +68,24 @@ export function chooseTile(
   copies: number,
   capabilities: Capabilities,
 ): TileShape {
-  if (capabilities.software) {
-    const small = rows * columns * depth * copies <= SMALL;
-    const own = small
-      ? [Math.min(rows, 4), 4] as const
-      : [Math.min(rows, columns < 16 ? 16 : 8), columns < 8 ? 4 : columns < 16 ? 8 : 16] as const;
+  const { product } = tuningOf(capabilities);
+  if (product.engine === "direct") {
+    const { lanes, smallOwn, own: [ownRows, ownColumns] } = product;
+    // Narrow products: fewer columns per invocation, and twice the rows.
+    const fit = columns < ownColumns / 2 ? ownColumns / 4 : columns < ownColumns ? ownColumns / 2 : ownColumns;
+    const own = rows * columns * depth * copies <= product.small
+      ? [Math.min(rows, smallOwn[0]), smallOwn[1]] as const
+      : [Math.min(rows, columns < ownColumns ? 2 * ownRows : ownRows), Math.max(4, fit)] as const;
     let right = 1;
-    while (right < DIRECT_LANES && right * own[1] < columns) right *= 2;
-    return { rows: own[0] * (DIRECT_LANES / right), columns: own[1] * right, depth: 0, own };
+    while (right < lanes && right * own[1] < columns) right *= 2;
+    return { rows: own[0] * (lanes / right), columns: own[1] * right, depth: 0, own };
   }
   const groups = Math.ceil(rows / 128) * Math.ceil(columns / 128) * copies;
-  if (rows >= 96 && columns >= 96 && groups >= 96 && capabilities.maxWorkgroupSize >= 256) {
-    return { rows: 128, columns: 128, depth: 8, own: [8, 8] };
+  if (rows >= 96 && columns >= 96 && groups >= product.largeFrom) {
+    return { rows: 128, columns: 128, depth: product.largeDepth, own: [8, 8] };
   }
-  const side = (size: number) => size <= 16 ? 16 : size <= 32 || capabilities.maxWorkgroupSize < 256 ? 32 : 64;
-  return { rows: side(rows), columns: side(columns), depth: 16, own: [4, 4] };
+  const side = (size: number) => Math.min(product.side, size <= 16 ? 16 : size <= 32 ? 32 : 64);
+  return { rows: side(rows), columns: side(columns), depth: product.depth, own: [4, 4] };
 }
 
 /**

@@ -6,6 +6,7 @@ import type { Capabilities } from "../../device.ts";
 import type { ScatterKernel } from "../kernel.ts";
 import { order } from "./order.ts";
 import { type Emitted, joinAxes, product, shader, split, sum } from "./shader.ts";
+import { tuningOf } from "./tuning.ts";
 
 const SLOTS = 3;
 
@@ -24,7 +25,7 @@ export function scatter(kernel: ScatterKernel, capabilities: Capabilities): Emit
   const axes = joinAxes(kernel.positions, ["b"]);
   const names = axes.map((_, axis) => `p${axis}`);
   const columnNames = columns.map((_, axis) => `n${axis}`);
-  const lanes = Math.min(256, capabilities.maxWorkgroupSize);
+  const lanes = tuningOf(capabilities).workgroup;
   const sums = shader({
     bindings: [
       { slot: 0, name: "b", type: "f32" },

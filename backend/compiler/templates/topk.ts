@@ -8,6 +8,7 @@ import type { Capabilities } from "../../device.ts";
 import type { TopkKernel } from "../kernel.ts";
 import { times } from "./grouped.ts";
 import { type Dispatch, joinAxes, product, shader, split, sum } from "./shader.ts";
+import { tuningOf } from "./tuning.ts";
 
 /** Rows from this length on take a whole workgroup. */
 const LONG = 1024;
@@ -28,8 +29,9 @@ export function topk(kernel: TopkKernel, capabilities: Capabilities): Dispatch[]
   const rows = product(axes.map(({ size }) => size));
   if (rows * slots.size === 0) return [];
   const names = axes.map((_, at) => `i${at}`);
-  const long = axis.size >= LONG;
-  const lanes = Math.min(long ? 256 : 64, capabilities.maxWorkgroupSize);
+  const { workgroup } = tuningOf(capabilities);
+  const long = axis.size >= LONG && workgroup > 1;
+  const lanes = Math.min(long ? 256 : 64, workgroup);
   const address = (name: "a" | "c") => sum(offsets[name], axes.map((row, at) => [row[name], names[at]] as const));
   const better = (r: string, i: string) => `${r} > best || (${r} == best && ${i} < at)`;
   const body = [

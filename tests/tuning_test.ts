@@ -1,0 +1,102 @@
+/** @file Whatever the sizes of tiles and workgroups, wgpu computes what the interpreter does. */
+import { openNative } from "../backend/device.ts";
+import { PlannedDevice, type PlanRunner } from "../backend/planned.ts";
+import type { Tuning } from "../backend/compiler/templates/tuning.ts";
+import { constant, node, sum } from "../dsl/build.ts";
+import { isReal } from "../dsl/primitive.ts";
+import type { Node } from "../dsl/node.ts";
+import { axesOf, type Shape } from "../dsl/shape.ts";
+import { backward } from "../dsl/transforms/reverse.ts";
+import { assertAgree, type Case, drawValues, expected, onDevice, randomNumbers } from "./agreement.ts";
+import { wgpuDevice } from "./support.ts";
+
+const direct = { engine: "direct", lanes: 8, own: [8, 16], smallOwn: [4, 4], small: 0 } as const;
+const tiles = { engine: "tiles", side: 64, depth: 16, largeFrom: Infinity, largeDepth: 8, fewRows: 0 } as const;
+
+/** What a tuner might try, the odd and the extreme among it. */
+const tunings: Readonly<Record<string, Partial<Tuning>>> = {
+  "direct, one lane, 1 × 4": { product: { ...direct, lanes: 1, own: [1, 4] }, workgroup: 1, team: 1 },
+  "direct, 4 lanes, 3 × 8": { product: { ...direct, lanes: 4, own: [3, 8] }, workgroup: 32, team: 2, rowsAlone: 1 },
+  "direct, 32 lanes, 8 × 32": {
+    product: { ...direct, lanes: 32, own: [8, 32] },
+    workgroup: 64,
+    team: 64,
+    rowsAlone: 1e9,
+  },
+  "tiles of 16, depth 4": { product: { ...tiles, side: 16, depth: 4 }, workgroup: 128, team: 8, rowsAlone: 7 },
+  "tiles of 32, depth 1": { product: { ...tiles, side: 32, depth: 1 }, workgroup: 16, team: 2, rowsAlone: 1e9 },
+  "tiles of 64, depth 20": { product: { ...tiles, depth: 20 }, workgroup: 256, team: 128, rowsAlone: 1e9 },
+  "tiles of 128, depth 6": { product: { ...tiles, largeFrom: 1, largeDepth: 6 }, rowsAlone: 1 },
+  "teams for all products": { product: { ...tiles, fewRows: 1e9 }, workgroup: 64, team: 16, rowsAlone: 1e9 },
+};
+
+/** A wgpu device with a tuning of the caller's. */
+function tuned(name: `wgpu:${string}` | "wgpu", tuning: Partial<Tuning>): PlannedDevice {
+  const native = openNative(name);
+  const runner: PlanRunner = {
+    capabilities: { ...native.capabilities, tuning },
+    allocate: (bytes) => native.allocate(bytes),
+    free: (buffer) => native.free(buffer),
+    write: (buffer, data, offset) => native.write(buffer, data, offset),
+    read: (buffer, into, offset) => native.read(buffer, into, offset),
+    load: (plan) => native.load(plan),
+    run: (plan, handles, upload) => native.run(plan, handles, upload),
+    status: () => native.status(),
+    memory: () => native.memory(),
+    close: () => native.close(),
+  };
+  return new PlannedDevice(runner);
+}
+
+const variable = (shape: Shape, dtype: Node["dtype"] = "f32"): Node =>
+  node("variable", [], { shape, dtype, name: "x" });
+
+/** Products of odd sizes with their gradients, grouped ones, and reductions along either axis. */
+function cases(): Case[] {
+  const random = randomNumbers(3);
+  const drawn = (parameters: readonly Node[], results: readonly Node[]): Case => ({
+    parameters,
+    results,
+    values: parameters.map(({ shape, dtype }) =>
+      drawValues({ shape, dtype, ...(dtype === "i32" && { range: [-1, 4] }) }, random)
+    ),
+  });
+  const withGradient = (parameters: readonly Node[], result: Node): Case => {
+    const loss = sum(node("tanh", [result], {}), axesOf(result.shape));
+    return drawn(parameters, [result, ...backward([loss], [constant(1)], parameters.filter(isReal))]);
+  };
+  const products = [[1, 7, 5], [3, 64, 130], [65, 33, 17], [100, 12, 101], [128, 20, 128]].map(([m, k, n]) => {
+    const x = variable({ m, k }), w = variable({ n, k });
+    return withGradient([x, w], node("contract", [x, w], { over: ["k"] }));
+  });
+  const batched = (() => {
+    const x = variable({ b: 3, m: 19, h: 2, k: 9 }), y = variable({ b: 3, h: 2, k: 9, n: 35 });
+    return withGradient([x, y], node("contract", [x, y], { over: ["k", "h"] }));
+  })();
+  const grouped = [[37, 2, 9, 21], [130, 3, 40, 64]].map(([t, s, e, h]) => {
+    const x = variable({ t, e }), w = variable({ x: 5, h, e }), index = variable({ t, s }, "i32");
+    return withGradient([x, w, index], node("contractAt", [x, w, index], { axis: "x", over: ["e"] }));
+  });
+  const reductions = [[5, 700], [300, 33], [2, 9], [1, 5000]].map(([a, b]) => {
+    const x = variable({ a, b });
+    const over = (axis: string): Node => node("logSumExp", [x], { over: [axis] });
+    return drawn([x], [over("a"), over("b"), sum(x, ["a"]), node("max", [x], { over: ["b"] }), sum(x, ["a", "b"])]);
+  });
+  const rows = variable({ a: 3, b: 1500 });
+  const largest = drawn([rows], [node("topk", [rows], { axis: "b", slot: "k", count: 4 })]);
+  return [...products, batched, ...grouped, ...reductions, largest];
+}
+
+const name = wgpuDevice();
+for (const [what, tuning] of Object.entries(tunings)) {
+  Deno.test({
+    name: `${what}: as the interpreter`,
+    ignore: !name?.startsWith("wgpu"),
+    fn: async () => {
+      using device = tuned(name as "wgpu", tuning);
+      for (const [i, each] of cases().entries()) {
+        assertAgree(await onDevice(each, device), expected(each), `case ${i}`);
+      }
+    },
+  });
+}
