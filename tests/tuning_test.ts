@@ -42,6 +42,7 @@ function tuned(name: `wgpu:${string}` | "wgpu", tuning: Partial<Tuning>): Planne
     load: (plan) => native.load(plan),
     run: (plan, handles, upload) => native.run(plan, handles, upload),
     status: () => native.status(),
+    profile: (plan) => native.profile(plan),
     memory: () => native.memory(),
     close: () => native.close(),
   };
