@@ -36,6 +36,7 @@ export {
   split,
   uniform,
 } from "./ops/random.ts";
+export { roundByChance } from "./ops/rounding.ts";
 export * from "./ops/reading.ts";
 export { atTree, entries, mapTree, mix, stack } from "./tree.ts";
 export { grad, valueAndGrad, valueAndGradWith } from "./transforms/grad.ts";

@@ -4,6 +4,8 @@ import { add, cast, constant, expand, mul, node, scale, shift, sum } from "../ds
 import { backward } from "../dsl/transforms/reverse.ts";
 import { evaluate } from "../dsl/interpret.ts";
 import { halfValue, roundTo } from "../dsl/half.ts";
+import { full, key, read, roundByChance } from "../dsl/mod.ts";
+import { nodeOf, tensorOf } from "../dsl/tensor.ts";
 import type { Node, Op } from "../dsl/node.ts";
 import { isReal, type Primitive, type Sample } from "../dsl/primitive.ts";
 import { primitives } from "../dsl/primitives/mod.ts";
@@ -183,6 +185,45 @@ for (const name of allDevices().filter((each) => each !== "interpreter")) {
       assertEquals([...got[1]], [want[1]]);
       assertEquals([...got[2]], [want[2], want[2], want[2]]);
     }));
+}
+
+for (const dtype of halves) {
+  Deno.test(`rounding by chance to ${dtype}: neighbours only, exact values stay, the mean is the number`, () => {
+    const values = [1, -1, 1.0001, -1.0001, 0.9999, 2 - 2 ** -20, -3.3, 1e-3, 6.1e-5, 100.7, 0, Infinity, NaN];
+    if (dtype === "f16") values.push(3.3e-8, -4.5e-7);
+    const count = 4096;
+    for (const value of values) {
+      const x = Math.fround(value), rounded = read(roundByChance(key(11), full({ a: count }, x), dtype));
+      const nearest = roundTo(dtype, x);
+      if (Object.is(nearest, x) || Number.isNaN(x)) {
+        assert(rounded.every((each) => Object.is(each, x)), `${x}`);
+        continue;
+      }
+      const low = Math.min(...rounded), high = Math.max(...rounded);
+      assert(low < x && x < high, `${low} … ${x} … ${high}`);
+      // Neighbours: nothing of 16 bits lies between them, and nothing else was chosen.
+      assertEquals(roundTo(dtype, (low * 3 + high) / 4), low);
+      assertEquals(roundTo(dtype, (low + high * 3) / 4), high);
+      assert(rounded.every((each) => each === low || each === high));
+      const mean = rounded.reduce((total, each) => total + each, 0) / count, share = (x - low) / (high - low);
+      // Five standard deviations.
+      const bound = 5 * (high - low) * Math.sqrt(share * (1 - share) / count);
+      assert(Math.abs(mean - x) <= bound, `${mean} for ${x} ± ${bound}`);
+    }
+  });
+
+  for (const name of allDevices().filter((each) => each !== "interpreter")) {
+    Deno.test(`rounding by chance to ${dtype} on ${name}: the same bits as the interpreter's`, () =>
+      withDevice(name, async (device) => {
+        const seed = variable({ word: 2 }, "u32"), x = variable({ a: 33, b: 65 });
+        const rounded = nodeOf(roundByChance(tensorOf(seed), tensorOf<"a" | "b", "real">(x), dtype));
+        const values = [Float64Array.of(3, 141), drawValues({ shape: x.shape, range: [-30, 30] }, randomNumbers(9))];
+        const each: Case = { parameters: [seed, x], results: [rounded], values };
+        for (const fuse of ["on", "off"] as const) {
+          assertSame(await onDevice(each, device, { fuse }), exactly(each), `fusion ${fuse}`);
+        }
+      }));
+  }
 }
 
 /** A primitive on its sample, with every real input stored in 16 bits. */
