@@ -45,7 +45,7 @@
  *
  * A tensor's axes have names, and the names are its type: `Tensor<"batch" | "seq" | "embed">`. Functions build an
  * expression; nothing is computed until a device runs it. The first operand owns the axes, every other one fits into
- * them.
+ * them. A function carries whatever further axes its arguments have: what is written for one example works for a batch.
  *
  * - **Making**: `tensor`, `scalar`, `full`, `iota`, `zerosLike`; `expectAxes` checks what a type cannot.
  * - **Elementwise**: `add`, `sub`, `mul`, `div`, `neg`, `abs`, `square`, `sqrt`, `rsqrt`, `recip`, `maximum`, `minimum`,

@@ -61,6 +61,7 @@ export const entries = (tree: unknown): readonly (readonly [path: string, leaf: 
 /**
  * Leaf by leaf over trees of one type; the function must work for every leaf's axes.
  *
+ * @param more further trees of the same structure; the function gets the leaves at the same place
  * @example
  * ```ts
  * import { item, mapTree, mul, scalar } from "./mod.ts";
@@ -71,9 +72,16 @@ export const mapTree = <P>(f: <A extends string>(...xs: Tensor<A>[]) => Tensor<A
   mapLeaves((...leaves) => nodeOf(f(...leaves.map((leaf) => tensorOf<string, "real">(leaf)))), tree, ...more) as P;
 
 /**
- * Trees of one type, one after the other along a new axis.
+ * Trees of one type, one after the other along a new axis (outermost).
  *
  * @throws TypeError when there is no tree or their leaves differ in shape
+ * @example
+ * ```ts
+ * import { atTree, read, stack, tensor } from "./mod.ts";
+ * const experts = [1, 2].map((each) => ({ weight: tensor({ embed: 2 }, [each, -each]) }));
+ * const { weight } = stack("expert", experts);
+ * console.assert(read(weight).join() === "1,-1,2,-2");
+ * ```
  */
 export function stack<const N extends string, P>(axis: N, trees: readonly P[]): Stacked<P, N> {
   if (trees.length === 0) mistake("stack", "there is nothing to stack");
@@ -85,14 +93,34 @@ export function stack<const N extends string, P>(axis: N, trees: readonly P[]): 
   ) as Stacked<P, N>;
 }
 
-/** One element of a stacked tree. @throws TypeError when the index is outside the axis */
+/**
+ * One element of a stacked tree: `at`, leaf by leaf.
+ *
+ * @throws TypeError when the index is outside the axis
+ * @example
+ * ```ts
+ * import { atTree, read, tensor } from "./mod.ts";
+ * const stacked = { weight: tensor({ expert: 2, embed: 2 }, [[1, 2], [3, 4]]) };
+ * console.assert(read(atTree(stacked, "expert", 1).weight).join() === "3,4");
+ * ```
+ */
 export const atTree = <P, N extends string>(tree: P, axis: N, index: number): Unstacked<P, N> =>
   mapLeaves((leaf) => {
     const piece = node("slice", [leaf], { axis, start: index, stop: index + 1 });
     return node("sum", [piece], { over: [axis] });
   }, tree) as Unstacked<P, N>;
 
-/** Σ over `axis` of weights · tree, leaf by leaf. */
+/**
+ * Σ over `axis` of weights · tree, leaf by leaf: experts merged with coefficients.
+ *
+ * @throws TypeError when a leaf lacks the axis or has another size
+ * @example
+ * ```ts
+ * import { mix, read, tensor } from "./mod.ts";
+ * const experts = { weight: tensor({ expert: 2, embed: 2 }, [[1, 2], [3, 4]]) };
+ * console.assert(read(mix(experts, tensor({ expert: 2 }, [0.5, 0.5]), "expert").weight).join() === "2,3");
+ * ```
+ */
 export const mix = <P, N extends string>(tree: P, weights: Tensor<N>, axis: N): Unstacked<P, N> =>
   mapLeaves(
     (leaf) => contract(leaf, nodeOf(weights), [axis], axesOf(leaf.shape).filter((name) => name !== axis)),

@@ -7,7 +7,21 @@ import { concat, expand, rename, slice } from "../ops/structure.ts";
 import { take } from "../ops/indexing.ts";
 import { nodeOf, type Operand, type Tensor, tensorOf } from "../tensor.ts";
 
-/** x / √(mean(x²) + ε) · weight along an axis (arXiv 1910.07467). */
+/**
+ * x / √(mean(x²) + ε) · weight along an axis: root mean square normalisation (arXiv 1910.07467).
+ *
+ * @param weight one factor for each element of the axis
+ * @param epsilon ε, added to the mean square: keeps a row of zeros finite
+ * @throws TypeError when x lacks the axis or the weight differs in size
+ * @example
+ * ```ts
+ * import { read, rmsNorm, tensor } from "../mod.ts";
+ * const x = tensor({ seq: 1, embed: 2 }, [3, 4]), weight = tensor({ embed: 2 }, [1, 2]);
+ * const scale = Math.sqrt((9 + 16) / 2);
+ * const [first, second] = read(rmsNorm(x, weight, "embed", 0));
+ * console.assert(Math.abs(first - 3 / scale) < 1e-12 && Math.abs(second - 8 / scale) < 1e-12);
+ * ```
+ */
 export const rmsNorm = <A extends string, D extends A>(
   x: Tensor<A>,
   weight: Tensor<D>,
@@ -63,7 +77,20 @@ export interface RopeTable {
 
 const tables = new Map<string, RopeTable>();
 
-/** Rotations of all positions below `length`, computed in f64 on the host (once for each set of settings). */
+/**
+ * Rotations of all positions below `length`, computed in f64 on the host (once for each set of settings).
+ * Rotary position embeddings: arXiv 2104.09864.
+ *
+ * @param length how many positions
+ * @param dim size of a head; it is even
+ * @returns cosines and sines of angles in radians, by position and dim
+ * @example
+ * ```ts
+ * import { read, ropeTable } from "../mod.ts";
+ * const { cos } = ropeTable(2, 4, { theta: 10000 });
+ * console.assert(read(cos)[4] === Math.cos(1) && read(cos)[5] === Math.cos(0.01));
+ * ```
+ */
 export function ropeTable(length: number, dim: number, settings: RopeSettings): RopeTable {
   const key = JSON.stringify([length, dim, settings]);
   const known = tables.get(key);
@@ -80,19 +107,50 @@ export function ropeTable(length: number, dim: number, settings: RopeSettings): 
   return made;
 }
 
-/** Rotations for tokens that stand at 0, 1, 2, … of their row. */
+/**
+ * Rotations for tokens that stand at 0, 1, 2, … of their row.
+ *
+ * @example
+ * ```ts
+ * import { ropeInOrder, ropeTable } from "../mod.ts";
+ * const { cos } = ropeInOrder(ropeTable(3, 4, { theta: 10000 }));
+ * console.assert(cos !== undefined);
+ * ```
+ */
 export const ropeInOrder = ({ cos, sin }: RopeTable): Rope => ({
   cos: rename(cos, { position: "seq" }),
   sin: rename(sin, { position: "seq" }),
 });
 
-/** Rotations for tokens at `positions` (each below the table's length). */
+/**
+ * Rotations for tokens at `positions` (each below the table's length; −1, padding, gives zeros).
+ *
+ * @example
+ * ```ts
+ * import { ropeAt, ropeTable, tensor } from "../mod.ts";
+ * const positions = tensor({ batch: 1, seq: 2 }, [4, 5], "i32");
+ * const { sin } = ropeAt(ropeTable(8, 4, { theta: 10000 }), positions);
+ * console.assert(sin !== undefined);
+ * ```
+ */
 export const ropeAt = ({ cos, sin }: RopeTable, positions: Tensor<"batch" | "seq", "int">): Rope => ({
   cos: take(cos, "position", positions),
   sin: take(sin, "position", positions),
 });
 
-/** x with every pair (i, i + dim/2) of `dim` turned by its position's angle. */
+/**
+ * x with every pair (i, i + dim/2) of `dim` turned by its position's angle. Lengths stay, and the product of two rotated
+ * vectors depends on the distance of their positions only (arXiv 2104.09864). Works for whatever axes x has besides.
+ *
+ * @throws TypeError when `dim` is odd or differs from the table's
+ * @example
+ * ```ts
+ * import { read, ropeInOrder, ropeTable, rotate, tensor } from "../mod.ts";
+ * const x = tensor({ batch: 1, seq: 2, dim: 2 }, [[[1, 0], [1, 0]]]);
+ * const [, , cos, sin] = read(rotate(x, ropeInOrder(ropeTable(2, 2, { theta: 10000 }))));
+ * console.assert(cos === Math.cos(1) && sin === Math.sin(1));
+ * ```
+ */
 export function rotate<A extends string>(
   x: Tensor<A | "batch" | "seq" | "dim">,
   { cos, sin }: Rope,
@@ -102,13 +160,33 @@ export function rotate<A extends string>(
   return add(mul(x, cos), mul(turned, sin));
 }
 
-/** Does `key` stand no later than `seq`? The first query stands at `start` of the keys. */
+/**
+ * May a query look at a key: does `key` stand no later than `seq`? The last query stands at the last key.
+ *
+ * @param length number of queries
+ * @param keys number of keys (default: as many)
+ * @example
+ * ```ts
+ * import { causal, read } from "../mod.ts";
+ * console.assert(read(causal(2), "seq", "key").join() === "1,0,1,1");
+ * console.assert(read(causal(1, 3), "seq", "key").join() === "1,1,1");
+ * ```
+ */
 export const causal = (length: number, keys: number = length): Tensor<"seq" | "key", "bool"> =>
   less(expand(iota("key", keys), { seq: length }), add(iota("seq", length), keys - length + 1));
 
 /**
  * softmax(x) along an axis over the elements that `keep` allows: the others are exactly 0; where it allows none,
  * all are 0, with zero gradient.
+ *
+ * @param keep which elements count
+ * @throws TypeError when x lacks the axis, or the mask has one that x lacks
+ * @example
+ * ```ts
+ * import { maskedSoftmax, read, tensor } from "../mod.ts";
+ * const x = tensor({ seq: 2, key: 2 }, [[5, 5], [5, 5]]), keep = tensor({ seq: 2, key: 2 }, [[1, 0], [0, 0]], "bool");
+ * console.assert(read(maskedSoftmax(x, "key", keep)).join() === "1,0,0,0");
+ * ```
  */
 export function maskedSoftmax<A extends string>(
   x: Tensor<A>,

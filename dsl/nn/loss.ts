@@ -4,7 +4,20 @@ import { take } from "../ops/indexing.ts";
 import { logSoftmax, logSumExp, mean, sum } from "../ops/reduce.ts";
 import type { Scalar, Tensor } from "../tensor.ts";
 
-/** Σ over real labels of −log p(label), and how many there are. Nats; the sum is what several batches add up. */
+/**
+ * Σ over real labels of −log p(label) in nats, and how many there are: what several batches add up to a mean.
+ *
+ * @param logits unnormalised log-probabilities, along "vocab"
+ * @param labels ids below the vocabulary's size; −1 is no label
+ * @throws TypeError when the labels have an axis that the logits lack
+ * @example
+ * ```ts
+ * import { crossEntropySum, item, tensor } from "../mod.ts";
+ * const logits = tensor({ seq: 2, vocab: 2 }, [[0, 0], [9, 9]]), labels = tensor({ seq: 2 }, [1, -1], "i32");
+ * const { total, count } = crossEntropySum(logits, labels);
+ * console.assert(Math.abs(item(total) - Math.LN2) < 1e-12 && item(count) === 1);
+ * ```
+ */
 export function crossEntropySum<A extends string>(
   logits: Tensor<A | "vocab">,
   labels: Tensor<A, "int">,
@@ -16,7 +29,19 @@ export function crossEntropySum<A extends string>(
   return { total: sum(each), count: sum(keep) };
 }
 
-/** Mean over real labels of −log p(label), in nats. */
+/**
+ * Mean over real labels of −log p(label), in nats; 0 where there is none. A label of −1 is masked.
+ *
+ * @param logits unnormalised log-probabilities, along "vocab"
+ * @param labels ids below the vocabulary's size
+ * @throws TypeError when the labels have an axis that the logits lack
+ * @example
+ * ```ts
+ * import { crossEntropy, item, tensor } from "../mod.ts";
+ * const logits = tensor({ seq: 2, vocab: 2 }, [[0, 0], [9, 9]]), labels = tensor({ seq: 2 }, [1, -1], "i32");
+ * console.assert(Math.abs(item(crossEntropy(logits, labels)) - Math.LN2) < 1e-12);
+ * ```
+ */
 export function crossEntropy<A extends string>(logits: Tensor<A | "vocab">, labels: Tensor<A, "int">): Scalar {
   const { total, count } = crossEntropySum(logits, labels);
   return div(total, maximum(count, 1));
@@ -28,7 +53,19 @@ function meanWhere<A extends string>(x: Tensor<A>, keep?: Tensor<A, "bool">): Sc
   return div(sum(where(keep, x, 0)), maximum(sum(cast(keep, "f32")), 1));
 }
 
-/** Mean over positions (those that `keep` allows) of KL(p ‖ q), both given as logits, in nats. */
+/**
+ * Mean over positions (those that `keep` allows) of KL(p ‖ q) = Σ p · log(p/q), both given as logits, in nats. It is 0
+ * where they agree and never negative.
+ *
+ * @throws TypeError when p, q and `keep` differ in axes or sizes
+ * @example
+ * ```ts
+ * import { item, kl, tensor } from "../mod.ts";
+ * const p = tensor({ seq: 1, vocab: 2 }, [0, 0]), q = tensor({ seq: 1, vocab: 2 }, [Math.log(3), 0]);
+ * const wanted = 0.5 * Math.log(0.5 / 0.75) + 0.5 * Math.log(0.5 / 0.25);
+ * console.assert(Math.abs(item(kl(p, q)) - wanted) < 1e-12);
+ * ```
+ */
 export function kl<A extends string>(
   p: Tensor<A | "vocab">,
   q: Tensor<A | "vocab">,
@@ -39,7 +76,18 @@ export function kl<A extends string>(
   return meanWhere(each, keep);
 }
 
-/** Mean over positions (those that `keep` allows) of the entropy of softmax(logits), in nats. */
+/**
+ * Mean over positions (those that `keep` allows) of the entropy of softmax(logits), −Σ p · log p, in nats: 0 (certain) …
+ * log of the vocabulary's size (undecided).
+ *
+ * @throws TypeError when `keep` has other axes than the positions
+ * @example
+ * ```ts
+ * import { entropy, item, tensor } from "../mod.ts";
+ * const undecided = tensor({ seq: 1, vocab: 4 }, [2, 2, 2, 2]);
+ * console.assert(Math.abs(item(entropy(undecided)) - Math.log(4)) < 1e-12);
+ * ```
+ */
 export function entropy<A extends string>(logits: Tensor<A | "vocab">, keep?: Tensor<A, "bool">): Scalar {
   const log = logSoftmax(logits, "vocab");
   return meanWhere(neg(sum(mul(exp(log), log), "vocab") as unknown as Tensor<A>), keep);

@@ -41,7 +41,18 @@ export function take<A extends string, K extends Kind, D extends A, B extends st
   return tensorOf(sum(where(hit, wide, fill(0, wide)), [from]));
 }
 
-/** 1 where the new axis equals the index, else 0. */
+/**
+ * 1 where the new axis equals the index, else 0 (everywhere, for an index of −1).
+ *
+ * @param axis the new axis and its size
+ * @throws TypeError when the index has the axis already with another size
+ * @example
+ * ```ts
+ * import { oneHot, read, tensor } from "../mod.ts";
+ * const chosen = tensor({ seq: 2 }, [2, 0], "i32");
+ * console.assert(read(oneHot(chosen, { expert: 3 }), "seq", "expert").join() === "0,0,1,1,0,0");
+ * ```
+ */
 export function oneHot<A extends string, const S extends { readonly [N in string]: number }>(
   index: Tensor<A, "int">,
   axis: S,
@@ -51,7 +62,19 @@ export function oneHot<A extends string, const S extends { readonly [N in string
   return tensorOf(castTo(hit, "f32"));
 }
 
-/** Indices of the largest few along an axis, largest first; ties: lowest index; NaN last. */
+/**
+ * Indices of the largest few along an axis, largest first; ties: lowest index; NaN last. No gradient flows through them;
+ * `take` gets the values.
+ *
+ * @param slots the axis that the result has instead, and how many
+ * @throws TypeError when x lacks the axis, or it has fewer elements
+ * @example
+ * ```ts
+ * import { read, take, tensor, topk } from "../mod.ts";
+ * const x = tensor({ expert: 4 }, [3, 9, 3, 1]), best = topk(x, "expert", { slot: 3 });
+ * console.assert(read(best).join() === "1,0,2" && read(take(x, "expert", best)).join() === "9,3,3");
+ * ```
+ */
 export function topk<A extends string, D extends A, const S extends { readonly [N in string]: number }>(
   x: Tensor<A>,
   axis: D,
@@ -61,7 +84,16 @@ export function topk<A extends string, D extends A, const S extends { readonly [
   return tensorOf(node("topk", [nodeOf(x)], { axis, slot, count }));
 }
 
-/** Index of the largest element; ties: the lowest. */
+/**
+ * Index of the largest element along an axis; ties: the lowest; NaN last.
+ *
+ * @throws TypeError when x lacks the axis, or it is empty
+ * @example
+ * ```ts
+ * import { argmax, item, tensor } from "../mod.ts";
+ * console.assert(item(argmax(tensor({ vocab: 3 }, [1, 7, 7]), "vocab")) === 1);
+ * ```
+ */
 export function argmax<A extends string, D extends A>(x: Tensor<A>, axis: D): Tensor<Exclude<A, D>, "int"> {
   const first = node("topk", [nodeOf(x)], { axis, slot: `${axis}'`, count: 1 });
   return tensorOf(sum(first, [`${axis}'`]));

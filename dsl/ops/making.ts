@@ -33,10 +33,27 @@ export function tensor<const S extends Sizes, D extends DType = "f32">(
   return tensorOf(node("data", [], { shape: sizes, dtype: dtype ?? "f32", values: array }));
 }
 
-/** A number as a tensor without axes. */
+/**
+ * A number as a tensor without axes, f32.
+ *
+ * @example
+ * ```ts
+ * import { item, scalar } from "../mod.ts";
+ * console.assert(item(scalar(3)) === 3);
+ * ```
+ */
 export const scalar = (value: number): Scalar => tensorOf(node("constant", [], { value, dtype: "f32" }));
 
-/** One value everywhere. */
+/**
+ * One value everywhere.
+ *
+ * @param dtype how it is stored (default f32)
+ * @example
+ * ```ts
+ * import { full, read } from "../mod.ts";
+ * console.assert(read(full({ seq: 3 }, 0.5)).join() === "0.5,0.5,0.5");
+ * ```
+ */
 export const full = <const S extends Sizes, D extends DType = "f32">(
   sizes: S,
   value: number,
@@ -44,11 +61,27 @@ export const full = <const S extends Sizes, D extends DType = "f32">(
 ): Tensor<keyof S & string, KindOf<D>> =>
   tensorOf(node("expand", [node("constant", [], { value, dtype: dtype ?? "f32" })], { shape: sizes }));
 
-/** 0, 1, 2, … along one axis. */
+/**
+ * 0, 1, 2, … along one axis, i32. Computed where it is used: it takes no memory.
+ *
+ * @example
+ * ```ts
+ * import { iota, read } from "../mod.ts";
+ * console.assert(read(iota("seq", 3)).join() === "0,1,2");
+ * ```
+ */
 export const iota = <N extends string>(axis: N, size: number): Tensor<N, "int"> =>
   tensorOf(node("iota", [], { axis, size }));
 
-/** Zeros like `x`. */
+/**
+ * Zeros of the axes and sizes of `x`, f32.
+ *
+ * @example
+ * ```ts
+ * import { read, tensor, zerosLike } from "../mod.ts";
+ * console.assert(read(zerosLike(tensor({ seq: 2 }, [1, 2]))).join() === "0,0");
+ * ```
+ */
 export const zerosLike = <A extends string>(x: Tensor<A>): Tensor<A> =>
   full(nodeOf(x).shape, 0) as unknown as Tensor<A>;
 
@@ -56,6 +89,12 @@ export const zerosLike = <A extends string>(x: Tensor<A>): Tensor<A> =>
  * States the axes of a tensor whose names are known at run time only.
  *
  * @throws TypeError when it has other axes
+ * @example
+ * ```ts
+ * import { entries, expectAxes, sum, tensor } from "../mod.ts";
+ * const [[, leaf]] = entries({ weight: tensor({ embed: 2 }, [1, 2]) });
+ * console.assert(sum(expectAxes(leaf, "embed")).dtype === "f32");
+ * ```
  */
 export function expectAxes<A extends string, K extends Kind = "real">(x: AnyTensor, ...axes: A[]): Tensor<A, K> {
   const have = Object.keys(nodeOf(x).shape);

@@ -20,26 +20,84 @@ const overAll = (x: AnyTensor, axes: readonly string[]): readonly string[] =>
 const reduction = (f: (x: Node, over: readonly string[]) => Node): Reduce => (x: AnyTensor, ...axes: string[]) =>
   tensorOf<never, "real">(f(nodeOf(x), overAll(x, axes)));
 
-/** Sum over axes. */
+/**
+ * Sum over the axes named, or over all. Long sums are added in parts, so that rounding errors grow slowly.
+ *
+ * @throws TypeError when x lacks one of the axes
+ * @example
+ * ```ts
+ * import { item, read, sum, tensor } from "../mod.ts";
+ * const x = tensor({ batch: 2, seq: 2 }, [[1, 2], [3, 4]]);
+ * console.assert(read(sum(x, "seq")).join() === "3,7" && item(sum(x)) === 10);
+ * ```
+ */
 export const sum: Reduce = reduction(total);
 
-/** Largest element. Equal largest ones share the gradient. @throws TypeError on an empty axis */
+/**
+ * Largest element over the axes named, or over all. Equal largest ones share the gradient.
+ *
+ * @throws TypeError when x lacks one of the axes, or one is empty
+ * @example
+ * ```ts
+ * import { max, read, tensor } from "../mod.ts";
+ * console.assert(read(max(tensor({ batch: 2, seq: 2 }, [[1, 2], [5, 4]]), "seq")).join() === "2,5");
+ * ```
+ */
 export const max: Reduce = reduction((x, over) => over.length === 0 ? x : node("max", [x], { over }));
 
-/** Arithmetic mean over axes. */
+/**
+ * Arithmetic mean over the axes named, or over all: NaN over an empty axis.
+ *
+ * @throws TypeError when x lacks one of the axes
+ * @example
+ * ```ts
+ * import { item, mean, tensor } from "../mod.ts";
+ * console.assert(item(mean(tensor({ seq: 4 }, [1, 2, 3, 6]))) === 3);
+ * ```
+ */
 export const mean: Reduce = reduction((x, over) =>
   scale(total(x, over), sizeOf(without(x.shape, over)) / sizeOf(x.shape))
 );
 
-/** log Σ exp(x) along an axis, without overflow. */
+/**
+ * log Σ exp(x) along an axis, without overflow; −∞ where all elements are.
+ *
+ * @throws TypeError when x lacks the axis, or it is empty
+ * @example
+ * ```ts
+ * import { item, logSumExp, tensor } from "../mod.ts";
+ * const total = item(logSumExp(tensor({ vocab: 2 }, [1000, 1000]), "vocab"));
+ * console.assert(Math.abs(total - 1000 - Math.LN2) < 1e-9);
+ * ```
+ */
 export const logSumExp = <A extends string, D extends A>(x: Tensor<A>, axis: D): Tensor<Exclude<A, D>> =>
   tensorOf(node("logSumExp", [nodeOf(x)], { over: [axis] }));
 
-/** log softmax(x) along an axis: x − log Σ exp(x). */
+/**
+ * log softmax(x) along an axis: x − log Σ exp(x). Log-probabilities in nats.
+ *
+ * @throws TypeError when x lacks the axis, or it is empty
+ * @example
+ * ```ts
+ * import { logSoftmax, read, tensor } from "../mod.ts";
+ * const log = read(logSoftmax(tensor({ vocab: 2 }, [5, 5]), "vocab"));
+ * console.assert(log.every((each) => Math.abs(each + Math.LN2) < 1e-12));
+ * ```
+ */
 export const logSoftmax = <A extends string>(x: Tensor<A>, axis: NoInfer<A>): Tensor<A> =>
   add(x, neg(logSumExp(x, axis as A)) as never);
 
-/** exp(x) / Σ exp(x) along an axis. */
+/**
+ * exp(x) / Σ exp(x) along an axis: probabilities that sum to 1. With a mask, see `maskedSoftmax`.
+ *
+ * @throws TypeError when x lacks the axis, or it is empty
+ * @example
+ * ```ts
+ * import { read, softmax, tensor } from "../mod.ts";
+ * const p = read(softmax(tensor({ vocab: 2 }, [Math.log(3), 0]), "vocab"));
+ * console.assert(Math.abs(p[0] - 0.75) < 1e-12);
+ * ```
+ */
 export const softmax = <A extends string>(x: Tensor<A>, axis: NoInfer<A>): Tensor<A> => exp(logSoftmax(x, axis));
 
 /**

@@ -1,5 +1,5 @@
 /** @file Structure: the same elements under other axes. */
-import { expand as expandTo, fill, into, node } from "../build.ts";
+import { cast, expand as expandTo, fill, into, node } from "../build.ts";
 import { mistake } from "../node.ts";
 import { showShape } from "../shape.ts";
 import { type In, type Kind, nodeOf, type Sizes, type Tensor, tensorOf } from "../tensor.ts";
@@ -7,7 +7,17 @@ import { type In, type Kind, nodeOf, type Sizes, type Tensor, tensorOf } from ".
 /** Axes after a renaming. */
 export type Renamed<A extends string, M> = Exclude<A, keyof M> | (M[keyof M] & string);
 
-/** More axes, in front; the value repeats along them. @throws TypeError when an axis exists with another size */
+/**
+ * More axes, in front; the value repeats along them.
+ *
+ * @param sizes the new axes
+ * @throws TypeError when an axis exists with another size
+ * @example
+ * ```ts
+ * import { expand, read, tensor } from "../mod.ts";
+ * console.assert(read(expand(tensor({ seq: 2 }, [1, 2]), { batch: 2 })).join() === "1,2,1,2");
+ * ```
+ */
 export const expand = <A extends string, K extends Kind, const S extends Sizes>(
   x: Tensor<A, K>,
   sizes: S,
@@ -43,21 +53,54 @@ export const rename = <A extends string, K extends Kind, const M extends { reado
   names: M & FreeNames<NoInfer<A>, M>,
 ): Tensor<Renamed<A, M>, K> => tensorOf(node("rename", [nodeOf(x)], { names: names as Record<string, string> }));
 
-/** One axis as several, outermost first. @throws TypeError when the sizes do not multiply to the axis */
+/**
+ * One axis as several, outermost first: the inverse of `flatten`. The elements stay where they are.
+ *
+ * @param sizes the new axes; their product is the size of the old one
+ * @throws TypeError when x lacks the axis, a new one exists already, or their sizes do not multiply to it
+ * @example
+ * ```ts
+ * import { at, read, tensor, unflatten } from "../mod.ts";
+ * const x = unflatten(tensor({ embed: 6 }, [0, 1, 2, 3, 4, 5]), "embed", { head: 2, dim: 3 });
+ * console.assert(read(at(x, "head", 1)).join() === "3,4,5");
+ * ```
+ */
 export const unflatten = <A extends string, K extends Kind, D extends A, const S extends Sizes>(
   x: Tensor<A, K>,
   axis: D,
   sizes: S,
 ): Tensor<Exclude<A, D> | (keyof S & string), K> => tensorOf(node("unflatten", [nodeOf(x)], { axis, sizes }));
 
-/** Several axes as one, outermost first. */
+/**
+ * Several axes as one, outermost first.
+ *
+ * @param name the new axis
+ * @throws TypeError when x lacks one of the axes, or has the new one already
+ * @example
+ * ```ts
+ * import { flatten, read, tensor } from "../mod.ts";
+ * const x = tensor({ batch: 2, seq: 2 }, [[1, 2], [3, 4]]);
+ * console.assert(read(flatten(x, "token", "batch", "seq")).join() === "1,2,3,4");
+ * console.assert(read(flatten(x, "token", "seq", "batch")).join() === "1,3,2,4");
+ * ```
+ */
 export const flatten = <A extends string, K extends Kind, D extends A, N extends string>(
   x: Tensor<A, K>,
   name: N,
   ...axes: [D, ...D[]]
 ): Tensor<Exclude<A, D> | N, K> => tensorOf(node("flatten", [nodeOf(x)], { axes, axis: name }));
 
-/** Elements start … stop − 1 of an axis. @throws TypeError when they are not all there */
+/**
+ * Elements start … stop − 1 of an axis.
+ *
+ * @param stop the first element that is left out (default: none)
+ * @throws TypeError when they are not all there
+ * @example
+ * ```ts
+ * import { read, slice, tensor } from "../mod.ts";
+ * console.assert(read(slice(tensor({ seq: 4 }, [1, 2, 3, 4]), "seq", 1, 3)).join() === "2,3");
+ * ```
+ */
 export const slice = <A extends string, K extends Kind>(
   x: Tensor<A, K>,
   axis: NoInfer<A>,
@@ -65,19 +108,58 @@ export const slice = <A extends string, K extends Kind>(
   stop?: number,
 ): Tensor<A, K> => tensorOf(node("slice", [nodeOf(x)], { axis, start, stop: stop ?? nodeOf(x).shape[axis] }));
 
-/** One element of an axis. @throws TypeError when it is not there */
-export const at = <A extends string, K extends Kind, D extends A>(
+/**
+ * One element of an axis, which the result lacks.
+ *
+ * @throws TypeError when it is not there
+ * @example
+ * ```ts
+ * import { at, read, tensor } from "../mod.ts";
+ * console.assert(read(at(tensor({ layer: 2, embed: 2 }, [[1, 2], [3, 4]]), "layer", 1)).join() === "3,4");
+ * ```
+ */
+export function at<A extends string, K extends Kind, D extends A>(
   x: Tensor<A, K>,
   axis: D,
   index: number,
-): Tensor<Exclude<A, D>, K> =>
-  tensorOf(node("sum", [node("slice", [nodeOf(x)], { axis, start: index, stop: index + 1 })], { over: [axis] }));
+): Tensor<Exclude<A, D>, K> {
+  const one = node("slice", [nodeOf(x)], { axis, start: index, stop: index + 1 });
+  // Bools have no sum, numbers do: of one element.
+  const total = node("sum", [cast(one, one.dtype === "bool" ? "i32" : one.dtype)], { over: [axis] });
+  return tensorOf(cast(total, one.dtype));
+}
 
-/** One after the other along an axis. */
-export const concat = <A extends string, K extends Kind>(xs: readonly Tensor<A, K>[], axis: NoInfer<A>): Tensor<A, K> =>
-  tensorOf(xs.length === 1 ? nodeOf(xs[0]) : node("concat", xs.map(nodeOf), { axis }));
+/**
+ * One after the other along an axis.
+ *
+ * @throws TypeError when the other axes differ, or there is nothing to join
+ * @example
+ * ```ts
+ * import { concat, read, tensor } from "../mod.ts";
+ * const x = tensor({ seq: 2 }, [1, 2]), y = tensor({ seq: 1 }, [3]);
+ * console.assert(read(concat([x, y], "seq")).join() === "1,2,3");
+ * ```
+ */
+export function concat<A extends string, K extends Kind>(
+  xs: readonly Tensor<A, K>[],
+  axis: NoInfer<A>,
+): Tensor<A, K> {
+  if (xs.length === 0) mistake("concat", `there is nothing to join along "${axis}"`);
+  return tensorOf(xs.length === 1 ? nodeOf(xs[0]) : node("concat", xs.map(nodeOf), { axis }));
+}
 
-/** Zeros around an axis. */
+/**
+ * Zeros around an axis.
+ *
+ * @param before how many come first
+ * @param after how many follow
+ * @throws TypeError when x lacks the axis
+ * @example
+ * ```ts
+ * import { pad, read, tensor } from "../mod.ts";
+ * console.assert(read(pad(tensor({ seq: 2 }, [1, 2]), "seq", 1, 2)).join() === "0,1,2,0,0");
+ * ```
+ */
 export const pad = <A extends string, K extends Kind>(
   x: Tensor<A, K>,
   axis: NoInfer<A>,
@@ -88,7 +170,14 @@ export const pad = <A extends string, K extends Kind>(
 /**
  * x with `value` written along `axis` from a run-time start on (KV caches). In place where x is donated.
  *
+ * @param start where the value begins, i32; all of it must fit behind that
  * @throws TypeError when the other axes differ or the value is longer than the axis
+ * @example
+ * ```ts
+ * import { read, tensor, write } from "../mod.ts";
+ * const cache = tensor({ key: 4 }, [0, 0, 0, 0]), start = tensor({}, [1], "i32");
+ * console.assert(read(write(cache, "key", start, tensor({ key: 2 }, [7, 8]))).join() === "0,7,8,0");
+ * ```
  */
 export const write = <A extends string, K extends Kind>(
   x: Tensor<A, K>,

@@ -32,6 +32,13 @@ export function valueAndGrad<P, R extends readonly unknown[]>(
  * As `valueAndGrad`, for a function that returns more than its loss (metrics): only `loss` is differentiated.
  *
  * @throws TypeError when the loss is not a scalar or a tensor occurs twice in the tree
+ * @example
+ * ```ts
+ * import { item, mul, type Scalar, scalar, valueAndGradWith } from "../mod.ts";
+ * const f = (p: { x: Scalar }) => ({ loss: mul(p.x, p.x), doubled: mul(p.x, 2) });
+ * const { value, grad } = valueAndGradWith(f)({ x: scalar(3) });
+ * console.assert(item(value.doubled) === 6 && item(grad.x) === 6);
+ * ```
  */
 export function valueAndGradWith<P, R extends readonly unknown[], V extends { readonly loss: Scalar }>(
   f: (parameters: P, ...rest: R) => V,
@@ -55,9 +62,17 @@ export function valueAndGradWith<P, R extends readonly unknown[], V extends { re
 }
 
 /**
- * Gradient of a scalar function with respect to its first argument, a tree of parameters.
+ * Gradient of a scalar function with respect to its first argument, a tree of parameters. The gradient is a program like
+ * any other: `grad` of it is the second derivative. Each leaf has its parameter's axes, sizes and order.
  *
  * @throws TypeError when the result is not a scalar or a tensor occurs twice in the tree
+ * @example
+ * ```ts
+ * import { grad, item, mul, type Scalar, scalar } from "../mod.ts";
+ * const cube = (x: Scalar) => mul(x, x, x);
+ * console.assert(item(grad(cube)(scalar(2))) === 12);
+ * console.assert(item(grad(grad(cube))(scalar(2))) === 12);
+ * ```
  */
 export const grad =
   <P, R extends readonly unknown[]>(f: (parameters: P, ...rest: R) => Scalar): (parameters: P, ...rest: R) => P =>
