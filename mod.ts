@@ -67,8 +67,9 @@
  * ## Devices
  *
  * `open` gives a {@linkcode Device}; `compile` makes a function run on it, in one call; `put` and `free` move trees to
- * its memory and give it back; `values` and `number` read. `installLibrary` fetches and builds the native library for a
- * module that was imported by URL. A mistake of the caller's is a {@linkcode UserError}: one sentence.
+ * its memory and give it back; `values` and `number` read. What a compiled function's
+ * kernels do and cost is in its explain(…), and `reportPage` makes a page of its report(…). `installLibrary` fetches and
+ * builds the native library for a module that was imported by URL. A mistake of the caller's is a {@linkcode UserError}: one sentence.
  *
  * ## Models
  *
@@ -99,6 +100,8 @@
 export * from "./dsl/mod.ts";
 
 // Running programs: devices, compiling, memory.
+export { pageOf as reportPage } from "./backend/compiler/report.ts";
+export type { KernelReport, ProgramReport } from "./backend/compiler/explain.ts";
 export { compile, type Compiled, type CompileOptions, free, number, put, values } from "./backend/compile.ts";
 export { installLibrary } from "./backend/install.ts";
 export { open } from "./backend/open.ts";

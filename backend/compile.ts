@@ -1,10 +1,15 @@
 /** @file compile: a function of trees of tensors becomes a program of a device, traced once per set of shapes. */
 import { expand, node } from "../dsl/build.ts";
-import { isNode, mistake, type Node } from "../dsl/node.ts";
-import { type AnyTensor, type Kind, nodeOf, type Tensor } from "../dsl/tensor.ts";
+import { type DisplayBundle, displaySymbol } from "../dsl/display/mod.ts";
+import { isNode, mistake, type Node, withSources } from "../dsl/node.ts";
+import { type AnyTensor, type DType, type Kind, nodeOf, type Tensor, tensorOf } from "../dsl/tensor.ts";
 import { entriesOf, leavesOf, mapLeaves, refill } from "../dsl/tree.ts";
 import { axesOf, showShape } from "../dsl/shape.ts";
-import type { Device, DeviceArray, Executable } from "./runtime.ts";
+import { emptyReport, type ProgramReport, reportOf } from "./compiler/explain.ts";
+import { pipeline } from "./compiler/pipeline.ts";
+import { pageOf, textOf } from "./compiler/report.ts";
+import type { Capabilities } from "./device.ts";
+import type { BuildOptions, Device, DeviceArray, Executable, Program } from "./runtime.ts";
 
 /** How a function is compiled. */
 export interface CompileOptions {
@@ -14,13 +19,20 @@ export interface CompileOptions {
   readonly fuse?: "on" | "off";
   /** Fill intermediate memory with NaN before each run (tests). */
   readonly poison?: boolean;
+  /** Note which line of the program made each operation, for `explain`; tracing takes longer. */
+  readonly sources?: boolean;
 }
 
 /** A compiled function: called like the original, it returns tensors on the device. */
 export interface Compiled<P extends readonly unknown[], R> {
   (...args: P): Promise<R>;
-  /** What it compiles to for arguments of these shapes: kernels, fusions, bytes, FLOPs. */
+  /**
+   * What it compiles to for arguments of these shapes, in words: kernels, why they were fused or not, FLOPs, bytes,
+   * shares of the step (measured where the device measures, once it ran); with `sources` the lines each one computes.
+   */
   explain(...args: P): string;
+  /** The same as data. `reportPage` makes a page of it. */
+  report(...args: P): ProgramReport;
   /** The program for arguments of these shapes. */
   executable(...args: P): Executable;
 }
@@ -63,36 +75,73 @@ export function compile<P extends readonly unknown[], R>(
     const name = `${perArgument.map(signature).join("‖")}‖${plain}`;
     const old = known.get(name);
     if (old) return old;
-    const parameters: Node[] = [], donated: boolean[] = [], hosted: boolean[] = [];
-    const traced = args.map((arg, position) =>
-      mapLeaves((leaf) => {
-        const parameter = node("variable", [], { shape: leaf.shape, dtype: leaf.dtype, name: `argument ${position}` });
-        parameters.push(parameter);
-        donated.push(donate.includes(position));
-        hosted.push(isHosted(leaf));
-        return parameter;
-      }, arg)
-    ) as unknown as P;
-    for (const position of donate) leavesOf(args[position], "donate");
-    const result = f(...traced);
-    const results = leavesOf(result, undefined);
-    const executable = device.build({ parameters, results }, {
-      donated,
-      hosted,
-      fuse: options.fuse ?? "on",
-      poison: options.poison ?? false,
-    });
-    const made = { executable, result };
+    const made = options.sources ? withSources(() => trace(args)) : trace(args);
     known.set(name, made);
     return made;
+  };
+  const trace = (args: P): Entry => {
+    const { program, result, ...how } = traced(f, args, donate);
+    const executable = device.build(program, { ...how, fuse: options.fuse ?? "on", poison: options.poison ?? false });
+    return { executable, result };
   };
   const call = async (...args: P): Promise<R> => {
     const { executable, result } = enter(args);
     return refill(result as R, await executable.run(leavesOf(args, undefined)));
   };
   return Object.assign(call, {
-    explain: (...args: P): string => enter(args).executable.explain(),
+    explain: (...args: P): string => textOf(enter(args).executable.report()),
+    report: (...args: P): ProgramReport => enter(args).executable.report(),
+    // In a notebook: the kernels of what was compiled last.
+    [displaySymbol](): DisplayBundle {
+      const last = [...known.values()].at(-1)?.executable.report() ?? emptyReport;
+      return { "text/html": pageOf(last), "text/plain": textOf(last) };
+    },
     executable: (...args: P): Executable => enter(args).executable,
+  });
+}
+
+/** A function as a program of variables, one for each leaf of its arguments. */
+function traced<P extends readonly unknown[], R>(
+  f: (...args: P) => R,
+  args: P,
+  donate: readonly number[],
+): { readonly program: Program; readonly result: R } & Pick<BuildOptions, "donated" | "hosted"> {
+  const parameters: Node[] = [], donated: boolean[] = [], hosted: boolean[] = [];
+  const variables = args.map((arg, position) =>
+    mapLeaves((leaf) => {
+      const parameter = node("variable", [], { shape: leaf.shape, dtype: leaf.dtype, name: `argument ${position}` });
+      parameters.push(parameter);
+      donated.push(donate.includes(position));
+      hosted.push(isHosted(leaf));
+      return parameter;
+    }, arg)
+  ) as unknown as P;
+  for (const position of donate) leavesOf(args[position], "donate");
+  const result = f(...variables);
+  return { program: { parameters, results: leavesOf(result, undefined) }, result, donated, hosted };
+}
+
+/** Memory that is only planned: a tensor for `foresee`. */
+export const planned = <A extends string>(
+  shape: { readonly [N in A]: number },
+  dtype: DType = "f32",
+): Tensor<A, Kind> => tensorOf(node("buffer", [], { shape, dtype, memory: {} }));
+
+/**
+ * What a function would compile to on a device that can do this, lines of source included. Nothing is allocated and
+ * nothing runs: arguments are `planned` memory, or data.
+ *
+ * @param donate arguments (by position) whose memory the results may take
+ */
+export function foresee<P extends readonly unknown[]>(
+  f: (...args: P) => unknown,
+  args: P,
+  capabilities: Capabilities,
+  donate: readonly number[] = [],
+): ProgramReport {
+  return withSources(() => {
+    const { program, donated, hosted } = traced(f, args, donate);
+    return reportOf(pipeline(program, { donated, hosted, capabilities, fuse: "on", poison: false }));
   });
 }
 

@@ -5,6 +5,7 @@ import { evaluate } from "../dsl/interpret.ts";
 import type { HostArray, Node } from "../dsl/node.ts";
 import { registerType, type Values } from "../dsl/primitive.ts";
 import { sizeOf } from "../dsl/shape.ts";
+import { emptyReport } from "./compiler/explain.ts";
 import type { Device, DeviceArray } from "./runtime.ts";
 import "../dsl/primitives/mod.ts";
 
@@ -37,7 +38,7 @@ export function openInterpreter(): Device {
         ]));
         return Promise.resolve(evaluate(results, given).map((value, i) => dataNode(results[i], value.data)));
       },
-      explain: () => "the interpreter runs one primitive at a time, in f64",
+      report: () => emptyReport,
       arenaBytes: 0,
       kernels: 0,
     }),

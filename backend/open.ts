@@ -1,6 +1,6 @@
 /** @file open: a device by name. */
 import { UserError } from "../dsl/errors.ts";
-import { listAdapters, openNative } from "./device.ts";
+import { type Capabilities, listAdapters, openNative } from "./device.ts";
 import { openInterpreter } from "./interpreter.ts";
 import { PlannedDevice } from "./planned.ts";
 import type { Device } from "./runtime.ts";
@@ -30,10 +30,29 @@ export async function open(
 ): Promise<Device> {
   if (name === "interpreter") return openInterpreter();
   if (name === "webgpu") return new PlannedDevice(await openWebgpu());
-  if (name === "auto") name = listAdapters().some(({ software }) => !software) ? "wgpu" : "cpu";
+  if (name === "auto") name = bestNative();
   if (name === "cpu" || name === "wgpu" || isNamed(name)) return new PlannedDevice(openNative(name, { signal }));
   const known = "auto, cpu, wgpu, wgpu:NAME, webgpu or interpreter";
   throw new UserError(`--device ${name}: expected ${known}.`, { usage: true });
 }
+
+/**
+ * What a device can do, for planning without it. Names are those of `open`.
+ *
+ * @throws UserError when there is no such device, or it has no kernels to plan for
+ */
+export async function capabilitiesOf(name: string): Promise<Capabilities> {
+  if (name === "auto") name = bestNative();
+  const runner = name === "webgpu"
+    ? await openWebgpu()
+    : name === "cpu" || name === "wgpu" || isNamed(name)
+    ? openNative(name)
+    : undefined;
+  if (!runner) throw new UserError(`--device ${name}: expected auto, cpu, wgpu, wgpu:NAME or webgpu.`, { usage: true });
+  runner.close();
+  return runner.capabilities;
+}
+
+const bestNative = (): "wgpu" | "cpu" => listAdapters().some(({ software }) => !software) ? "wgpu" : "cpu";
 
 const isNamed = (name: string): name is `wgpu:${string}` => name.startsWith("wgpu:");

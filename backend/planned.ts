@@ -5,7 +5,7 @@ import { evaluate } from "../dsl/interpret.ts";
 import type { Node } from "../dsl/node.ts";
 import type { DType } from "../dsl/tensor.ts";
 import { showShape, sizeOf } from "../dsl/shape.ts";
-import { explain, indexedBy } from "./compiler/explain.ts";
+import { indexedBy, reportOf } from "./compiler/explain.ts";
 import type { Plan } from "./compiler/kernel.ts";
 import { type CompiledProgram, pipeline } from "./compiler/pipeline.ts";
 import { bytesOf } from "./compiler/schedule.ts";
@@ -197,7 +197,7 @@ export class PlannedDevice implements Device {
     }
     return {
       run: (args) => this.#run(program, compiled, plan, captured, args, options),
-      explain: () => explain(compiled, this.#runner.profile(plan)),
+      report: () => reportOf(compiled, this.#runner.profile(plan)),
       arenaBytes: compiled.plan.arena.reduce((a, b) => a + b, 0),
       kernels: compiled.plan.steps.length,
     };

@@ -1,5 +1,6 @@
 /** @file What runs programs: a device, as the rest of the project sees it. */
 import type { Node } from "../dsl/node.ts";
+import type { ProgramReport } from "./compiler/explain.ts";
 import type { DType } from "../dsl/tensor.ts";
 
 /** A traced function: results in terms of its parameters (variables). Other leaves are constants and device memory. */
@@ -28,8 +29,8 @@ export interface BuildOptions {
 export interface Executable {
   /** Runs it; arguments are data or this device's tensors, in the order of the parameters. */
   run(args: readonly Node[]): Promise<Node[]>;
-  /** Kernels, fusions, bytes and FLOPs, in words. */
-  explain(): string;
+  /** Kernels, fusions, bytes and FLOPs; none on the interpreter, which runs one primitive at a time. */
+  report(): ProgramReport;
   /** Bytes of intermediate memory. */
   readonly arenaBytes: number;
   /** Kernels run per call. */

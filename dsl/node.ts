@@ -45,6 +45,10 @@ interface Interned {
   readonly registry: FinalizationRegistry<string>;
   /** Where this library was loaded from: once, or several times. */
   readonly roots: Set<string>;
+  /** The line that made a node, while `withSources` runs. */
+  readonly sources: WeakMap<Node, string>;
+  recording: boolean;
+  origin: string | undefined;
 }
 
 const shared: Interned = sharedState(() => {
@@ -52,7 +56,15 @@ const shared: Interned = sharedState(() => {
   const registry = new FinalizationRegistry<string>((name) => {
     if (!table.get(name)?.deref()) table.delete(name);
   });
-  return { nextId: 0, table, registry, roots: new Set<string>() };
+  return {
+    nextId: 0,
+    table,
+    registry,
+    roots: new Set<string>(),
+    sources: new WeakMap(),
+    recording: false,
+    origin: undefined,
+  };
 });
 shared.roots.add(new URL("../", import.meta.url).href);
 
@@ -98,15 +110,48 @@ export function intern<O extends Op>(
 ): Node<O> {
   const name = identities.has(op) ? "" : `${op}|${textOf(attributes)}|${inputs.map((input) => input.id).join()}`;
   const known = name ? shared.table.get(name)?.deref() : undefined;
-  if (known) return known as Node<O>;
+  if (known) return noted(known as Node<O>);
   const { shape, dtype } = type();
   const made: Node<O> = new Made(shared.nextId++, op, attributes, inputs, shape, dtype);
   if (name) {
     shared.table.set(name, new WeakRef<Node>(made));
     shared.registry.register(made, name);
   }
-  return made;
+  return noted(made);
 }
+
+function noted<N extends Node>(node: N): N {
+  if (!shared.recording || shared.sources.has(node)) return node;
+  const line = shared.origin ?? modelLine();
+  if (line !== undefined) shared.sources.set(node, line);
+  return node;
+}
+
+/** Notes for every node that `work` makes which of the user's lines made it. That takes time: it is for `explain`. */
+export function withSources<T>(work: () => T): T {
+  const before = shared.recording;
+  shared.recording = true;
+  try {
+    return work();
+  } finally {
+    shared.recording = before;
+  }
+}
+
+/** The nodes that `work` makes stand for `node`: they have its line. */
+export function standingFor<T>(node: Node, work: () => T): T {
+  if (!shared.recording) return work();
+  const before = shared.origin;
+  shared.origin = shared.sources.get(node) ?? before;
+  try {
+    return work();
+  } finally {
+    shared.origin = before;
+  }
+}
+
+/** The line of the user's that made a node, where it was noted. */
+export const sourceOf = (node: Node): string | undefined => shared.sources.get(node);
 
 /** Is this value a node (or tensor)? Works across two loads of this module. */
 export const isNode = (x: unknown): x is Node =>
@@ -141,16 +186,41 @@ const isOurs = (file: string): boolean =>
  * library, however deep the mistake is found. Without such a line, the innermost one outside of the language.
  */
 export function userLine(): string | undefined {
-  // Ten frames, the default, may all be ours.
+  const places = stackOf(200);
+  return lineOf(
+    places.find(({ file }) => !isOurs(file)) ?? places.find(({ file }) => !isIn(file, "dsl/")),
+  );
+}
+
+/**
+ * The first line on the stack that neither the language nor the compiler wrote: the user's, or that of a model which
+ * comes with this library. What the compiler makes of nothing in particular (a constant) is nobody's.
+ */
+function modelLine(): string | undefined {
+  const place = stackOf(40).find(({ file }) => !isIn(file, "dsl/"));
+  return place && isIn(place.file, "backend/") ? undefined : lineOf(place);
+}
+
+interface Place {
+  readonly file: string;
+  readonly line: string;
+}
+
+/** Where the functions in progress were called, the latest first. Ten frames, the default, may all be ours. */
+function stackOf(frames: number): Place[] {
   const limit = Error.stackTraceLimit;
-  Error.stackTraceLimit = 200;
+  Error.stackTraceLimit = frames;
   const stack = new Error().stack ?? "";
   Error.stackTraceLimit = limit;
-  const places = [...stack.matchAll(/((?:file|https?):\/\/[^()\s]+?):(\d+):\d+\)?$/gm)];
-  const place = places.find(([, file]) => !isOurs(file)) ??
-    places.find(([, file]) => ![...shared.roots].some((root) => file.startsWith(`${root}dsl/`)));
-  return place && `${place[1].replace(/^file:\/\//, "")}:${place[2]}`;
+  return [...stack.matchAll(/((?:file|https?):\/\/[^()\s]+?):(\d+):\d+\)?$/gm)]
+    .map(([, file, line]) => ({ file, line }));
 }
+
+const isIn = (file: string, folder: string): boolean =>
+  [...shared.roots].some((root) => file.startsWith(`${root}${folder}`));
+
+const lineOf = (place: Place | undefined): string | undefined =>
+  place && `${place.file.replace(/^file:\/\//, "")}:${place.line}`;
 
 /** A mistake in how primitives are put together: says where in the user's code. */
 export function mistake(op: string, why: string): never {

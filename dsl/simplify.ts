@@ -4,7 +4,7 @@
  */
 import { constant, expand, node as make, primitiveOf, scale } from "./build.ts";
 import { evaluate } from "./interpret.ts";
-import { isOp, type Node, topological } from "./node.ts";
+import { isOp, type Node, standingFor, topological } from "./node.ts";
 import { axesOf, sameOrder } from "./shape.ts";
 
 /** The value of a constant, also of one that is broadcast. */
@@ -71,9 +71,12 @@ export function simplify(roots: readonly Node[]): Node[] {
   for (const node of topological(roots)) {
     const inputs = node.inputs.map((input) => simple.get(input)!);
     const same = inputs.every((input, i) => input === node.inputs[i]);
-    let result = same ? node : make(node.op, inputs, node.attributes);
-    for (let next = rewrite(result); next !== result; next = rewrite(result)) result = next;
-    simple.set(node, result);
+    const simpler = standingFor(node, () => {
+      let result = same ? node : make(node.op, inputs, node.attributes);
+      for (let next = rewrite(result); next !== result; next = rewrite(result)) result = next;
+      return result;
+    });
+    simple.set(node, simpler);
   }
   return roots.map((root) => simple.get(root)!);
 }

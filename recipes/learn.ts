@@ -11,6 +11,7 @@ import { merger } from "./merge/device.ts";
 import { distanceFromUniform, uniformWeights, weightsOf } from "./merge/weights.ts";
 import { type Batch, type HostBatch, toBatch } from "./model/batch.ts";
 import { evaluator } from "./model/loss.ts";
+import type { MoeConfig } from "./convert/config.ts";
 import type { Model } from "./model/llama.ts";
 import type { Moe } from "./model/moe.ts";
 import type { Mixture } from "./model/parameters.ts";
@@ -61,7 +62,7 @@ export interface Learned {
 }
 
 /** What moves: α, and where it is learned the logit of λ. */
-type Parameters = { alpha: Tensor<"expert">[]; logit?: Scalar[] };
+export type Parameters = { alpha: Tensor<"expert">[]; logit?: Scalar[] };
 
 /** A point on the host. */
 type Point = { readonly alpha: number[][]; readonly lambda: number[] };
@@ -70,6 +71,26 @@ type Point = { readonly alpha: number[][]; readonly lambda: number[] };
 function logitOf(share: number): number {
   const inside = Math.min(0.999, Math.max(0.001, share));
   return Math.log(inside / (1 - inside));
+}
+
+/** A step of descent on coefficients, as a function of tensors: what `learn` compiles. */
+export function learnStep(
+  config: MoeConfig,
+  objective: Objective & { kind: "loss" },
+): (
+  parameters: Parameters,
+  state: AdamWState,
+  model: Model<Moe>,
+  batch: Batch,
+  shares: Scalar[],
+  rate: Scalar,
+) => { value: Scalar; parameters: Parameters; state: AdamWState } {
+  return (parameters, state, model, batch, shares, rate) => {
+    const loss = ({ alpha, logit }: Parameters): Scalar =>
+      objective.loss({ alpha, lambda: logit ? logit.map(sigmoid) : shares }, model, batch, config);
+    const { value, grad } = valueAndGrad(loss)(parameters);
+    return { value, ...adamw().step(parameters, grad, state, rate) };
+  };
 }
 
 /** Reads the parameters; a λ that is not learned is `lambda`. */
@@ -88,16 +109,7 @@ async function descend(
   look: (step: number, point: Point) => Promise<void>,
 ): Promise<void> {
   const fixed = Array.from({ length: config.layers }, () => tensor({}, [lambda])), optimizer = adamw();
-  const step = compile(
-    (parameters: Parameters, state: AdamWState, model: Model<Moe>, batch: Batch, shares: Scalar[], rate: Scalar) => {
-      const loss = ({ alpha, logit }: Parameters): Scalar =>
-        objective.loss({ alpha, lambda: logit ? logit.map(sigmoid) : shares }, model, batch, config);
-      const { value, grad } = valueAndGrad(loss)(parameters);
-      return { value, ...optimizer.step(parameters, grad, state, rate) };
-    },
-    device,
-    { donate: [0, 1] },
-  );
+  const step = compile(learnStep(config, objective), device, { donate: [0, 1] });
   const start = (): Parameters => ({
     alpha: fixed.map(() => tensor({ expert: config.experts - 1 }, new Float64Array(config.experts - 1))),
     ...(objective.learnsLambda && { logit: fixed.map(() => tensor({}, [logitOf(lambda)])) }),

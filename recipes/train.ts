@@ -107,19 +107,23 @@ type Stepper = (
   rate: number,
 ) => Promise<Step>;
 
+/** A step on one batch, as a function of tensors: what `train` compiles. */
+export function trainStep(
+  config: ModelConfig,
+  options: Pick<TrainOptions, "optimizer" | "weightDecay" | "clip">,
+): (model: AnyModel, state: OptimizerState, batch: Batch, noise: Noise | null, rate: Scalar) => Step {
+  const chosen = optimizer(options.optimizer, layout(config), options.weightDecay), loss = lossFor(config);
+  return (model, state, batch, noise, rate) => {
+    const { value: { loss: _, ...metrics }, grad } = valueAndGradWith(loss)(model, batch, noise);
+    const limited = options.clip === undefined ? { gradient: grad } : clip(grad, options.clip);
+    const { parameters, state: next } = chosen.step(model, limited.gradient, state, rate);
+    return { model: parameters, state: next, metrics, ...("norm" in limited && { norm: limited.norm }) };
+  };
+}
+
 /** One batch, one call. */
 function singleStep(config: ModelConfig, device: Device, options: TrainOptions): Stepper {
-  const chosen = optimizer(options.optimizer, layout(config), options.weightDecay), loss = lossFor(config);
-  const run = compile(
-    (model: AnyModel, state: OptimizerState, batch: Batch, noise: Noise | null, rate: Scalar) => {
-      const { value: { loss: _, ...metrics }, grad } = valueAndGradWith(loss)(model, batch, noise);
-      const limited = options.clip === undefined ? { gradient: grad } : clip(grad, options.clip);
-      const { parameters, state: next } = chosen.step(model, limited.gradient, state, rate);
-      return { model: parameters, state: next, metrics, ...("norm" in limited && { norm: limited.norm }) };
-    },
-    device,
-    { donate: [0, 1] },
-  );
+  const run = compile(trainStep(config, options), device, { donate: [0, 1] });
   return (model, state, [host], seed, rate) =>
     run(model, state, toBatch(host), noiseFor(config, host, seed), tensor({}, [rate]));
 }

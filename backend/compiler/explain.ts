@@ -1,6 +1,7 @@
-/** @file Says in words what a program compiled to: kernels, why they were fused, bytes, FLOPs, memory. */
-import { isOp } from "../../dsl/node.ts";
-import { showShape } from "../../dsl/shape.ts";
+/** @file What a program compiled to, as data and in words: kernels, their lines, why they were fused, bytes, FLOPs. */
+import { isOp, type Node, sourceOf } from "../../dsl/node.ts";
+import { showShape, without } from "../../dsl/shape.ts";
+import type { Group } from "./group.ts";
 import type { Kernel } from "./kernel.ts";
 import type { CompiledProgram, ExplainedStep } from "./pipeline.ts";
 
@@ -60,65 +61,167 @@ const sizesOf = (kernel: Kernel): string => {
   }
 };
 
-const opsOf = ({ unit }: ExplainedStep): string => {
-  if (unit.group.kind === "template") return unit.group.node.op;
+/** One kernel of a program, or one that a loop runs for every tile. */
+export interface KernelReport {
+  /** Its number, in the order of running. */
+  readonly number: number;
+  /** Its template. */
+  readonly kind: Kernel["kind"];
+  /** How often it runs. */
+  readonly runs: number;
+  /** Axes and sizes of what it computes over; those that it reduces stand behind a bar. */
+  readonly axes: string;
+  /** Its extents, as the template sees them. */
+  readonly extent: string;
+  /** What it does: operations and how many of each. */
+  readonly operations: string;
+  /** The lines of the user's program that it computes. */
+  readonly sources: readonly string[];
+  /** Why operations came together in it. */
+  readonly fused: readonly string[];
+  /** Why others did not: the operation and the reason. */
+  readonly apart: readonly string[];
+  /** Floating-point operations, all runs together. */
+  readonly flops: number;
+  /** Bytes read, all runs together. */
+  readonly reads: number;
+  /** Bytes written, all runs together. */
+  readonly writes: number;
+  /** Seconds that it took in all runs so far, where the device measures them. */
+  readonly seconds?: number;
+  /** Share of the step's time: measured, or predicted from what takes longer, computing or moving. */
+  readonly share: number;
+  /** Numbers of the kernels whose results it reads. */
+  readonly after: readonly number[];
+}
+
+/** What a program compiled to. */
+export interface ProgramReport {
+  readonly kernels: readonly KernelReport[];
+  /** Kernels run per call. */
+  readonly steps: number;
+  /** Different ones among them. */
+  readonly distinct: number;
+  readonly flops: number;
+  /** Bytes read and written. */
+  readonly moved: number;
+  /** Bytes of intermediate memory. */
+  readonly arena: number;
+  /** Results, and how many of them overwrite donated memory. */
+  readonly results: number;
+  readonly overwriting: number;
+  /** Were the shares measured? */
+  readonly timed: boolean;
+  /** How often a fusion was refused, by reason. */
+  readonly refused: Readonly<Record<string, number>>;
+}
+
+/** Floating-point operations that take as long as moving a byte: between a laptop's processor and a graphics card. */
+const operationsPerByte = 10;
+
+const counted = (words: Iterable<string>): Map<string, number> => {
   const counts = new Map<string, number>();
-  for (const { op } of unit.group.nodes) counts.set(op, (counts.get(op) ?? 0) + 1);
-  return [...counts].map(([op, count]) => count > 1 ? `${op}×${count}` : op).join(" ");
+  for (const word of words) counts.set(word, (counts.get(word) ?? 0) + 1);
+  return counts;
 };
 
-const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+const times = (counts: ReadonlyMap<string, number>): string[] =>
+  [...counts].map(([word, count]) => count > 1 ? `${word}×${count}` : word);
 
-/** Milliseconds of a step and how fast it computed, where runs were measured. */
-const measured = (step: ExplainedStep, seconds: number | undefined): string =>
-  seconds === undefined
-    ? ""
-    : `${(seconds * 1e3).toFixed(2).padStart(10)} ms ${
-      (flopsOf(step.kernel) / Math.max(seconds, 1e-9) / 1e9).toFixed(1).padStart(7)
-    } GFLOP/s`;
+const nodesOf = (group: Group): readonly Node[] => group.kind === "template" ? [group.node] : [...group.nodes];
+
+function axesIn(group: Group): string {
+  if (group.kind === "tiled") return `${group.body.axis}, tile by tile`;
+  if (group.kind === "template") return showShape(group.node.shape).slice(1, -1);
+  const outer = showShape(without(group.space, group.reduced)).slice(1, -1);
+  return group.reduced.length > 0
+    ? `${outer} | ${group.reduced.map((axis) => `${axis}:${group.space[axis]}`).join(" ")}`
+    : outer;
+}
+
+const apartIn = (group: Group): string[] => {
+  if (group.kind === "tiled") return [];
+  if (group.kind === "template") return [`${group.node.op} has a kernel of its own`];
+  const last = new Map(
+    group.refusals.filter(({ source }) => !group.nodes.has(source)).map((each) => [each.source, each]),
+  );
+  return times(counted([...last.values()].map(({ source, reason }) => `${source.op}: ${reason}`)));
+};
+
+/** The report of a program that runs without kernels. */
+export const emptyReport: ProgramReport = {
+  kernels: [],
+  steps: 0,
+  distinct: 0,
+  flops: 0,
+  moved: 0,
+  arena: 0,
+  results: 0,
+  overwriting: 0,
+  timed: false,
+  refused: {},
+};
 
 /**
- * One line per kernel, then sums.
+ * The report of a program. Lines of source are in it if it was traced within `withSources`.
  *
- * @param seconds what each step took in all runs so far, where the device measures it
+ * @param seconds what each step of the plan took in all runs so far, where the device measures it
  */
-export function explain(
-  { plan, steps, refused, arguments: sources, results }: CompiledProgram,
+export function reportOf(
+  { plan, steps, origins, refused, arguments: sources, results }: CompiledProgram,
   seconds: readonly number[] = [],
-): string {
-  const lines = steps.map((step, i) =>
-    `${String(i).padStart(5)}  ${step.kernel.kind.padEnd(11)} ${sizesOf(step.kernel).padEnd(36)} ${
-      (flopsOf(step.kernel) / 1e6).toFixed(1).padStart(10)
-    } MFLOP  reads ${mebibytes(step.reads).padStart(10)}  writes ${mebibytes(step.writes).padStart(10)}${
-      measured(step, seconds[i])
-    }  ${opsOf(step)}`
-  );
-  const total = (f: (step: ExplainedStep) => number): number => steps.reduce((sum, step) => sum + f(step), 0);
-  const kept = results.filter((argument) => sources[argument].kind === "parameter").length;
-  const why = new Map<string, number>();
-  for (const unit of new Set(steps.map((step) => step.unit))) {
-    if (unit.group.kind === "loop") {
-      for (const reason of unit.group.reasons) why.set(reason, (why.get(reason) ?? 0) + 1);
-    }
+): ProgramReport {
+  const timed = seconds.some((each) => each > 0), took = new Map<ExplainedStep, number>();
+  seconds.forEach((each, i) => took.set(steps[origins[i]], (took.get(steps[origins[i]]) ?? 0) + each));
+  // A loop's kernels run once for every tile: they are one entry.
+  const entries = new Map<string, ExplainedStep[]>(), groups = new Map<Group, number>();
+  for (const step of steps) {
+    const { group } = step.unit;
+    if (!groups.has(group)) groups.set(group, groups.size);
+    const key = `${groups.get(group)} ${step.kernel.kind} ${sizesOf(step.kernel)}`;
+    (entries.get(key) ?? entries.set(key, []).get(key)!).push(step);
   }
-  const list = (counts: ReadonlyMap<string, number>): string[] =>
-    [...counts].sort((a, b) => b[1] - a[1]).slice(0, 12).map(([reason, count]) =>
-      `  ${String(count).padStart(5)} × ${reason}`
-    );
-  return [
-    ...lines,
-    `${steps.length} kernels (${plan.kernels.length} distinct), ${
-      (total(({ kernel }) => flopsOf(kernel)) / 1e9).toFixed(2)
-    } GFLOP, ` +
-    `${mebibytes(total(({ reads, writes }) => reads + writes))} moved`,
-    `intermediate memory ${
-      mebibytes(plan.arena.reduce((a, b) => a + b, 0))
-    }; ${kept} of ${results.length} results overwrite donated memory`,
-    "fused because:",
-    ...list(why),
-    "not fused because:",
-    ...list(refused),
-  ].join("\n");
+  const sum = (of: readonly ExplainedStep[], f: (step: ExplainedStep) => number): number =>
+    of.reduce((total, step) => total + f(step), 0);
+  const cost = (step: ExplainedStep): number =>
+    timed ? took.get(step) ?? 0 : Math.max(flopsOf(step.kernel) / operationsPerByte, step.reads + step.writes);
+  const writer = new Map<Node, number>(), whole = sum(steps, cost);
+  const kernels = [...entries.values()].map((same, number): KernelReport => {
+    const [{ unit, kernel }] = same, { group } = unit, nodes = nodesOf(group);
+    const outside = unit.reads.some(({ op }) => op === "window") ? unit.loop?.reads ?? [] : [];
+    const after = new Set([...unit.reads, ...outside].flatMap((node) => writer.get(node) ?? []));
+    for (const node of [...unit.writes, ...(unit.loop?.writes ?? [])]) writer.set(node, number);
+    after.delete(number);
+    return {
+      number,
+      kind: kernel.kind,
+      runs: same.length,
+      axes: axesIn(group),
+      extent: sizesOf(kernel),
+      operations: times(counted(nodes.map(({ op }) => op))).join(" "),
+      sources: [...new Set(nodes.flatMap((node) => sourceOf(node) ?? []))],
+      fused: group.kind === "loop" ? times(counted(group.reasons)) : [],
+      apart: apartIn(group),
+      flops: sum(same, (step) => flopsOf(step.kernel)),
+      reads: sum(same, ({ reads }) => reads),
+      writes: sum(same, ({ writes }) => writes),
+      ...(timed && { seconds: sum(same, cost) }),
+      share: whole > 0 ? sum(same, cost) / whole : 0,
+      after: [...after].sort((a, b) => a - b),
+    };
+  });
+  return {
+    kernels,
+    steps: steps.length,
+    distinct: plan.kernels.length,
+    flops: sum(steps, ({ kernel }) => flopsOf(kernel)),
+    moved: sum(steps, ({ reads, writes }) => reads + writes),
+    arena: plan.arena.reduce((a, b) => a + b, 0),
+    results: results.length,
+    overwriting: results.filter((argument) => sources[argument].kind === "parameter").length,
+    timed,
+    refused: Object.fromEntries(refused),
+  };
 }
 
 /** Which operations of a step look up or place elements by an index, and along which axis, for an error's message. */

@@ -24,6 +24,14 @@ export interface LoopGroup {
   readonly most: number;
   /** Why nodes came together, for `explain`. */
   readonly reasons: readonly string[];
+  /** What could not come in, and why. */
+  readonly refusals: Refusal[];
+}
+
+/** A value that is made by another kernel, and why. */
+export interface Refusal {
+  readonly source: Node;
+  readonly reason: string;
 }
 
 /** A node with a kernel template of its own. */
@@ -201,7 +209,18 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
 
   function lone(node: Node, space: Shape, reduced: readonly string[]): LoopGroup {
     const id = nextId++, nodes = new Set([node]), most = mostBindings(node);
-    return { kind: "loop", id, nodes, space, reduced, oldest: node.id, youngest: node.id, most, reasons: [] };
+    return {
+      kind: "loop",
+      id,
+      nodes,
+      space,
+      reduced,
+      oldest: node.id,
+      youngest: node.id,
+      most,
+      reasons: [],
+      refusals: [],
+    };
   }
 
   function mergeAll(): void {
@@ -216,7 +235,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
         if (tried.has(consumer)) continue;
         apart.set(producer, tried.add(consumer));
         const merged = fit(producer, consumer);
-        if (!merged) refuse("different spaces");
+        if (!merged) refuse("different spaces", consumer, source);
         else join(producer, consumer, merged, source);
       }
     }
@@ -228,9 +247,11 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     shape: { space: Shape; reduced: readonly string[] },
     via: Node,
   ): void {
-    if (producer.nodes.size + consumer.nodes.size > 160) return refuse("kernel too large");
-    if (serialises(producer, consumer, shape, via)) return refuse("would run a large map on few rows");
-    if (crosses(producer, consumer)) return refuse("another kernel lies between, or elements are needed out of order");
+    if (producer.nodes.size + consumer.nodes.size > 160) return refuse("kernel too large", consumer, via);
+    if (serialises(producer, consumer, shape, via)) return refuse("would run a large map on few rows", consumer, via);
+    if (crosses(producer, consumer)) {
+      return refuse("another kernel lies between, or elements are needed out of order", consumer, via);
+    }
     const together: LoopGroup = {
       kind: "loop",
       id: consumer.id,
@@ -244,15 +265,17 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
         ...consumer.reasons,
         `${via.op} feeds the same ${axesOf(shape.space).join(" ")} loop`,
       ],
+      refusals: [...producer.refusals, ...consumer.refusals],
     };
     if (together.most > limits.maxBindings && bindings(together) > limits.maxBindings) {
-      return refuse("too many buffers for one kernel");
+      return refuse("too many buffers for one kernel", consumer, via);
     }
     for (const node of together.nodes) groupOf.set(node, together);
   }
 
-  function refuse(reason: string): void {
+  function refuse(reason: string, consumer?: LoopGroup, source?: Node): void {
     refused.set(reason, (refused.get(reason) ?? 0) + 1);
+    if (consumer && source) consumer.refusals.push({ source, reason });
   }
 
   /** Nodes that a node reads through views, and how. */

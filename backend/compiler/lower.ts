@@ -9,7 +9,7 @@
  */
 import { cast, constant, expand, mul, node as make, ordered, sum } from "../../dsl/build.ts";
 import { isHalf } from "../../dsl/half.ts";
-import { isOp, type Node, topological } from "../../dsl/node.ts";
+import { isOp, type Node, standingFor, topological } from "../../dsl/node.ts";
 import { axesOf, sizeOf } from "../../dsl/shape.ts";
 import { substitute } from "../../dsl/substitute.ts";
 import { lowerContractAt, lowerContractInto } from "./grouped.ts";
@@ -124,7 +124,7 @@ export function lower(plain: readonly Node[]): Node[] {
   for (const node of topological(plain)) {
     const inputs = node.inputs.map((input) => lowered.get(input)!);
     const same = inputs.every((input, i) => input === node.inputs[i]);
-    lowered.set(node, lowerOne(same ? node : make(node.op, inputs, node.attributes)));
+    lowered.set(node, standingFor(node, () => lowerOne(same ? node : make(node.op, inputs, node.attributes))));
   }
   const seen = new Set<Node>();
   return plain.map((root) => {

@@ -5,7 +5,7 @@
  * A product that is needed again later (in the backward pass) is computed again, tile by tile, where that is cheap.
  */
 import { node as make } from "../../dsl/build.ts";
-import { isOp, type Node, topological } from "../../dsl/node.ts";
+import { isOp, type Node, standingFor, topological } from "../../dsl/node.ts";
 import type { Tile, TiledBody } from "../../dsl/primitives/tiled.ts";
 import { type Shape, sizeOf, stridesOf } from "../../dsl/shape.ts";
 import { type Cluster, clustersOf } from "./clusters.ts";
@@ -141,7 +141,7 @@ function tileOf(
     const cut = along !== undefined && along in x.shape ? along : undefined;
     const key = `${x.id}:${cut ?? ""}`, known = made.get(key);
     if (known) return known;
-    const result = compute(x, cut);
+    const result = standingFor(x, () => compute(x, cut));
     made.set(key, result);
     return result;
   };
@@ -165,7 +165,7 @@ function tileOf(
   /** A sum over the axis itself: of this tile's part. */
   function reduced(exit: Node): Node {
     const inputs = exit.inputs.map((input) => rebuilt(input, axis));
-    return make(exit.op, inputs, exit.attributes);
+    return standingFor(exit, () => make(exit.op, inputs, exit.attributes));
   }
 }
 
@@ -213,7 +213,8 @@ function rebuild(roots: readonly Node[], loopOf: ReadonlyMap<Node, Loop>): Node[
     const loop = loopOf.get(x);
     if (!loop) {
       const inputs = x.inputs.map((input) => made.get(input)!);
-      made.set(x, inputs.every((input, i) => input === x.inputs[i]) ? x : make(x.op, inputs, x.attributes));
+      const same = inputs.every((input, i) => input === x.inputs[i]);
+      made.set(x, same ? x : standingFor(x, () => make(x.op, inputs, x.attributes)));
       continue;
     }
     const inputs = loop.inputs.map((input) => made.get(input)!);

@@ -1,6 +1,6 @@
 /** @file Reverse mode: cotangents walk a graph backwards. A function from graph to graph. */
 import { add, expand, fill, primitiveOf } from "../build.ts";
-import { type Node, topological } from "../node.ts";
+import { type Node, standingFor, topological } from "../node.ts";
 import { isReal } from "../primitive.ts";
 
 /**
@@ -19,10 +19,12 @@ export function backward(outs: readonly Node[], seeds: readonly Node[], wrt: rea
   for (const each of order.reverse()) {
     const cotangent = cotangents.get(each);
     if (!cotangent || !each.inputs.some((input) => live.has(input))) continue;
-    const flows = primitiveOf(each.op).vjp(cotangent, each);
-    each.inputs.forEach((input, i) => {
-      const flow = flows[i];
-      if (flow && live.has(input) && isReal(input)) flowInto(input, flow);
+    standingFor(each, () => {
+      const flows = primitiveOf(each.op).vjp(cotangent, each);
+      each.inputs.forEach((input, i) => {
+        const flow = flows[i];
+        if (flow && live.has(input) && isReal(input)) flowInto(input, flow);
+      });
     });
   }
   return wrt.map((each) => expand(cotangents.get(each) ?? fill(0, each), each.shape));

@@ -202,6 +202,22 @@ export const commands = {
     positionals: { path: path("folder or file", { metavar: "PATH", required: true }) },
     flags: { tensors: toggle("list every tensor") },
   }),
+  explain: command({
+    summary: "the kernels that a step of a model compiles to, and what each costs",
+    description: "Plans the step for a device, without loading weights and without running it. Text goes to stdout, " +
+      "the same as data with --json, as a page with the graph of the kernels to --out.",
+    examples: ["explain models/moe --step train --batch 4 --seq 512 --out explain.html"],
+    positionals: { model: path("folder of a model (its config.json suffices)", { metavar: "MODEL", required: true }) },
+    flags: {
+      out: path("HTML page, complete in itself", { metavar: "FILE" }),
+      overwrite: toggle("replace what is at --out"),
+      step: choice("which step", ["loss", "train", "learn"], { fallback: "train" }),
+      batch: integer("sequences", { fallback: 1, min: 1 }),
+      seq: integer("tokens of each", { fallback: 512, min: 2 }),
+      optimizer: choice("of --step train", ["sgd", "adamw", "adafactor"], { fallback: "adafactor" }),
+      objective: objective("of --step learn"),
+    },
+  }),
   doctor: command({
     summary: "what this machine offers: library, devices, limits, a self-test and timings",
     examples: ["doctor", "doctor --device wgpu:llvmpipe"],

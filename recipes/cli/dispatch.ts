@@ -22,5 +22,6 @@ export const load: { readonly [N in CommandName]: () => Promise<CommandModule<N>
   tokenize: () => import("./commands/tokenize.ts"),
   convert: () => import("./commands/convert.ts"),
   inspect: () => import("./commands/inspect.ts"),
+  explain: () => import("./commands/explain.ts"),
   doctor: () => import("./commands/doctor.ts"),
 };

@@ -1,9 +1,8 @@
 /** @file `xft doctor`: what this machine offers, and whether it computes right. */
 import { compile, put, values } from "../../../backend/compile.ts";
-import { type Adapter, type Capabilities, listAdapters, openNative } from "../../../backend/device.ts";
+import { type Adapter, listAdapters } from "../../../backend/device.ts";
 import { libraryPath } from "../../../backend/library.ts";
-import { open } from "../../../backend/open.ts";
-import { openWebgpu } from "../../../backend/webgpu.ts";
+import { capabilitiesOf, open } from "../../../backend/open.ts";
 import { contract, read, softmax, type Tensor, tensor } from "../../../dsl/mod.ts";
 import { UserError } from "../../../dsl/errors.ts";
 import type { commands } from "../commands.ts";
@@ -106,12 +105,6 @@ async function examine(name: string, seed: number): Promise<Report> {
 /** What there is to try: Deno's own WebGPU finds an adapter where wgpu does. */
 function everything(adapters: readonly Adapter[]): string[] {
   return ["cpu", ...adapters.map(({ name }) => `wgpu:${name}`), ...(adapters.length > 0 ? ["webgpu"] : [])];
-}
-
-async function capabilitiesOf(name: string): Promise<Capabilities> {
-  const runner = name === "webgpu" ? await openWebgpu() : openNative(name as "cpu");
-  runner.close();
-  return runner.capabilities;
 }
 
 /** Numbers between −1 and 1 that depend on the seed alone (a multiplicative hash; quality does not matter here). */

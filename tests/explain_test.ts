@@ -1,0 +1,125 @@
+/** @file What `explain` says: numbers that can be counted by hand, lines of source, and a page that needs nothing. */
+import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { compile, foresee, planned, put } from "../backend/compile.ts";
+import type { ProgramReport } from "../backend/compiler/explain.ts";
+import { pageOf, textOf } from "../backend/compiler/report.ts";
+import { capabilitiesOf, open } from "../backend/open.ts";
+import { type DisplayBundle, displaySymbol } from "../dsl/display/mod.ts";
+import { contract, grad, silu, softmax, square, sum, type Tensor, tensor } from "../dsl/mod.ts";
+import { withTempDir, xft } from "./support.ts";
+import { writeTinyModel } from "./tiny_folder.ts";
+
+type Weights = Tensor<"embed" | "hidden">;
+type Rows = Tensor<"batch" | "embed">;
+
+/** The line that it is called from, and those after it. */
+const line = Number(/explain_test\.ts:(\d+)/.exec(new Error().stack!)![1]);
+const loss = (w: Weights, x: Rows) => {
+  const h = contract(x, w, "embed");
+  const p = softmax(silu(h), "hidden");
+  return sum(square(p));
+};
+const lines = { product: line + 2, softmax: line + 3, sum: line + 4 };
+
+const w = tensor({ embed: 8, hidden: 16 }, Float32Array.from({ length: 128 }, (_, i) => Math.sin(i)));
+const x = tensor({ batch: 4, embed: 8 }, Float32Array.from({ length: 32 }, (_, i) => Math.cos(i)));
+const slope = (p: Weights, rows: Rows): Weights => grad(loss)(p, rows);
+
+/** What holds of every report. */
+function assertSound({ kernels, steps, flops, moved }: ProgramReport): void {
+  const total = (f: (kernel: ProgramReport["kernels"][number]) => number): number =>
+    kernels.reduce((sum, kernel) => sum + f(kernel), 0);
+  assertAlmostEquals(total(({ share }) => share), 1, 1e-9);
+  assertEquals([total(({ runs }) => runs), total((kernel) => kernel.flops)], [steps, flops]);
+  assertEquals(total(({ reads, writes }) => reads + writes), moved);
+  for (const { number, after } of kernels) assert(after.every((other) => other < number));
+}
+
+Deno.test("explain: every kernel has its lines, axes, FLOPs and bytes, its fusions and what stayed apart", async () => {
+  using device = await open("cpu");
+  const run = compile(slope, device, { sources: true });
+  const report = run.report(put(w, device), put(x, device));
+  assertSound(report);
+  const short = report.kernels.map(({ kind, axes, sources, flops, reads, writes, after }) => ({
+    kind,
+    axes,
+    lines: sources.map((source) => Number(source.split(":").at(-1))),
+    flops,
+    reads,
+    writes,
+    after,
+  }));
+  const product = { kind: "contract" as const, lines: [lines.product], flops: 2 * 4 * 8 * 16 };
+  // 32-bit numbers: x and w in, h out; then h in, its gradient out; then that and x in, the gradient of w out.
+  assertEquals(short[0], { ...product, axes: "batch:4 hidden:16", reads: 4 * 160, writes: 4 * 64, after: [] });
+  assertEquals(short[2], { ...product, axes: "embed:8 hidden:16", reads: 4 * 96, writes: 4 * 128, after: [1] });
+  assertEquals([short[1].axes, short[1].reads, short[1].writes], ["batch:4 | hidden:16", 4 * 64, 4 * 64]);
+  assert(short[1].lines.every((each) => Object.values(lines).includes(each)));
+  assert(short[1].lines.includes(lines.softmax) && short[1].lines.includes(lines.sum));
+  assert(report.kernels[1].fused.some((why) => why.startsWith("exp feeds the same batch hidden loop")));
+  assertEquals(report.kernels[0].apart, ["contract has a kernel of its own"]);
+  const text = run.explain(put(w, device), put(x, device));
+  assertStringIncludes(text, `at explain_test.ts:${lines.product}`);
+  assertStringIncludes(text, "1.0 kFLOP, reads 640 B, writes 256 B");
+  assertStringIncludes(text, "shares of the step are predicted");
+  assertEquals(JSON.parse(JSON.stringify(report)), report);
+});
+
+Deno.test("explain: once a program ran, the CPU device's shares are measured", async () => {
+  using device = await open("cpu");
+  const run = compile(slope, device, { sources: true });
+  for (let i = 0; i < 20; i++) await run(w, x);
+  const report = run.report(w, x);
+  assertSound(report);
+  assert(report.timed && report.kernels.every(({ seconds }) => seconds !== undefined && seconds > 0));
+  assertStringIncludes(run.explain(w, x), "shares of the step are measured");
+});
+
+Deno.test("explain: the page needs no network, no script and no other file, and draws every kernel once", async () => {
+  const report = foresee(
+    slope,
+    [planned({ embed: 8, hidden: 16 }), planned({ batch: 4, embed: 8 })] as [Weights, Rows],
+    await capabilitiesOf("cpu"),
+  );
+  const page = pageOf(report, "a <step> & its kernels");
+  assert(!/<script|\ssrc=|\shref=|@import|url\(/.test(page));
+  assertEquals([...page.matchAll(/https?:\/\/[^"\s<]+/g)].map(([address]) => address), ["http://www.w3.org/2000/svg"]);
+  assertStringIncludes(page, "<h1>a &lt;step&gt; &amp; its kernels</h1>");
+  assertEquals([...page.matchAll(/<rect /g)].length, report.kernels.length);
+  assertEquals([...page.matchAll(/<path /g)].length, report.kernels.flatMap(({ after }) => after).length);
+});
+
+Deno.test("a compiled function shows its kernels in a notebook", async () => {
+  using device = await open("cpu");
+  const run = compile((p: Weights) => softmax(p, "hidden"), device);
+  await run(w);
+  const shown = (run as unknown as Record<symbol, () => DisplayBundle>)[displaySymbol]();
+  assertStringIncludes(shown["text/html"], "<svg ");
+  assertStringIncludes(shown["text/plain"], "1 kernels run");
+  using oracle = await open("interpreter");
+  assertStringIncludes(textOf(compile(slope, oracle).report(w, x)), "the interpreter runs one primitive at a time");
+});
+
+Deno.test("xft explain: a step of a model as text, JSON and HTML, without its weights", () =>
+  withTempDir(async (folder) => {
+    await writeTinyModel(join(folder, "moe"), "mixture");
+    Deno.removeSync(join(folder, "moe/model.safetensors"));
+    for (const step of ["loss", "train", "learn"]) {
+      const args = ["explain", "moe", "--step", step, "--batch", "2", "--seq", "16", "--device", "cpu"];
+      const { code, stdout, stderr } = await xft([...args, "--json", "--out", `${step}.html`], folder);
+      assertEquals(code, 0, stderr);
+      const report: ProgramReport = JSON.parse(stdout.trim().split("\n").at(-1)!);
+      assertSound(report);
+      const sources = report.kernels.flatMap((kernel) => kernel.sources).join(" ");
+      assertStringIncludes(sources, "recipes/model/llama.ts:");
+      assertEquals(sources.includes(step === "learn" ? "recipes/merge/formula.ts:" : "recipes/model/moe.ts:"), true);
+      assert(report.kernels.some(({ operations }) => operations === "contractAt") === (step !== "learn"));
+      assertStringIncludes(Deno.readTextFileSync(join(folder, `${step}.html`)), "<svg ");
+      const text = await xft(args, folder);
+      assertStringIncludes(text.stdout, `${report.steps} kernels run`);
+    }
+    const dense = await xft(["explain", "moe", "--step", "learn", "--objective", "uniform", "--device", "cpu"], folder);
+    assertEquals(dense.code, 1);
+    assertStringIncludes(dense.stderr, "this objective has no steps");
+  }));
