@@ -21,8 +21,9 @@ export type Compare = <A extends string, K extends Num>(x: Tensor<A, K>, y: In<A
 
 const side = (op: string, like: Node, y: number | Operand<string, Kind>): Node =>
   into(op, like, typeof y === "number" ? y : nodeOf(y));
-const fold = (name: string, op: "add" | "mul" | "maximum"): Variadic => (x, ...ys) =>
-  tensorOf(ys.reduce((sum: Node, y) => node(op, [sum, side(name, sum, y)], {}), nodeOf(x)));
+const variadic = (f: (all: Node, y: number | Operand<string, Kind>) => Node): Variadic => (x, ...ys) =>
+  tensorOf(ys.reduce(f, nodeOf(x)));
+const fold = (op: "add" | "mul" | "maximum"): Variadic => variadic((all, y) => node(op, [all, side(op, all, y)], {}));
 type UnaryOp = Extract<
   Op,
   "neg" | "exp" | "log" | "recip" | "sqrt" | "sin" | "cos" | "sinh" | "tanh" | "erf" | "floor" | "stop"
@@ -43,7 +44,7 @@ const compare = (op: "less" | "equal"): Compare => (x, y) =>
  * console.assert(read(add(x, bias, 1)).join() === "12,23,14,25");
  * ```
  */
-export const add: Variadic = fold("add", "add");
+export const add: Variadic = fold("add");
 /**
  * x · y · …. The first operand owns the axes, every other one fits into them; integers wrap around.
  *
@@ -54,7 +55,7 @@ export const add: Variadic = fold("add", "add");
  * console.assert(read(mul(tensor({ seq: 2 }, [3, 4]), 2)).join() === "6,8");
  * ```
  */
-export const mul: Variadic = fold("mul", "mul");
+export const mul: Variadic = fold("mul");
 /**
  * The largest of x, y, …, elementwise. Where several are equal, the gradient goes to the first of them.
  *
@@ -65,7 +66,7 @@ export const mul: Variadic = fold("mul", "mul");
  * console.assert(read(maximum(tensor({ seq: 2 }, [-3, 4]), 0)).join() === "0,4");
  * ```
  */
-export const maximum: Variadic = fold("maximum", "maximum");
+export const maximum: Variadic = fold("maximum");
 /**
  * x − y, of reals or of integers, which wrap around.
  *
@@ -103,14 +104,13 @@ export function div<A extends string>(x: Tensor<A>, y: In<A>): Tensor<A> {
  * console.assert(read(minimum(tensor({ seq: 2 }, [-3, 4]), 0, 2)).join() === "-3,0");
  * ```
  */
-export const minimum: Variadic = (x, ...ys) =>
-  tensorOf(ys.reduce((least: Node, y) => {
-    const other = side("minimum", least, y);
-    // A NaN on either side is the result, as it is of `maximum`; and −(−2³¹) would be no i32.
-    return isReal(least)
-      ? node("neg", [node("maximum", [node("neg", [least], {}), node("neg", [other], {})], {})], {})
-      : node("where", [node("less", [other, least], {}), other, least], {});
-  }, nodeOf(x)));
+export const minimum: Variadic = variadic((least, y) => {
+  const other = side("minimum", least, y);
+  // A NaN on either side is the result, as it is of `maximum`; and −(−2³¹) would be no i32.
+  return isReal(least)
+    ? node("neg", [node("maximum", [node("neg", [least], {}), node("neg", [other], {})], {})], {})
+    : node("where", [node("less", [other, least], {}), other, least], {});
+});
 /**
  * −x. Integers wrap around.
  *
