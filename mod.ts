@@ -76,7 +76,7 @@
  * - **Parameters**: `loadModel`, `loadDense`, `loadMixture`, `saveModel`, `initModel`, `isMixture`, `layout`,
  *   `countParameters`.
  * - **Llama**: `llama`, `attend`, `ownTokens`, `swiglu`, `unembed`.
- * - **The mixture**: `moe`, `routed`, `route`, `score`, `balance`, `mixtureLoss`.
+ * - **The mixture**: `moe`, `routed`, `route`, `score`, `balance`, `mixtureLoss`, `noiseOf`.
  *
  * ## Training
  *
@@ -137,6 +137,7 @@ export {
   type Moe,
   moe,
   type Noise,
+  noiseOf,
   type Routed,
   routed,
 } from "./recipes/model/moe.ts";

@@ -2,15 +2,26 @@
  * @file Training: SFT of dense models and tuning of mixtures. One step is one compiled call: forward, backward,
  * optimiser and metrics; parameters and optimiser state stay on the device and are updated in place.
  */
-import { add, div, mapTree, maximum, mul, type Scalar, tensor, valueAndGradWith, zerosLike } from "../dsl/mod.ts";
+import {
+  add,
+  div,
+  type Key,
+  key,
+  mapTree,
+  maximum,
+  mul,
+  type Scalar,
+  tensor,
+  valueAndGradWith,
+  zerosLike,
+} from "../dsl/mod.ts";
 import { UserError } from "../dsl/errors.ts";
 import { compile, free, number, values } from "../backend/compile.ts";
 import type { Device } from "../backend/runtime.ts";
 import type { ModelConfig } from "./convert/config.ts";
-import { type Batch, generatorOf, type HostBatch, normal, toBatch } from "./model/batch.ts";
+import { type Batch, type HostBatch, toBatch } from "./model/batch.ts";
 import { type AnyModel, layout } from "./model/layout.ts";
 import { evaluator, type Losses, lossFor } from "./model/loss.ts";
-import type { Noise } from "./model/moe.ts";
 import type { Loaded } from "./model/parameters.ts";
 import { clip, optimizer, type OptimizerName, type OptimizerState, rateAt, type Schedule } from "./optim/mod.ts";
 
@@ -90,13 +101,9 @@ export interface Trained<L extends Loaded> {
   readonly seconds: number;
 }
 
-/** Standard normal numbers for every layer, token and routed expert; null where the routers have no noise. */
-function noiseFor(config: ModelConfig, { rows, length }: HostBatch, seed: number): Noise | null {
-  if (config.kind !== "moe" || !config.noise) return null;
-  const sizes = { layer: config.layers, batch: rows, seq: length, expert: config.experts - 1 },
-    random = generatorOf(seed);
-  return tensor(sizes, new Float32Array(config.layers * rows * length * sizes.expert).map(() => normal(random)));
-}
+/** The key of a step's noise; null where the routers have none. */
+const keyFor = (config: ModelConfig, seed: number): Key | null =>
+  config.kind === "moe" && config.noise ? key(seed) : null;
 
 type Step = { model: AnyModel; state: OptimizerState; metrics: Omit<Losses, "loss">; norm?: Scalar };
 type Stepper = (
@@ -111,10 +118,10 @@ type Stepper = (
 export function trainStep(
   config: ModelConfig,
   options: Pick<TrainOptions, "optimizer" | "weightDecay" | "clip">,
-): (model: AnyModel, state: OptimizerState, batch: Batch, noise: Noise | null, rate: Scalar) => Step {
+): (model: AnyModel, state: OptimizerState, batch: Batch, key: Key | null, rate: Scalar) => Step {
   const chosen = optimizer(options.optimizer, layout(config), options.weightDecay), loss = lossFor(config);
-  return (model, state, batch, noise, rate) => {
-    const { value: { loss: _, ...metrics }, grad } = valueAndGradWith(loss)(model, batch, noise);
+  return (model, state, batch, key, rate) => {
+    const { value: { loss: _, ...metrics }, grad } = valueAndGradWith(loss)(model, batch, key);
     const limited = options.clip === undefined ? { gradient: grad } : clip(grad, options.clip);
     const { parameters, state: next } = chosen.step(model, limited.gradient, state, rate);
     return { model: parameters, state: next, metrics, ...("norm" in limited && { norm: limited.norm }) };
@@ -125,7 +132,7 @@ export function trainStep(
 function singleStep(config: ModelConfig, device: Device, options: TrainOptions): Stepper {
   const run = compile(trainStep(config, options), device, { donate: [0, 1] });
   return (model, state, [host], seed, rate) =>
-    run(model, state, toBatch(host), noiseFor(config, host, seed), tensor({}, [rate]));
+    run(model, state, toBatch(host), keyFor(config, seed), tensor({}, [rate]));
 }
 
 /** Gradients of several batches are added up, each weighing as many tokens as it scores; then one update. */
@@ -137,8 +144,8 @@ function accumulatedStep(config: ModelConfig, device: Device, options: TrainOpti
   );
   type Sum = { sum: AnyModel; tokens: Scalar; nll: Scalar };
   const collect = compile(
-    (so: Sum, model: AnyModel, batch: Batch, noise: Noise | null) => {
-      const { value: { loss: _, ...metrics }, grad } = valueAndGradWith(loss)(model, batch, noise);
+    (so: Sum, model: AnyModel, batch: Batch, key: Key | null) => {
+      const { value: { loss: _, ...metrics }, grad } = valueAndGradWith(loss)(model, batch, key);
       const sum = mapTree((total, each) => add(total, mul(each, metrics.count as never)), so.sum, grad);
       return {
         so: { sum, tokens: add(so.tokens, metrics.count), nll: add(so.nll, mul(metrics.nll, metrics.count)) },
@@ -168,7 +175,7 @@ function accumulatedStep(config: ModelConfig, device: Device, options: TrainOpti
     let so: Sum = await start(model), metrics: Omit<Losses, "loss"> | undefined;
     for (const [i, host] of hosts.entries()) {
       options.signal?.throwIfAborted();
-      ({ so, metrics } = await collect(so, model, toBatch(host), noiseFor(config, host, seed + i)));
+      ({ so, metrics } = await collect(so, model, toBatch(host), keyFor(config, seed + i)));
     }
     const { nll, count, ...out } = await update(model, state, so, tensor({}, [rate]));
     return { ...out, metrics: { ...metrics, nll, count } };

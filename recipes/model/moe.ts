@@ -4,8 +4,10 @@ import {
   at,
   contract,
   contractAt,
+  type Key,
   less,
   mul,
+  normal,
   not,
   type Scalar,
   silu,
@@ -22,8 +24,17 @@ import { type PerExpert, route, type Router, type Routing, score } from "./route
 
 /** What stands in a mixture where a dense layer has its `Ffn`. */
 export type Moe = { router: Router; shared: Ffn; experts: Stacked<Ffn, "expert"> };
-/** Standard normal numbers that disturb the router in training; they are data, so that a step can be repeated. */
+/** Standard normal numbers that disturb the routers in training. */
 export type Noise = Tensor<"layer" | "batch" | "seq" | "expert">;
+
+/** Noise for every layer, token and routed expert of a batch. It is part of the step; the same key repeats it. */
+export const noiseOf = (key: Key, config: MoeConfig, { tokens }: Batch): Noise =>
+  normal(key, {
+    layer: config.layers,
+    batch: tokens.shape.batch,
+    seq: tokens.shape.seq,
+    expert: config.experts - 1,
+  });
 
 /** A token's routing, and the logits it comes from: clean, and disturbed by noise of standard deviation `deviation`. */
 export type Routed = Routing & { clean: PerExpert; noisy: PerExpert; deviation?: PerExpert };
