@@ -121,6 +121,7 @@ Deno.test("what is computed tile by tile is nowhere in memory as a whole", () =>
     maxBindings: 64,
     maxBindingBytes: 2 ** 40,
     maxBufferBytes: 2 ** 40,
+    memoryBytes: 2 ** 50,
   } as Parameters<typeof pipeline>[1]["capabilities"];
   const compiled = (each: Case, fuse: "on" | "off") =>
     pipeline(each, {

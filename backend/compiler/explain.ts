@@ -65,8 +65,8 @@ const sizesOf = (kernel: Kernel): string => {
 export interface KernelReport {
   /** Its number, in the order of running. */
   readonly number: number;
-  /** Its template. */
-  readonly kind: Kernel["kind"];
+  /** Its template: loop, contract, grouped, … */
+  readonly kind: string;
   /** How often it runs. */
   readonly runs: number;
   /** Axes and sizes of what it computes over; those that it reduces stand behind a bar. */
@@ -97,18 +97,21 @@ export interface KernelReport {
 
 /** What a program compiled to. */
 export interface ProgramReport {
+  /** Its kernels, in the order in which they first run. */
   readonly kernels: readonly KernelReport[];
   /** Kernels run per call. */
   readonly steps: number;
   /** Different ones among them. */
   readonly distinct: number;
+  /** Floating-point operations. */
   readonly flops: number;
   /** Bytes read and written. */
   readonly moved: number;
   /** Bytes of intermediate memory. */
   readonly arena: number;
-  /** Results, and how many of them overwrite donated memory. */
+  /** How many results it has. */
   readonly results: number;
+  /** How many of them overwrite donated memory. */
   readonly overwriting: number;
   /** Were the shares measured? */
   readonly timed: boolean;
