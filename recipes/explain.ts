@@ -14,7 +14,7 @@ import { lossFor } from "./model/loss.ts";
 import type { Moe } from "./model/moe.ts";
 import type { Objective } from "./objectives/mod.ts";
 import { adamw, optimizer, type OptimizerName } from "./optim/mod.ts";
-import { trainStep } from "./train.ts";
+import { keyFor, trainStep } from "./train.ts";
 
 /** A step that can be explained. */
 export type StepName = "loss" | "train" | "learn";
@@ -54,7 +54,7 @@ export function explainStep(
       return foresee((p: AnyModel, b: Batch) => lossFor(config)(p, b, null).loss, [model, data], capabilities);
     case "train": {
       const state = inMemory(optimizer(options.optimizer, layout(config)).init(model));
-      return foresee(trainStep(config, options), [model, state, data, null, rate], capabilities, [0, 1]);
+      return foresee(trainStep(config, options), [model, state, data, keyFor(config, 0), rate], capabilities, [0, 1]);
     }
     case "learn": {
       const { objective } = options;

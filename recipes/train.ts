@@ -102,7 +102,7 @@ export interface Trained<L extends Loaded> {
 }
 
 /** The key of a step's noise; null where the routers have none. */
-const keyFor = (config: ModelConfig, seed: number): Key | null =>
+export const keyFor = (config: ModelConfig, seed: number): Key | null =>
   config.kind === "moe" && config.noise ? key(seed) : null;
 
 type Step = { model: AnyModel; state: OptimizerState; metrics: Omit<Losses, "loss">; norm?: Scalar };
