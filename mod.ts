@@ -55,8 +55,8 @@
  * - **Reductions**: `sum`, `mean`, `max`, `logSumExp`, `softmax`, `logSoftmax`; `cumsum`.
  * - **Products**: `contract`, `outer`, and `contractAt`, where an index chooses one operand's part (experts).
  * - **Indices**: `take`, `oneHot`, `topk`, `argmax`, `argsort`.
- * - **Random numbers** from a `key`: `bits`, `uniform`, `normal`, `bernoulli`, `categorical`, `permutation`, `roundByChance`; `split` and
- *   `fold` make further keys.
+ * - **Random numbers** from a `key`: `bits`, `uniform`, `normal`, `bernoulli`, `categorical`, `permutation`,
+ *   `roundByChance`; `split` and `fold` make further keys.
  * - **Trees** of tensors, which parameters are: `mapTree`, `entries`, `stack`, `mix`, `atTree`.
  * - **Transforms**: `grad`, `valueAndGrad`, `valueAndGradWith`, `vjp`, `jvp`, `checkpoint`, `customVjp`, `stopGradient`.
  * - **Layers**: `rmsNorm`, `ropeTable`, `ropeAt`, `ropeInOrder`, `rotate`, `causal`, `maskedSoftmax`.

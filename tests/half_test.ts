@@ -174,6 +174,21 @@ for (const name of allDevices().filter((each) => each !== "interpreter")) {
       }
     }));
 
+  Deno.test(`${name}: products read 16-bit weights as they are, or explain says what is widened first`, () =>
+    withDevice(name, (device) => {
+      const x = variable({ t: 40, e: 16 }), w = variable({ e: 16, h: 24 }, "bf16");
+      const results = [node("contract", [x, cast(w, "f32")], { over: ["e"] })];
+      const flags = [false, false];
+      const program = device.build({ parameters: [x, w], results }, {
+        donated: flags,
+        hosted: flags,
+        fuse: "on",
+        poison: false,
+      });
+      const done = program.report().kernels.map(({ operations }) => operations);
+      assertEquals(done, name === "cpu" ? ["cast", "contract"] : ["contract"]);
+    }));
+
   Deno.test(`${name}: sums of many bf16 terms are accumulated in f32`, () =>
     withDevice(name, async (device) => {
       const x = variable({ a: 3, b: 5000 }, "bf16");

@@ -2,7 +2,7 @@
 import { openNative } from "../backend/device.ts";
 import { PlannedDevice, type PlanRunner } from "../backend/planned.ts";
 import type { Tuning } from "../backend/compiler/templates/tuning.ts";
-import { constant, node, sum } from "../dsl/build.ts";
+import { cast, constant, node, sum } from "../dsl/build.ts";
 import { isReal } from "../dsl/primitive.ts";
 import type { Node } from "../dsl/node.ts";
 import { axesOf, type Shape } from "../dsl/shape.ts";
@@ -78,6 +78,19 @@ function cases(): Case[] {
     const x = variable({ t, e }), w = variable({ x: 5, h, e }), index = variable({ t, s }, "i32");
     return withGradient([x, w, index], node("contractAt", [x, w, index], { axis: "x", over: ["e"] }));
   });
+  // Weights of 16 bits are read as they are: in fours along the depth, in fours along the columns, one by one.
+  const mixed = (["bf16", "f16"] as const).flatMap((dtype) =>
+    [{ n: 20, k: 24 }, { k: 24, n: 20 }, { n: 33, k: 7 }].map((shape) => {
+      const x = variable({ m: 37, k: shape.k }), w = variable(shape, dtype);
+      return withGradient([x, w], node("contract", [x, cast(w, "f32")], { over: ["k"] }));
+    })
+  );
+  const experts = (["bf16", "f16"] as const).map((dtype) => {
+    const x = variable({ t: 37, e: 12 }, dtype), w = variable({ x: 5, h: 9, e: 12 }, dtype);
+    const index = variable({ t: 37, s: 2 }, "i32");
+    const product = node("contractAt", [cast(x, "f32"), cast(w, "f32"), index], { axis: "x", over: ["e"] });
+    return withGradient([x, w, index], product);
+  });
   const reductions = [[5, 700], [300, 33], [2, 9], [1, 5000]].map(([a, b]) => {
     const x = variable({ a, b });
     const over = (axis: string): Node => node("logSumExp", [x], { over: [axis] });
@@ -85,7 +98,7 @@ function cases(): Case[] {
   });
   const rows = variable({ a: 3, b: 1500 });
   const largest = drawn([rows], [node("topk", [rows], { axis: "b", slot: "k", count: 4 })]);
-  return [...products, batched, ...grouped, ...reductions, largest];
+  return [...products, batched, ...grouped, ...mixed, ...experts, ...reductions, largest];
 }
 
 const name = wgpuDevice();

@@ -8,7 +8,7 @@
 import { add, axesOf, constant, expand, mul, node as make, ordered, sum, where } from "../../dsl/build.ts";
 import { type Node, unite } from "../../dsl/node.ts";
 import { missing, type Shape, sizeOf, without } from "../../dsl/shape.ts";
-import { contiguous, flattened, packed, stored } from "./storage.ts";
+import { contiguous, flattened, operands, packed } from "./storage.ts";
 
 /** An index into an axis that `shared` axes were folded into; −1 stays −1, what is out of range stays so. */
 function foldedIndex(index: Node, shared: Shape): Node {
@@ -21,7 +21,7 @@ function foldedIndex(index: Node, shared: Shape): Node {
 }
 
 /** Rows of x times the weights that the index chooses. */
-export function lowerContractAt(node: Node<"contractAt">): Node {
+export function lowerContractAt(node: Node<"contractAt">, widens: boolean): Node {
   const { axis, over } = node.attributes, [x, w, index] = node.inputs;
   const both = axesOf(w.shape).filter((name) =>
     name !== axis && (name in index.shape || (name in x.shape && !over.includes(name)))
@@ -29,7 +29,7 @@ export function lowerContractAt(node: Node<"contractAt">): Node {
   if (both.length > 0) {
     const chosen = contiguous(foldedIndex(index, ordered(w.shape, both)));
     const folded = make("contractAt", [x, flattened(w, [axis, ...both], axis), chosen], { axis, over });
-    return expand(lowerContractAt(folded), node.shape);
+    return expand(lowerContractAt(folded, widens), node.shape);
   }
   const depth = axesOf(w.shape).filter((name) => over.includes(name) && name in x.shape);
   const free = axesOf(w.shape).filter((name) => name !== axis && !depth.includes(name));
@@ -37,13 +37,17 @@ export function lowerContractAt(node: Node<"contractAt">): Node {
   const more = missing(index.shape, without(x.shape, depth));
   const chosen = contiguous(expand(index, { ...index.shape, ...ordered(x.shape, more) }));
   const order = make("order", [chosen], { groups: w.shape[axis] });
-  const operands = [packed(stored(x), depth), packed(stored(w), depth, free)];
-  const result = make("contractAt", [...operands, chosen, order], { axis, over: depth });
+  const { nodes, wide } = operands([x, w], widens);
+  const result = make("contractAt", [packed(nodes[0], depth), packed(nodes[1], depth, free), chosen, order], {
+    axis,
+    over: depth,
+    ...wide,
+  });
   return sum(result, over.filter((name) => !depth.includes(name)), axesOf(node.shape));
 }
 
 /** Products of rows, added up where the index says. */
-export function lowerContractInto(node: Node<"contractInto">): Node {
+export function lowerContractInto(node: Node<"contractInto">, widens: boolean): Node {
   const { axis, size, over, order } = node.attributes, [x, y, index] = node.inputs;
   const kept = order.filter((name) => name !== axis);
   const both = kept.filter((name) => name in index.shape || (name in x.shape && name in y.shape));
@@ -55,7 +59,7 @@ export function lowerContractInto(node: Node<"contractInto">): Node {
       over: [...over, ...both],
       order: [axis, ...kept.filter((name) => !both.includes(name))],
     });
-    const parts = make("unflatten", [lowerContractInto(folded)], { axis, sizes: { [axis]: size, ...shared } });
+    const parts = make("unflatten", [lowerContractInto(folded, widens)], { axis, sizes: { [axis]: size, ...shared } });
     return expand(parts, node.shape);
   }
   const rows = kept.filter((name) => name in x.shape), columns = kept.filter((name) => name in y.shape);
@@ -66,12 +70,13 @@ export function lowerContractInto(node: Node<"contractInto">): Node {
   const more = over.filter((name) => !(name in index.shape));
   const chosen = contiguous(expand(index, { ...index.shape, ...ordered(space, more) }));
   const sorted = make("order", [chosen], { groups: size });
-  const operands = [packed(stored(x), rows), packed(stored(y), columns)];
-  const result = make("contractInto", [...operands, chosen, sorted], {
+  const { nodes, wide } = operands([x, y], widens);
+  const result = make("contractInto", [packed(nodes[0], rows), packed(nodes[1], columns), chosen, sorted], {
     axis,
     size,
     over,
     order: walkable ? order : [axis, ...rows, ...columns],
+    ...wide,
   });
   return expand(result, node.shape);
 }

@@ -108,6 +108,12 @@ export interface DepthAxis {
   readonly b: number;
 }
 
+/** How the operands of a product are stored, where not as f32; it is computed in f32. */
+export interface OperandTypes {
+  readonly a?: "f16" | "bf16";
+  readonly b?: "f16" | "bf16";
+}
+
 /** c[batch, m, n] = Σ_k a[batch, m, k] · b[batch, k, n], f32. Slots: a, b, c. k has at least one axis; the last is innermost. */
 export interface ContractKernel {
   readonly kind: "contract";
@@ -118,6 +124,7 @@ export interface ContractKernel {
   readonly offsets: { readonly a: number; readonly b: number; readonly c: number };
   /** Adds to what is in c (the CPU device only). */
   readonly accumulate?: true;
+  readonly types?: OperandTypes;
 }
 
 /**
@@ -144,6 +151,7 @@ export interface GroupedKernel {
   /** Stride of the group in b. */
   readonly group: number;
   readonly offsets: { readonly a: number; readonly b: number; readonly c: number };
+  readonly types?: OperandTypes;
 }
 
 /**
@@ -159,6 +167,7 @@ export interface GroupedIntoKernel {
   /** Stride of the group in c. */
   readonly group: number;
   readonly offsets: { readonly a: number; readonly b: number; readonly c: number };
+  readonly types?: OperandTypes;
 }
 
 /**

@@ -13,7 +13,7 @@ import { isOp, type Node, standingFor, topological } from "../../dsl/node.ts";
 import { axesOf, sizeOf } from "../../dsl/shape.ts";
 import { substitute } from "../../dsl/substitute.ts";
 import { lowerContractAt, lowerContractInto } from "./grouped.ts";
-import { contiguous, copy, flattened, stored } from "./storage.ts";
+import { contiguous, copy, flattened, operands, stored } from "./storage.ts";
 import { isView } from "./views.ts";
 
 /** Replaces every call by the function's body. */
@@ -28,7 +28,13 @@ export function inline(roots: readonly Node[]): Node[] {
   }
 }
 
-function lowerContract(node: Node<"contract">): Node {
+/** What a device can do that decides how programs are lowered. */
+export interface LowerOptions {
+  /** Do its products read 16-bit operands, widening them on the way? */
+  readonly widens: boolean;
+}
+
+function lowerContract(node: Node<"contract">, { widens }: LowerOptions): Node {
   const { over, into } = node.attributes, [x, y] = node.inputs;
   const kept = axesOf(node.shape);
   const rows = kept.some((axis) => axis in x.shape && !(axis in y.shape));
@@ -39,7 +45,8 @@ function lowerContract(node: Node<"contract">): Node {
     const result = isOp(total, "sum") ? lowerLong(total) : total;
     return into ? make("placed", [result], { into }) : result;
   }
-  return make("contract", [stored(x), stored(y)], { ...node.attributes, order: kept });
+  const { nodes, wide } = operands([x, y], widens);
+  return make("contract", nodes, { ...node.attributes, order: kept, ...wide });
 }
 
 /**
@@ -88,18 +95,18 @@ const accumulating = new Set<Node["op"]>([
 ]);
 
 /** The same on f32 operands: 16-bit ones are widened by a cast, the result is rounded once. */
-function lowerHalf(node: Node): Node {
+function lowerHalf(node: Node, options: LowerOptions): Node {
   const inputs = node.inputs.map((input) => isHalf(input.dtype) ? cast(input, "f32") : input);
-  return cast(lowerOne(make(node.op, inputs, node.attributes)), node.dtype);
+  return cast(lowerOne(make(node.op, inputs, node.attributes), options), node.dtype);
 }
 
-function lowerOne(node: Node): Node {
+function lowerOne(node: Node, options: LowerOptions): Node {
   if (addsNothing(node)) return expand(constant(0, node.dtype), node.shape);
-  if (accumulating.has(node.op) && node.inputs.some(({ dtype }) => isHalf(dtype))) return lowerHalf(node);
+  if (accumulating.has(node.op) && node.inputs.some(({ dtype }) => isHalf(dtype))) return lowerHalf(node, options);
   if (isOp(node, "sum") || isOp(node, "max")) return lowerLong(node);
-  if (isOp(node, "contract")) return lowerContract(node);
-  if (isOp(node, "contractAt") && node.inputs.length === 3) return lowerContractAt(node);
-  if (isOp(node, "contractInto") && node.inputs.length === 3) return lowerContractInto(node);
+  if (isOp(node, "contract")) return lowerContract(node, options);
+  if (isOp(node, "contractAt") && node.inputs.length === 3) return lowerContractAt(node, options.widens);
+  if (isOp(node, "contractInto") && node.inputs.length === 3) return lowerContractInto(node, options.widens);
   if (isOp(node, "flatten")) {
     return flattened(node.inputs[0], node.attributes.axes, node.attributes.axis);
   }
@@ -119,12 +126,12 @@ function lowerOne(node: Node): Node {
 }
 
 /** The same results of a program without calls, ready for grouping. */
-export function lower(plain: readonly Node[]): Node[] {
+export function lower(plain: readonly Node[], options: LowerOptions): Node[] {
   const lowered = new Map<Node, Node>();
   for (const node of topological(plain)) {
     const inputs = node.inputs.map((input) => lowered.get(input)!);
     const same = inputs.every((input, i) => input === node.inputs[i]);
-    lowered.set(node, standingFor(node, () => lowerOne(same ? node : make(node.op, inputs, node.attributes))));
+    lowered.set(node, standingFor(node, () => lowerOne(same ? node : make(node.op, inputs, node.attributes), options)));
   }
   const seen = new Set<Node>();
   return plain.map((root) => {

@@ -83,15 +83,16 @@ export function pipeline(program: Program, options: PipelineOptions): CompiledPr
     largeBytes: options.largeBytes ?? largeBytes,
     accumulates: onHost,
     windowAlignment: onHost ? 4 : 256,
+    widens: !onHost,
   };
-  const results = lower(fuse === "on" ? tile(plain, limits) : plain), { validate = false } = options;
+  const results = lower(fuse === "on" ? tile(plain, limits) : plain, limits), { validate = false } = options;
   if (validate) validateLowered(program.results, results);
   const donated = new Set(program.parameters.filter((_, i) => options.donated[i] && !options.hosted[i]));
   const { maxBindings, maxBufferBytes } = capabilities;
   return emit(
     program,
     results,
-    stepsOf(results, { maxBindings: maxBindings - 1, maxBufferBytes, fuse, validate }, donated),
+    stepsOf(results, { maxBindings: maxBindings - 1, maxBufferBytes, fuse, validate, widens: limits.widens }, donated),
     options,
   );
 }

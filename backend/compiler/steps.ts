@@ -7,7 +7,7 @@ import { placementOf, type Tile } from "../../dsl/primitives/tiled.ts";
 import { sizeOf, stridesOf } from "../../dsl/shape.ts";
 import { group, type GroupLimits, isArgument, type TiledGroup } from "./group.ts";
 import type { Kernel, LoopKernel } from "./kernel.ts";
-import { lower } from "./lower.ts";
+import { lower, type LowerOptions } from "./lower.ts";
 import { alignment, place } from "./memory.ts";
 import { bytesOf, schedule, type Unit } from "./schedule.ts";
 import { stagesOf } from "./body.ts";
@@ -47,7 +47,7 @@ export interface Steps {
 }
 
 /** What a device allows. */
-export interface StepLimits extends GroupLimits {
+export interface StepLimits extends GroupLimits, LowerOptions {
   readonly maxBufferBytes: number;
   /** Check the result of every pass. */
   readonly validate: boolean;
@@ -101,7 +101,7 @@ function tileSteps(
   refused: Map<string, number>,
 ): Step[] {
   const wanted = tile.results.map((_, i) => i).filter((i) => result(i) !== undefined);
-  const roots = lower(wanted.map((i) => tile.results[i]));
+  const roots = lower(wanted.map((i) => tile.results[i]), limits);
   if (!roots.every((root) => placementOf(root))) throw new Error("a loop's result has lost its place");
   const { steps, refused: more } = stepsOf(roots, limits, new Set());
   for (const [reason, count] of more) refused.set(reason, (refused.get(reason) ?? 0) + count);

@@ -1,14 +1,29 @@
 /** @file Where templates find their operands: strided memory, a node's own memory, axes that lie together. */
 import { expand, node as make, ordered, primitiveOf } from "../../dsl/build.ts";
-import type { Node } from "../../dsl/node.ts";
+import { isHalf } from "../../dsl/half.ts";
+import { isOp, type Node } from "../../dsl/node.ts";
 import { type Shape, without } from "../../dsl/shape.ts";
-import { isView, operandOf } from "./views.ts";
+import { isAffineView, isView, operandOf } from "./views.ts";
 
 /** x in memory of its own. */
 export const copy = (x: Node): Node => make("copy", [x], {});
 
 /** x, or a copy of it where no strided memory holds it. */
 export const stored = (x: Node): Node => operandOf(x) ? x : copy(x);
+
+/** x as 16-bit storage has it, if x is that widened to f32 (and seen through views); else x. */
+export function narrow(x: Node): Node {
+  if (isOp(x, "cast") && x.dtype === "f32" && isHalf(x.inputs[0].dtype)) return x.inputs[0];
+  if (!isAffineView(x)) return x;
+  const [inner, ...rest] = x.inputs, found = narrow(inner);
+  return found === inner ? x : make(x.op, [found, ...rest], x.attributes);
+}
+
+/** Operands of a product: 16-bit ones as they are stored where the device `widens` them itself. */
+export function operands(xs: readonly Node[], widens: boolean): { nodes: readonly Node[]; wide?: { wide: true } } {
+  const nodes = (widens ? xs.map(narrow) : xs).map(stored);
+  return { nodes, ...(nodes.some(({ dtype }) => isHalf(dtype)) && { wide: { wide: true } }) };
+}
 
 /** x as a node of its own memory, in the order of its shape. */
 export const contiguous = (x: Node): Node =>

@@ -1,9 +1,10 @@
 /** @file Kernels of the templates: products, grouped products, look-up gradients, top-k, sorting, writing in place. */
+import { isHalf } from "../../dsl/half.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { memoryStrides } from "../../dsl/primitives/tiled.ts";
 import { axesOf, type Shape, sizeOf, stridesOf } from "../../dsl/shape.ts";
 import { registerType } from "../../dsl/primitive.ts";
-import type { ColumnAxis, DepthAxis, Kernel, LoopKernel, RowAxis, StorageType } from "./kernel.ts";
+import type { ColumnAxis, DepthAxis, Kernel, LoopKernel, OperandTypes, RowAxis, StorageType } from "./kernel.ts";
 import { stagesOf } from "./body.ts";
 import { bytesOf } from "./schedule.ts";
 import { type Operand, operandOf } from "./views.ts";
@@ -78,9 +79,17 @@ function contract(node: Node<"contract">): TemplateStep {
       k: [...outer, inner].map(({ size, strides }) => ({ size, a: strides[0], b: strides[1] })),
       offsets: { a: a.offset, b: b.offset, c: 0 },
       ...(node.attributes.into?.accumulate && { accumulate: true }),
+      ...typesOf(a, b),
     },
     slots: [a.base, b.base, node],
   };
+}
+
+/** How two operands are stored, as a kernel says it. */
+function typesOf(a: Operand, b: Operand): { types?: OperandTypes } {
+  const [first, second] = [a.base.dtype, b.base.dtype];
+  if (!isHalf(first) && !isHalf(second)) return {};
+  return { types: { ...(isHalf(first) && { a: first }), ...(isHalf(second) && { b: second }) } };
 }
 
 /** The one stride of axes that must be walkable as one. */
@@ -109,6 +118,7 @@ function contractAt(node: Node<"contractAt">): TemplateStep {
       n: { size: n.size, b: n.strides[0], c: n.strides[1] } satisfies ColumnAxis,
       group: b.strides[axis],
       offsets: { a: a.offset, b: b.offset, c: 0 },
+      ...typesOf(a, b),
     },
     slots: [a.base, b.base, order, node],
   };
@@ -133,6 +143,7 @@ function contractInto(node: Node<"contractInto">): TemplateStep {
       n: { size: n.size, b: n.strides[0], c: n.strides[1] },
       group: c[axis],
       offsets: { a: a.offset, b: b.offset, c: 0 },
+      ...typesOf(a, b),
     },
     slots: [a.base, b.base, order, node],
   };

@@ -7,13 +7,23 @@ import { along, fresh, loop } from "./loop.ts";
 import { bilinear } from "./tangents.ts";
 import type { Placement } from "./tiled.ts";
 
+/** How products read 16-bit operands. */
+interface Widening {
+  /** As f32, which is what comes out then: made by the compiler, where a device can. */
+  readonly wide?: true;
+}
+
 /** Attributes of products: the axes that are summed, and the order of the result's. */
 export interface ContractAttributes {
   /** `into`: in a loop over tiles, where the result belongs. */
-  contract: { readonly over: readonly string[]; readonly order?: readonly string[]; readonly into?: Placement };
+  contract: Widening & {
+    readonly over: readonly string[];
+    readonly order?: readonly string[];
+    readonly into?: Placement;
+  };
   /** `axis` of the second input is chosen by the third. */
-  contractAt: { readonly axis: string; readonly over: readonly string[] };
-  contractInto: {
+  contractAt: Widening & { readonly axis: string; readonly over: readonly string[] };
+  contractInto: Widening & {
     readonly axis: string;
     readonly size: number;
     readonly over: readonly string[];
@@ -24,7 +34,7 @@ export interface ContractAttributes {
 /** Σ over axes of x·y; every other axis of either is kept. */
 export const contract: Primitive<"contract"> = {
   op: "contract",
-  type: ({ over, order }, [x, y]) => {
+  type: ({ over, order, wide }, [x, y]) => {
     for (const axis of over) {
       if (!(axis in x.shape && axis in y.shape)) {
         mistake(
@@ -33,9 +43,11 @@ export const contract: Primitive<"contract"> = {
         );
       }
     }
-    if (x.dtype !== y.dtype) mistake("contract", `one operand is ${x.dtype}, the other ${y.dtype}; cast one of them`);
+    if (x.dtype !== y.dtype && !wide) {
+      mistake("contract", `one operand is ${x.dtype}, the other ${y.dtype}; cast one of them`);
+    }
     const shape = without(unite("contract", x.shape, y.shape), over);
-    return { shape: order ? ordered(shape, order) : shape, dtype: x.dtype };
+    return { shape: order ? ordered(shape, order) : shape, dtype: wide ? "f32" : x.dtype };
   },
   vjp: (g, { inputs: [x, y] }) => [
     product(g, y, missing(x.shape, unite("contract", g.shape, y.shape)), axesOf(x.shape)),
@@ -74,7 +86,7 @@ const within = (index: number, size: number): boolean => index >= 0 && index < s
 /** Σ over axes of x · w[axis = index]: a product whose weights the index chooses. Inputs: x, w, index. */
 export const contractAt: Primitive<"contractAt"> = {
   op: "contractAt",
-  type: ({ axis, over }, [x, w, index]) => {
+  type: ({ axis, over, wide }, [x, w, index]) => {
     if (!(axis in w.shape)) mistake("contractAt", `no axis "${axis}" in the weights ${showShape(w.shape)}`);
     if (axis in x.shape || axis in index.shape) {
       mistake("contractAt", `axis "${axis}" is chosen by the index and can be in the weights only`);
@@ -82,7 +94,7 @@ export const contractAt: Primitive<"contractAt"> = {
     if (index.dtype !== "i32") mistake("contractAt", `the index is ${index.dtype}, not i32`);
     // Rows (index axes) first: a row of the result is then a row in memory.
     const shape = without(unite("contractAt", index.shape, x.shape, without(w.shape, [axis])), over);
-    return { shape, dtype: w.dtype };
+    return { shape, dtype: wide ? "f32" : w.dtype };
   },
   vjp: (g, { attributes: { axis }, inputs: [x, w, index] }) => {
     const weight = without(w.shape, [axis]);
@@ -139,10 +151,10 @@ export const contractAt: Primitive<"contractAt"> = {
 /** out[axis = index] += Σ over axes of x·y: the adjoint of `contractAt` in its weights. Inputs: x, y, index. */
 export const contractInto: Primitive<"contractInto"> = {
   op: "contractInto",
-  type: ({ axis, size, over, order }, [x, y, index]) => {
+  type: ({ axis, size, over, order, wide }, [x, y, index]) => {
     const rest = without(unite("contractInto", x.shape, y.shape, index.shape), over);
     if (index.dtype !== "i32") mistake("contractInto", `the index is ${index.dtype}, not i32`);
-    return { shape: ordered({ [axis]: size, ...rest }, order), dtype: x.dtype };
+    return { shape: ordered({ [axis]: size, ...rest }, order), dtype: wide ? "f32" : x.dtype };
   },
   vjp: (g, { attributes: { axis }, inputs: [x, y, index] }) => {
     const rest = without(g.shape, [axis]);

@@ -16,7 +16,7 @@ interface Placed {
 }
 
 /** cᵀ = bᵀ·aᵀ: the same product with the roles of a and b exchanged. */
-function transpose({ kernel: { kind, batch, m, n, k, offsets }, slots }: Placed): Placed {
+function transpose({ kernel: { kind, batch, m, n, k, offsets, types }, slots }: Placed): Placed {
   return {
     kernel: {
       kind,
@@ -25,6 +25,7 @@ function transpose({ kernel: { kind, batch, m, n, k, offsets }, slots }: Placed)
       n: { size: m.size, b: m.a, c: m.c },
       k: k.map(({ size, a, b }) => ({ size, a: b, b: a })),
       offsets: { a: offsets.b, b: offsets.a, c: offsets.c },
+      ...(types && { types: { a: types.b, b: types.a } }),
     },
     slots: [slots[1], slots[0], slots[2]],
   };
@@ -45,7 +46,10 @@ export function contract(kernel: ContractKernel, capabilities: Capabilities): Di
   return [tiled(placed, copies, capabilities)];
 }
 
-function fewRows({ kernel: { batch, m, n, k, offsets }, slots }: Placed, capabilities: Capabilities): Dispatch[] {
+function fewRows(
+  { kernel: { batch, m, n, k, offsets, types }, slots }: Placed,
+  capabilities: Capabilities,
+): Dispatch[] {
   const axes = [
     ...batch,
     { size: m.size, a: m.a, b: 0, c: m.c },
@@ -54,7 +58,7 @@ function fewRows({ kernel: { batch, m, n, k, offsets }, slots }: Placed, capabil
   ];
   const access = (slot: number, name: "a" | "b" | "c") => ({
     slot,
-    dtype: "f32" as const,
+    dtype: (name === "c" ? undefined : types?.[name]) ?? "f32" as const,
     offset: offsets[name],
     strides: axes.map((axis) => axis[name]),
   });
@@ -76,7 +80,7 @@ function fewRows({ kernel: { batch, m, n, k, offsets }, slots }: Placed, capabil
 }
 
 function tiled({ kernel, slots }: Placed, copies: number, capabilities: Capabilities): Dispatch {
-  const { batch, m, n, k: given, offsets } = kernel;
+  const { batch, m, n, k: given, offsets, types } = kernel;
   const depth = product(given.map(({ size }) => size));
   const tile = chooseTile(m.size, n.size, depth, copies, capabilities);
   const down = Math.ceil(m.size / tile.rows);
@@ -119,6 +123,7 @@ function tiled({ kernel, slots }: Placed, copies: number, capabilities: Capabili
       b: operandVectors(k, "b", { stride: n.b, size: n.size }, [offsets.b, ...batch.map(({ b }) => b)]),
       c: vectors({ across: { stride: n.c, size: n.size } }, [offsets.c, m.c, ...batch.map(({ c }) => c)]),
     },
+    types,
     alongDepth: { a: (k.at(-1)?.a ?? 0) === 1, b: (k.at(-1)?.b ?? 0) === 1 },
   });
 }

@@ -42,7 +42,7 @@ function search(groups: number, positions: number, tile: TileShape): { declarati
 
 /** Emits a grouped product as one dispatch; none if c is empty. */
 export function grouped(kernel: GroupedKernel, capabilities: Capabilities): Dispatch[] {
-  const { groups, k, n, group, offsets } = kernel;
+  const { groups, k, n, group, offsets, types } = kernel;
   const positions = product(kernel.positions.map(({ size }) => size));
   if (positions * n.size === 0) return [];
   const tile = chooseTile(Math.max(1, Math.ceil(positions / groups)), n.size, k.size, groups, capabilities);
@@ -93,6 +93,7 @@ export function grouped(kernel: GroupedKernel, capabilities: Capabilities): Disp
       b: vectors({ depth: { stride: k.b, size: k.size }, across: { stride: n.b, size: n.size } }, [offsets.b, group]),
       c: vectors({ across: { stride: n.c, size: n.size } }, [offsets.c, ...axes.map(({ c }) => c)]),
     },
+    types,
     alongDepth: { a: k.a === 1, b: k.b === 1 },
   })];
 }

@@ -10,7 +10,7 @@ import { type Dispatch, joinAxes, product, split, sum } from "./shader.ts";
 
 /** Emits the product as one dispatch; none if c is empty. */
 export function groupedInto(kernel: GroupedIntoKernel, capabilities: Capabilities): Dispatch[] {
-  const { groups, group, m, n, offsets } = kernel;
+  const { groups, group, m, n, offsets, types } = kernel;
   if (groups * m.size * n.size === 0) return [];
   const positions = product(kernel.positions.map(({ size }) => size));
   const tile = chooseTile(m.size, n.size, Math.ceil(positions / groups), groups, capabilities);
@@ -63,6 +63,7 @@ export function groupedInto(kernel: GroupedIntoKernel, capabilities: Capabilitie
       b: vectors({ across: { stride: n.b, size: n.size } }, [offsets.b, ...axes.map(({ b }) => b)]),
       c: vectors({ across: { stride: n.c, size: n.size } }, [offsets.c, group, m.c]),
     },
+    types,
     alongDepth: { a: false, b: false },
   })];
 }

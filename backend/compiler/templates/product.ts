@@ -8,7 +8,9 @@
  * Rows and columns beyond the matrix repeat its last one and are not stored; depth beyond the end counts as 0.
  */
 import type { Capabilities } from "../../device.ts";
-import { type Binding, type Dispatch, indent, shader } from "./shader.ts";
+import type { OperandTypes } from "../kernel.ts";
+import { mathDeclarations } from "./math.ts";
+import { type Binding, type Dispatch, type ElementType, indent, shader } from "./shader.ts";
 import { tuningOf } from "./tuning.ts";
 
 /** An address expression (i32) and the statements it needs. */
@@ -58,6 +60,51 @@ export interface Product {
   /** Is depth the direction in which an operand's elements lie closest? */
   readonly alongDepth: { readonly a: boolean; readonly b: boolean };
   readonly vectors: { readonly a: Vectors; readonly b: Vectors; readonly c: Vectors };
+  readonly types?: OperandTypes;
+}
+
+/** How a product reads an operand: its binding's type, the functions that needs, and the expression of an element. */
+interface Reader {
+  readonly type: ElementType;
+  readonly declarations: readonly string[];
+  /** The element at an address, or the four of them from there on where vectors are read. */
+  readonly at: (address: string) => string;
+}
+
+/** 16-bit elements come two to a word; f32 ones as they are. */
+function reader(name: "a" | "b", dtype: "f16" | "bf16" | undefined, vectors: Vectors): Reader {
+  if (!dtype) {
+    const at = (address: string) => vectors ? `${name}[(${address}) >> 2u]` : `${name}[${address}]`;
+    return { type: vectors ? "vec4<f32>" : "f32", declarations: [], at };
+  }
+  const [low, high] = dtype === "bf16"
+    ? ["bitcast<f32>(word << 16u)", "bitcast<f32>(word & 0xffff0000u)"]
+    : ["fromF16(word & 0xffffu)", "fromF16(word >> 16u)"];
+  const pair = `fn pair_${name}(word: u32) -> vec2<f32> { return vec2<f32>(${low}, ${high}); }`;
+  const one = vectors
+    ? `fn load_${name}(at: i32) -> vec4<f32> {
+  let words = ${name}[at >> 2u];
+  return vec4<f32>(pair_${name}(words.x), pair_${name}(words.y));
+}`
+    : `fn load_${name}(at: i32) -> f32 {
+  let pair = pair_${name}(${name}[at >> 1u]);
+  return select(pair.x, pair.y, (at & 1) == 1);
+}`;
+  return {
+    type: vectors ? "vec2<u32>" : "u32",
+    declarations: [...mathDeclarations(new Set(dtype === "f16" ? ["fromF16"] : [])), pair, one],
+    at: (address) => `load_${name}(${address})`,
+  };
+}
+
+/** Readers of both operands, with the declarations of both (what they share once). */
+function readers({ types, vectors }: Pick<Product, "types" | "vectors">): {
+  readonly a: Reader;
+  readonly b: Reader;
+  readonly declarations: readonly string[];
+} {
+  const a = reader("a", types?.a, vectors.a), b = reader("b", types?.b, vectors.b);
+  return { a, b, declarations: [...new Set([...a.declarations, ...b.declarations])] };
 }
 
 /** Chooses tile sizes for c of `rows` × `columns` with `depth`; `copies` such products run side by side. */
@@ -172,22 +219,21 @@ function direct(parts: Product): Dispatch {
   for (const i of count(ownRows)) for (const j of range(ownColumns, 4)) lines.push(`var sum${i}_${j} = vec4<f32>();`);
 
   const body: string[] = [];
-  const fetch = (name: "a" | "b", index: string, deep: string, vector: Vectors) =>
-    vector ? `${name}[(${index} + ${deep}) >> 2u]` : `${name}[${index} + ${deep}]`;
+  const read = readers({ types: parts.types, vectors: { a, b, c } });
   for (const q of count(step)) {
     const k = q === 0 ? "k" : `(k + ${q})`;
     if (q === 0 || a !== "depth") {
       const { lines: before, at } = parts.depthA(k, `a${q}`);
       body.push(...before, `let depthA${q} = ${at};`);
       for (const i of range(ownRows, a === "across" ? 4 : 1)) {
-        body.push(`let a${i}_${q} = ${fetch("a", `rowA${i}`, `depthA${q}`, a)};`);
+        body.push(`let a${i}_${q} = ${read.a.at(`rowA${i} + depthA${q}`)};`);
       }
     }
     if (q === 0 || b !== "depth") {
       const { lines: before, at } = parts.depthB(k, `b${q}`);
       body.push(...before, `let depthB${q} = ${at};`);
       for (const j of range(ownColumns, b === "across" ? 4 : 1)) {
-        body.push(`let b${j}_${q} = ${fetch("b", `columnB${j}`, `depthB${q}`, b)};`);
+        body.push(`let b${j}_${q} = ${read.b.at(`columnB${j} + depthB${q}`)};`);
       }
     }
     for (const j of range(ownColumns, 4)) {
@@ -217,10 +263,14 @@ function direct(parts: Product): Dispatch {
       else four.forEach((sum, part) => lines.push(`c[rowC${i} + columnC${j + part}] = ${sum};`));
     }
   }
-  const vectored: Readonly<Record<string, Vectors>> = { a, b, c };
+  const types: Readonly<Record<string, ElementType>> = {
+    a: read.a.type,
+    b: read.b.type,
+    c: c ? "vec4<f32>" : "f32",
+  };
   return shader({
-    bindings: parts.bindings.map((binding) => vectored[binding.name] ? { ...binding, type: "vec4<f32>" } : binding),
-    declarations: parts.declarations,
+    bindings: parts.bindings.map((binding) => ({ ...binding, type: types[binding.name] ?? binding.type })),
+    declarations: [...read.declarations, ...(parts.declarations ?? [])],
     workgroupSize: across * down,
     groups: parts.groups,
     body: lines,
@@ -236,6 +286,7 @@ function tiles(parts: Product): Dispatch {
   const strideA = tile.rows / 4 + 1;
   const strideB = tile.columns / 4 + 1;
   const ragged = !(typeof depth === "number" && depth % tile.depth === 0);
+  const read = readers({ types: parts.types, vectors: { a: undefined, b: undefined, c: undefined } });
   const lines: string[] = [...parts.setup, "let own = i32(lane);"];
   const fetch: string[] = [];
 
@@ -262,7 +313,7 @@ function tiles(parts: Product): Dispatch {
       }
       const k = ragged ? `min(k + deep_${id}, ${last(depth)})` : `k + deep_${id}`;
       const { lines: before, at } = (name === "a" ? parts.depthA : parts.depthB)(`k_${id}`, id);
-      const loads = [0, 1, 2, 3].map((part) => `${name}[from_${id}_${part} + depth_${id}]`).join(", ");
+      const loads = [0, 1, 2, 3].map((part) => read[name].at(`from_${id}_${part} + depth_${id}`)).join(", ");
       const vectorText = `vec4<f32>(${loads})`;
       const place = `tile_${name}[deep_${id} * ${name === "a" ? strideA : strideB} + vector_${id}]`;
       const load = [
@@ -334,9 +385,11 @@ function tiles(parts: Product): Dispatch {
       "}",
     );
   }
+  const types: Readonly<Record<string, ElementType>> = { a: read.a.type, b: read.b.type };
   return shader({
-    bindings: parts.bindings,
+    bindings: parts.bindings.map((binding) => ({ ...binding, type: types[binding.name] ?? binding.type })),
     declarations: [
+      ...read.declarations,
       ...(parts.declarations ?? []),
       `var<workgroup> tile_a: array<vec4<f32>, ${strideA * tile.depth}>;`,
       `var<workgroup> tile_b: array<vec4<f32>, ${strideB * tile.depth}>;`,

@@ -21,7 +21,7 @@ export interface Emitted {
 }
 
 /** The element types that WGSL arrays have here. */
-export type ElementType = "f32" | "i32" | "u32" | "vec4<f32>";
+export type ElementType = "f32" | "i32" | "u32" | "vec4<f32>" | "vec2<u32>";
 
 /** One storage buffer of a shader. */
 export interface Binding {
