@@ -3,7 +3,8 @@ import type { Device } from "../../backend/runtime.ts";
 import { assertAgree, assertSameBits, type Case, expected, onDevice } from "../agreement.ts";
 
 /**
- * Fused, unfused and with donated memory a device gives what the interpreter gives, and another run gives the same bits.
+ * Fused, unfused, in tiles and with donated memory a device gives what the interpreter gives; another run gives the same
+ * bits.
  *
  * @throws Error that says which of them went wrong, and where
  */
@@ -12,5 +13,6 @@ export async function checkCase(each: Case, device: Device): Promise<void> {
   assertAgree(fused, want, "fused");
   assertSameBits(await onDevice(each, device), fused, "another run");
   assertAgree(await onDevice(each, device, { fuse: "off" }), want, "unfused");
+  assertAgree(await onDevice(each, device, { largeBytes: 4096 }), want, "in tiles");
   assertAgree(await onDevice(each, device, { donate: true }), want, "donated");
 }

@@ -1,5 +1,5 @@
 /** @file Random well-typed programs, built from a list of numbers, so that a failing program shrinks with its list. */
-import { add, constant, expand, mul, neg, node, recip, scale, shift, sum } from "../../dsl/build.ts";
+import { add, constant, expand, mul, neg, node, ordered, recip, scale, shift, sum } from "../../dsl/build.ts";
 import { checkpoint, take } from "../../dsl/mod.ts";
 import type { Node } from "../../dsl/node.ts";
 import { isReal } from "../../dsl/primitive.ts";
@@ -9,7 +9,9 @@ import { backward } from "../../dsl/transforms/reverse.ts";
 import { type Case, drawValues, randomNumbers, withDecisionsFedIn } from "../agreement.ts";
 
 /** Sizes of all axes there are. An axis of one name has one size, so that any two tensors fit together. */
-const sizes: Shape = { a: 3, b: 5, c: 2, d: 8, e: 4, f: 3, s: 2, v: 7, k: 2 };
+export const smallSizes: Shape = { a: 3, b: 5, c: 2, d: 8, e: 4, f: 3, s: 2, v: 7, k: 2 };
+/** Two axes so long that their product is worth computing tile by tile. */
+export const wideSizes: Shape = { ...smallSizes, a: 150, b: 140 };
 
 /** Reads choices from a list of numbers. */
 class Choices {
@@ -28,6 +30,7 @@ class Choices {
 
 /** What a program starts from: reals that gradients are taken of, and indices. */
 interface Given {
+  readonly sizes: Shape;
   readonly weights: Node;
   readonly table: Node;
   /** Chooses an `e` for each `a` and `s`. */
@@ -113,7 +116,7 @@ const structural: readonly Step[] = [
     return expand(node("flatten", [split], { axes: choose.of([["q", "p"], ["p", "q"]]), axis }), x.shape);
   }),
   along((x) => expand(x, Object.fromEntries(Object.entries(x.shape).reverse()))),
-  along((x, axis, choose) => {
+  along((x, axis, choose, { sizes }) => {
     const free = axesOf(sizes).filter((name) => !(name in x.shape) && sizes[name] === x.shape[axis]);
     return free.length > 0 ? node("rename", [x], { names: { [axis]: choose.of(free) } }) : undefined;
   }),
@@ -126,7 +129,7 @@ const indexing: readonly Step[] = [
     const late = ["a", "s", "f"].filter(() => choose.below(4) === 0);
     return scale(node("contractAt", [x, weights, experts], { axis: "e", over: ["d", ...late] }), 0.125);
   },
-  (choose, pool, { experts }) => {
+  (choose, pool, { experts, sizes }) => {
     const x = choose.of(pool), y = choose.of(pool), over = choose.below(3) === 0 ? ["a"] : ["a", "s"];
     if ("e" in x.shape || "e" in y.shape) return undefined;
     const free = axesOf(without({ ...x.shape, ...y.shape, ...experts.shape }, over));
@@ -134,7 +137,7 @@ const indexing: readonly Step[] = [
     return scale(node("contractInto", [x, y, experts], { axis: "e", size: sizes.e, over, order }), 1 / 6);
   },
   (choose, _, { table, rows }) => node("take", [choose.below(2) === 0 ? table : tame(table), rows], { axis: "v" }),
-  (choose, pool, { rows }) => {
+  (choose, pool, { rows, sizes }) => {
     const x = choose.of(pool.filter(({ shape }) => !("v" in shape)));
     if (!x) return undefined;
     const wide = expand(x, { ...rows.shape, ...x.shape }), rest = axesOf(without(wide.shape, ["c", "a"]));
@@ -143,7 +146,7 @@ const indexing: readonly Step[] = [
       0.2,
     );
   },
-  along((x, axis) => {
+  along((x, axis, _, { sizes }) => {
     if ("k" in x.shape || x.shape[axis] < sizes.k) return undefined;
     const index = node("topk", [x], { axis, slot: "k", count: sizes.k });
     return nodeOf(take(tensorOf<string, "real">(x), axis, tensorOf<string, "int">(index)));
@@ -164,16 +167,40 @@ const kept: Step = (choose, pool) => {
   return nodeOf(checkpoint(f)(tensorOf<string, "real">(x)));
 };
 
-const steps: readonly Step[] = [...elementwise, ...reducing, ...structural, ...indexing, ...indexing, kept];
+/** A product, work on its elements, and what makes it small again: attention and the losses have this form. */
+const scored: Step = (choose, pool) => {
+  // Each has one of the two longest axes, so that the product is larger than they are.
+  const x = choose.of(pool.filter(({ shape }) => "a" in shape && !("b" in shape)));
+  const y = choose.of(pool.filter(({ shape }) => "b" in shape && !("a" in shape) && axesOf(shape).length > 1));
+  const shared = x && y ? axesOf(x.shape).filter((axis) => axis in y.shape) : [];
+  if (shared.length === 0) return undefined;
+  const product = node("contract", [x, y], { over: [choose.of(shared)] }), axes = axesOf(product.shape);
+  if (axes.length < 2) return undefined;
+  const axis = choose.of(axes);
+  const total = expand(node("logSumExp", [product], { over: [axis] }), product.shape);
+  const inner = [tame(product), node("exp", [add(product, neg(total))], {}), scale(mul(product, product), 0.1)];
+  const made = choose.of(inner), values = pool.filter(({ shape }) => axis in shape);
+  return values.length > 0 && choose.below(2) === 0
+    ? scale(node("contract", [made, choose.of(values)], { over: [axis] }), 4 / product.shape[axis])
+    : choose.below(2) === 0
+    ? scale(sum(made, [axis]), 1 / product.shape[axis])
+    : node("max", [made], { over: [axis] });
+};
 
-const fits = (x: Node): boolean =>
-  sizeOf(x.shape) <= 4096 && axesOf(x.shape).every((axis) => sizes[axis] === x.shape[axis]);
+const steps: readonly Step[] = [
+  ...elementwise,
+  ...reducing,
+  ...structural,
+  ...[...indexing, ...indexing],
+  ...[kept, scored, scored],
+];
 
-/**
- * The program of a list of choices: a few results, and the gradient of the sum of their squares. Decisions that rounding
- * could change are parameters.
- */
-export function programOf(list: readonly number[]): Case {
+/** The program of a list of choices. Decisions that rounding could change are parameters. */
+export const programOf = (list: readonly number[], sizes: Shape = smallSizes): Case =>
+  withDecisionsFedIn(draftOf(list, sizes));
+
+/** The program of a list of choices: a few results, and the gradient of the sum of their squares. */
+export function draftOf(list: readonly number[], sizes: Shape): Case {
   const choose = new Choices(list), random = randomNumbers(list.length * 7 + 1), parameters: Node[] = [];
   const values: Float64Array[] = [];
   const variable = (shape: Shape, range?: readonly [number, number]): Node => {
@@ -182,15 +209,19 @@ export function programOf(list: readonly number[]): Case {
     values.push(drawValues({ shape, dtype, range }, random));
     return x;
   };
-  const shapes: readonly Shape[] = [{ a: 3, b: 5 }, { d: 8, b: 5 }, { c: 2, a: 3, d: 8 }, { b: 5 }];
-  const pool = shapes.map((shape) => variable(shape));
+  const of = (...axes: readonly string[]): Shape => ordered(sizes, axes);
+  const pool = [of("a", "b"), of("d", "b"), of("c", "a", "d"), of("b")].map((shape) => variable(shape));
   const given: Given = {
-    weights: variable({ e: 4, d: 8, f: 3 }),
-    table: variable({ v: 7, b: 5 }),
-    experts: variable({ a: 3, s: 2 }, [-1, 3]),
-    rows: variable({ c: 2, a: 3 }, [-1, 6]),
+    sizes,
+    weights: variable(of("e", "d", "f")),
+    table: variable(of("v", "b")),
+    experts: variable(of("a", "s"), [-1, sizes.e - 1]),
+    rows: variable(of("c", "a"), [-1, sizes.v - 1]),
     start: variable({}, [0, 1]),
   };
+  const most = 4096 * Math.ceil(sizes.a * sizes.b / 1000);
+  const fits = (x: Node): boolean =>
+    sizeOf(x.shape) <= most && axesOf(x.shape).every((axis) => sizes[axis] === x.shape[axis]);
   for (let count = 0; count < 24 && !choose.done; count++) {
     const made = steps[choose.below(steps.length)](choose, pool, given);
     if (made && fits(made)) pool.push(made);
@@ -198,5 +229,5 @@ export function programOf(list: readonly number[]): Case {
   const last = pool.slice(-3).map(tame);
   const loss = last.map((x) => sum(mul(x, x), axesOf(x.shape))).reduce(add);
   const results = [...last, ...backward([loss], [constant(1)], parameters.filter(isReal))];
-  return withDecisionsFedIn({ parameters, results, values });
+  return { parameters, results, values };
 }

@@ -6,10 +6,13 @@ import fc from "fast-check";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { node } from "../../dsl/build.ts";
 import { type Node, type Op, topological } from "../../dsl/node.ts";
-import type { Case } from "../agreement.ts";
+import { simplify } from "../../dsl/simplify.ts";
+import { inline } from "../../backend/compiler/lower.ts";
+import { tile } from "../../backend/compiler/tile.ts";
+import { type Case, withDecisionsFedIn } from "../agreement.ts";
 import { allDevices, withDevice } from "../devices.ts";
 import { checkCase } from "./check.ts";
-import { programOf } from "./generate.ts";
+import { draftOf, programOf, wideSizes } from "./generate.ts";
 import { printCase } from "./print.ts";
 
 const lists = fc.array(fc.nat(10_000), { minLength: 4, maxLength: 60 });
@@ -35,7 +38,22 @@ for (const name of allDevices().filter((each) => each !== "interpreter")) {
     }));
 }
 
-const programs = fc.sample(lists, { numRuns: 300, seed }).map(programOf);
+/** Programs in which something is so large that it is computed tile by tile: few of all, so they are looked for. */
+const tiled = fc.sample(lists, { numRuns: 150, seed }).map((list) => draftOf(list, wideSizes)).filter(({ results }) => {
+  const limits = { largeBytes: 4096, accumulates: true, windowAlignment: 4 };
+  return topological(tile(simplify(inline(results)), limits)).some(({ op }) => op === "tiled");
+}).slice(0, 6);
+
+for (const name of allDevices().filter((each) => each !== "interpreter" && each !== "webgpu")) {
+  Deno.test(`random programs with large products on ${name}: in tiles they are the same`, () =>
+    withDevice(name, async (device) => {
+      assertEquals(tiled.length, 6);
+      // Shaders take long to compile in software.
+      for (const each of name === "cpu" ? tiled : tiled.slice(0, 2)) await checkCase(withDecisionsFedIn(each), device);
+    }));
+}
+
+const programs = fc.sample(lists, { numRuns: 300, seed }).map((list) => programOf(list));
 
 Deno.test("random programs: every family of operations occurs in them", () => {
   const seen = new Set<Op>(programs.flatMap(({ results }) => topological(results).map(({ op }) => op)));

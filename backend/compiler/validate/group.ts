@@ -4,14 +4,13 @@
  */
 import { type Node, topological } from "../../../dsl/node.ts";
 import { type Group, type Grouping, isArgument, isReduction, isTemplate } from "../group.ts";
-import { isView } from "../views.ts";
 import { fault } from "./fault.ts";
 
 const membersOf = (group: Group): readonly Node[] => group.kind === "template" ? [group.node] : [...group.nodes];
 
 /** A grouping of a lowered program. @throws Error that names the first value that is wrong */
-export function validateGrouping({ roots, groupOf, stored, groups }: Grouping): void {
-  const order = topological(roots), owners = new Map<Node, Group>();
+export function validateGrouping(grouping: Grouping): void {
+  const { roots, groupOf, stored, groups } = grouping, order = topological(roots), owners = new Map<Node, Group>();
   for (const group of groups) {
     for (const node of membersOf(group)) {
       if (owners.has(node)) fault("group", node, "is computed by two kernels");
@@ -27,7 +26,7 @@ export function validateGrouping({ roots, groupOf, stored, groups }: Grouping): 
       if (groupOf.has(node)) fault("group", node, "is given from outside, yet a kernel computes it");
     } else if (stored.has(node) && !owners.has(node)) fault("group", node, "is stored, but no kernel computes it");
   }
-  validateOrder(order, groupOf);
+  validateOrder(grouping);
 }
 
 /** Does a node fit into the loop that computes it? */
@@ -40,21 +39,30 @@ function validateMember(node: Node, { space, reduced }: Extract<Group, { kind: "
   if (kept !== undefined) fault("group", node, `goes over axis "${kept}", which is no inner axis of its loop`);
 }
 
-/** No kernel may need, through others, what it makes itself. */
-function validateOrder(order: readonly Node[], groupOf: ReadonlyMap<Node, Group>): void {
-  // Which kernels a value outside of all kernels (a view, a counter) is made of.
-  const sources = new Map<Node, ReadonlySet<Group>>(), needs = new Map<Group, Map<Group, Node>>();
-  for (const node of order) {
-    const own = groupOf.get(node), from = new Set<Group>();
-    for (const input of node.inputs) {
-      const made = groupOf.get(input);
-      for (const group of made && !isView(input) ? [made] : sources.get(input) ?? []) from.add(group);
+/** Kernels whose stored values a kernel reads, each with the value for which it does. */
+function needsOf(group: Group, { groupOf, stored }: Grouping): Map<Group, Node> {
+  const needs = new Map<Group, Node>(), seen = new Set<Node>();
+  for (const root of membersOf(group).filter((node) => stored.has(node))) {
+    const stack = [root];
+    while (stack.length > 0) {
+      for (const input of stack.pop()!.inputs) {
+        const owner = groupOf.get(input);
+        // What another kernel stores is read there; everything else is computed where it is needed.
+        if (owner && owner !== group && stored.has(input)) {
+          if (!needs.has(owner)) needs.set(owner, root);
+        } else if (!seen.has(input) && !isArgument(input)) {
+          seen.add(input);
+          stack.push(input);
+        }
+      }
     }
-    sources.set(node, from);
-    if (!own) continue;
-    const known = needs.get(own) ?? needs.set(own, new Map()).get(own)!;
-    for (const group of from) if (group !== own && !known.has(group)) known.set(group, node);
   }
+  return needs;
+}
+
+/** No kernel may need, through others, what it makes itself. */
+function validateOrder(grouping: Grouping): void {
+  const needs = new Map(grouping.groups.map((group) => [group, needsOf(group, grouping)]));
   const state = new Map<Group, "open" | "done">();
   const stack: { group: Group; rest: [Group, Node][] }[] = [];
   const enter = (group: Group): void => {
