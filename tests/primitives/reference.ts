@@ -2,10 +2,10 @@
  * @file What primitives mean, one element at a time, by looking axes up by name: the interpreter's independent
  * neighbour. Elementwise primitives need no entry: element by element, they are themselves on numbers.
  */
-import { node } from "../dsl/build.ts";
-import { evaluate } from "../dsl/interpret.ts";
-import type { Attributes, Node, Op } from "../dsl/node.ts";
-import { type Shape, sizeOf } from "../dsl/shape.ts";
+import { node } from "../../dsl/build.ts";
+import { evaluate } from "../../dsl/interpret.ts";
+import type { Attributes, Node, Op } from "../../dsl/node.ts";
+import { type Shape, sizeOf } from "../../dsl/shape.ts";
 
 /** An index by axis name; axes that a tensor lacks are ignored. */
 type Index = Readonly<Record<string, number>>;
@@ -129,7 +129,9 @@ export function straightforward(self: Node, values: readonly Float64Array[]): nu
     const at = meaning({ attributes: self.attributes, inputs, shapes, shape: self.shape });
     return indicesOf(self.shape).map(at);
   }
-  if (!isElementwise(self)) throw new Error(`${self.op} needs an entry in tests/reference.ts: it is not elementwise`);
+  if (!isElementwise(self)) {
+    throw new Error(`${self.op} needs an entry in tests/primitives/reference.ts: it is not elementwise`);
+  }
   const numbers = self.inputs.map(({ dtype }) => node("variable", [], { shape: {}, dtype, name: "element" }));
   const one = node(self.op, numbers, self.attributes);
   if (sizeOf(one.shape) !== 1) throw new Error(`${self.op} of numbers is no number`);

@@ -1,9 +1,9 @@
 /** @file Samples on other sizes, storage types and values, derived from a primitive's own samples. */
-import { node } from "../dsl/build.ts";
-import type { Attributes, Node, Op } from "../dsl/node.ts";
-import { type Primitive, registerType, type Sample, type SampleInput } from "../dsl/primitive.ts";
-import { axesOf, type Shape, sizeOf } from "../dsl/shape.ts";
-import type { DType } from "../dsl/tensor.ts";
+import { node } from "../../dsl/build.ts";
+import type { Attributes, Node, Op } from "../../dsl/node.ts";
+import { type Primitive, registerType, type Sample, type SampleInput } from "../../dsl/primitive.ts";
+import { axesOf, type Shape, sizeOf } from "../../dsl/shape.ts";
+import type { DType } from "../../dsl/tensor.ts";
 
 /** A sample changed in one way, which its name tells. */
 export interface Variant {

@@ -1,17 +1,17 @@
 /** @file From every primitive's samples: edge sizes, storage types, ties, empty groups, NaN and infinities. */
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { add, constant, mul, node } from "../dsl/build.ts";
-import { type Bounded, tolerance } from "../dsl/bound.ts";
-import { evaluate } from "../dsl/interpret.ts";
-import { backward } from "../dsl/transforms/reverse.ts";
-import type { Op } from "../dsl/node.ts";
-import { isReal, type Primitive } from "../dsl/primitive.ts";
-import { axesOf } from "../dsl/shape.ts";
-import type { Device } from "../backend/runtime.ts";
-import { assertAgree, type Case, expected, onDevice, randomNumbers } from "./agreement.ts";
-import { allDevices, withDevice } from "./devices.ts";
+import { add, constant, mul, node } from "../../dsl/build.ts";
+import { type Bounded, tolerance } from "../../dsl/bound.ts";
+import { evaluate } from "../../dsl/interpret.ts";
+import { backward } from "../../dsl/transforms/reverse.ts";
+import type { Op } from "../../dsl/node.ts";
+import { isReal, type Primitive } from "../../dsl/primitive.ts";
+import { axesOf } from "../../dsl/shape.ts";
+import type { Device } from "../../backend/runtime.ts";
+import { assertAgree, type Case, expected, onDevice, randomNumbers } from "../agreement.ts";
+import { allDevices, withDevice } from "../devices.ts";
 import { straightforward } from "./reference.ts";
-import { allPrimitives, caseOf, probe } from "./samples.ts";
+import { allPrimitives, caseOf, probe } from "../samples.ts";
 import {
   edgeSizes,
   groupVariants,

@@ -1,14 +1,14 @@
 /** @file The running error bound holds for arithmetic in f32, and is close enough to catch a wrong result. */
 import { assert, assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
-import { add, cast, constant, expand, mul, node, sum } from "../dsl/build.ts";
-import { evaluateBounded, tolerance } from "../dsl/bound.ts";
-import { scalarBound } from "../dsl/bound_scalar.ts";
-import type { Node } from "../dsl/node.ts";
-import { isReal } from "../dsl/primitive.ts";
-import { axesOf, sameOrder } from "../dsl/shape.ts";
-import { agreement, type Case, drawValues, expected, onDevice, randomNumbers } from "./agreement.ts";
-import { allDevices, withDevice } from "./devices.ts";
-import { allPrimitives, caseOf } from "./samples.ts";
+import { add, cast, constant, expand, mul, node, sum } from "../../dsl/build.ts";
+import { evaluateBounded, tolerance } from "../../dsl/bound.ts";
+import { scalarBound } from "../../dsl/bound_scalar.ts";
+import type { Node } from "../../dsl/node.ts";
+import { isReal } from "../../dsl/primitive.ts";
+import { axesOf, sameOrder } from "../../dsl/shape.ts";
+import { agreement, type Case, drawValues, expected, onDevice, randomNumbers } from "../agreement.ts";
+import { allDevices, withDevice } from "../devices.ts";
+import { allPrimitives, caseOf } from "../samples.ts";
 
 const data = (values: readonly number[]): Node =>
   node("data", [], { shape: { a: values.length }, dtype: "f32", values: Float64Array.from(values) });
