@@ -46,7 +46,9 @@ function one(kernel: LoopKernel, capabilities: Capabilities): Dispatch {
 export function teams(kernel: LoopKernel, rows: number, length: number, capabilities: Capabilities): Team {
   const { workgroup, team: most, rowsAlone } = tuningOf(capabilities);
   const inSoftware = capabilities.software;
-  const team = rows >= rowsAlone && (inSoftware || kernel.lanes === "outer")
+  // lavapipe stops an invocation's loops after 65,535 rounds, without a word: lanes share long rows there.
+  const alone = rows >= rowsAlone && (inSoftware ? length < 32768 : kernel.lanes === "outer");
+  const team = alone
     ? 1
     : inSoftware
     ? (length < 64 ? 1 : most)
