@@ -4,7 +4,8 @@ import { tensor } from "../dsl/mod.ts";
 import { compile, type Compiled, free, put, values } from "../backend/compile.ts";
 import type { Device } from "../backend/runtime.ts";
 import { type Cache, emptyCache, longer, type Next, next, rowsOf, type Wanted } from "./decode.ts";
-import { batchesOf, generatorOf, type Sample } from "./model/batch.ts";
+import { batchesOf, type Sample } from "./model/batch.ts";
+import { seeded } from "./random.ts";
 import { evaluator, type Measurement } from "./model/loss.ts";
 import type { Loaded } from "./model/parameters.ts";
 
@@ -151,7 +152,7 @@ export async function generate(
   const rows = prompts.map((promptIds, index): Row => ({
     index,
     promptIds,
-    random: generatorOf((options.seed ?? 0) * 1_000_003 + index),
+    random: seeded(`${options.seed ?? 0}/${index}`).unit,
     ids: [],
   })).sort((a, b) => a.promptIds.length - b.promptIds.length);
   const batch = options.batch ?? 16;

@@ -4,7 +4,8 @@ import { checkGradients } from "../tests/gradients.ts";
 import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../tests/tiny.ts";
 import { openInterpreter } from "../backend/interpreter.ts";
 import { type Coefficients, merged } from "./merge/formula.ts";
-import { generatorOf, makeBatch, normal, toBatch } from "./model/batch.ts";
+import { makeBatch, toBatch } from "./model/batch.ts";
+import { seeded } from "./random.ts";
 import { lossFor } from "./model/loss.ts";
 import type { Model } from "./model/llama.ts";
 import { mixtureLoss, type Moe, type Noise } from "./model/moe.ts";
@@ -12,10 +13,10 @@ import { objectives } from "./objectives/mod.ts";
 
 const device = openInterpreter();
 const batch = toBatch(makeBatch(tinySamples(3, 5, 6), 6));
-const random = generatorOf(3);
+const random = seeded(3);
 const noise: Noise = tensor(
   { layer: 2, batch: 3, seq: 6, expert: 3 },
-  Float64Array.from({ length: 108 }, () => normal(random)),
+  Float64Array.from({ length: 108 }, () => random.normal()),
 );
 
 for (const tied of [false, true]) {

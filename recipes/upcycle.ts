@@ -10,7 +10,8 @@ import type { Device } from "../backend/runtime.ts";
 import type { ModelConfig } from "./convert/config.ts";
 import { type ModelOutOptions, openModel, writeModelFolder } from "./convert/huggingface.ts";
 import { expectedTensors } from "./convert/names.ts";
-import { type Batch, generatorOf, type HostBatch, normal, toBatch } from "./model/batch.ts";
+import { type Batch, type HostBatch, toBatch } from "./model/batch.ts";
+import { seeded } from "./random.ts";
 import { llama, type Model, swiglu } from "./model/llama.ts";
 import { type Moe, moe } from "./model/moe.ts";
 import type { Dense, Mixture } from "./model/parameters.ts";
@@ -57,22 +58,16 @@ export function mixtureConfig(dense: ModelConfig, settings: UpcycleSettings): Mo
   return { ...dense, kind: "moe", experts, active, router, normalised, noise, noiseEpsilon: 0.01, balanceWeight };
 }
 
-/** A number for a text, so that every tensor has its own random numbers, in whatever order they are made. */
-const hash = (text: string): number =>
-  [...text].reduce((h, c) => Math.imul(h ^ c.charCodeAt(0), 0x01000193), 0x811c9dc5) >>> 0;
-
-/** Normal numbers for a tensor of this name. */
+/** Normal numbers for a tensor of this name: every tensor has its own, in whatever order they are made. */
 function random(name: string, seed: number, length: number, deviation: number): Float32Array {
-  const generator = generatorOf(hash(`${seed}:${name}`));
-  return new Float32Array(length).map(() => deviation * normal(generator));
+  const own = seeded(`${seed}:${name}`);
+  return new Float32Array(length).map(() => deviation * own.normal());
 }
 
 /** The channels of an expert that start afresh: the same for its gate, up and down. */
 function droppedChannels(prefix: string, seed: number, channels: number, share: number): boolean[] {
-  const generator = generatorOf(hash(`${seed}:${prefix}`));
-  const order = Array.from({ length: channels }, (_, i) => ({ i, key: generator() })).sort((a, b) => a.key - b.key);
-  const dropped = new Array<boolean>(channels).fill(false);
-  for (const { i } of order.slice(0, Math.round(share * channels))) dropped[i] = true;
+  const all = Array.from({ length: channels }, (_, i) => i), dropped = new Array<boolean>(channels).fill(false);
+  for (const i of seeded(`${seed}:${prefix}`).sample(all, Math.round(share * channels))) dropped[i] = true;
   return dropped;
 }
 

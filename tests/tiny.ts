@@ -1,7 +1,8 @@
 /** @file Models small enough for the interpreter, and data for them. */
 import type { Device } from "../backend/runtime.ts";
 import { type ModelConfig, parseConfig } from "../recipes/convert/config.ts";
-import { generatorOf, type Sample } from "../recipes/model/batch.ts";
+import type { Sample } from "../recipes/model/batch.ts";
+import { seeded } from "../recipes/random.ts";
 import { type Dense, initModel, type Mixture } from "../recipes/model/parameters.ts";
 
 const sizes = {
@@ -38,7 +39,7 @@ export function tinyModel<C extends ModelConfig>(
 
 /** Samples that can be learned: each token follows from the one before it. */
 export function tinySamples(count: number, seed = 1, length = 7): Sample[] {
-  const random = generatorOf(seed);
+  const random = seeded(seed).unit;
   return Array.from({ length: count }, () => {
     const ids = [2 + Math.floor(random() * 9)], tokens = 3 + Math.floor(random() * (length - 2));
     while (ids.length < tokens) ids.push(2 + (ids[ids.length - 1] * 3 + 1) % 9);

@@ -1,5 +1,5 @@
 /** @file Batches for training: shuffled by seed, of similar lengths, padded to a few fixed lengths. */
-import { seeded } from "../demo/random.ts";
+import { seeded } from "../random.ts";
 import { type BatchOptions, type HostBatch, makeBatch, type Sample } from "../model/batch.ts";
 
 /** How training batches are made. */

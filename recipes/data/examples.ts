@@ -1,6 +1,6 @@
 /** @file Instructions as samples of token ids, and the split into training and validation. */
 import { UserError } from "../../dsl/errors.ts";
-import { seeded } from "../demo/random.ts";
+import { seeded } from "../random.ts";
 import { magicoder } from "../evaluate/prompts.ts";
 import type { Sample } from "../model/batch.ts";
 import type { Instruction } from "./instructions.ts";

@@ -1,7 +1,7 @@
 /** @file Batches to pretrain on: documents one after another, cut into rows, none of it padding. */
 import type { HostBatch } from "../model/batch.ts";
 import { type Mixture, pretrainingDocument, usualMixture } from "./family/mod.ts";
-import { seeded } from "./random.ts";
+import { seeded } from "../random.ts";
 import { encodeDocument } from "./tokenizer.ts";
 
 /** The size of a batch, and what it is made of. */

@@ -1,7 +1,7 @@
 /** @file Laws of the tokenizer: text of the family survives it, and whatever a model generates is text. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { pretrainingDocument, tasks } from "./family/mod.ts";
-import { seeded } from "./random.ts";
+import { seeded } from "../random.ts";
 import {
   decode,
   encode,

@@ -8,7 +8,7 @@ import type { TensorOut } from "../../backend/checkpoint.ts";
 import type { Device } from "../../backend/runtime.ts";
 import type { ModelConfig } from "../convert/config.ts";
 import { type ModelOutOptions, openModel, writeModelFolder } from "../convert/huggingface.ts";
-import { generatorOf, normal } from "./batch.ts";
+import { seeded } from "../random.ts";
 import { type AnyModel, layout, type Leaf, sizeOf, treeOf } from "./layout.ts";
 import type { Model } from "./llama.ts";
 import type { Moe } from "./moe.ts";
@@ -127,13 +127,13 @@ export async function saveModel(
  * @param gain times which all but the norms are larger (tests of what depends on every weight)
  */
 export function initModel(config: ModelConfig, seed: number, device: Device, gain = 1): Loaded {
-  const random = generatorOf(seed);
+  const random = seeded(seed);
   const values = (leaf: Leaf): Float32Array => {
     if (leaf.columns.length === 0) return new Float32Array(sizeOf(leaf)).fill(1);
     const out = leaf.columns.includes("hidden") || leaf.columns.includes("head");
     const deviation = gain * (out ? 0.02 / Math.sqrt(2 * config.layers) : 0.02);
     if (leaf.path.endsWith("router.noise")) return new Float32Array(sizeOf(leaf));
-    return new Float32Array(sizeOf(leaf)).map(() => deviation * normal(random));
+    return new Float32Array(sizeOf(leaf)).map(() => deviation * random.normal());
   };
   return pair(
     config,

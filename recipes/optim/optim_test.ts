@@ -5,7 +5,8 @@ import { mul, type Tensor, tensor, valueAndGrad } from "../../dsl/mod.ts";
 import { openInterpreter } from "../../backend/interpreter.ts";
 import { allDevices, withDevice } from "../../tests/devices.ts";
 import { tinyDense, tinyModel, tinySamples } from "../../tests/tiny.ts";
-import { generatorOf, makeBatch, normal, toBatch } from "../model/batch.ts";
+import { makeBatch, toBatch } from "../model/batch.ts";
+import { seeded } from "../random.ts";
 import { layout, type Leaf } from "../model/layout.ts";
 import { lossFor } from "../model/loss.ts";
 import type { Model } from "../model/llama.ts";
@@ -33,9 +34,9 @@ const leaves: Leaf[] = [
   },
   { path: "norm", shape: { embed: 4 }, names: [], each: [], rows: ["embed"], columns: [] },
 ];
-const random = generatorOf(11);
+const random = seeded(11);
 const numbers = (count: number, scale: number): Float64Array =>
-  Float64Array.from({ length: count }, () => scale * normal(random));
+  Float64Array.from({ length: count }, () => scale * random.normal());
 const tree = (experts: Float64Array, norm: Float64Array): Parameters => ({
   experts: tensor({ expert: 2, hidden: 3, embed: 4 }, experts),
   norm: tensor({ embed: 4 }, norm),

@@ -2,7 +2,7 @@
  * @file Documents to pretrain on: programs of the train split, bare, commented, with a docstring, and a few as
  * questions with answers. They use only the usual part of each step's phrasings: tuning has something left to teach.
  */
-import type { Random } from "../random.ts";
+import type { Random } from "../../random.ts";
 import { fill } from "./domain.ts";
 import { instruction, phrase, program, source } from "./generate.ts";
 

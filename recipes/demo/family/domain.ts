@@ -3,7 +3,7 @@
  * Each step carries its Python line, its phrasings and its meaning, so that the expected output of a task is known
  * without running Python (domains_test.ts holds the meanings against Pyodide).
  */
-import type { Random } from "../random.ts";
+import type { Random } from "../../random.ts";
 
 /** What the family's functions take and return; JSON, with Python's int, str, bool and list. */
 export type Value = number | string | boolean | number[] | string[];

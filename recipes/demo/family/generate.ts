@@ -5,7 +5,7 @@
  * So no held-out solution's syntax tree, names erased, occurs in training or pretraining, with any arguments, any
  * order of the steps, and any step of the same shape (`s.upper()` for `s.lower()`). Nothing has to be banned by list.
  */
-import { hashText, type Random, seeded } from "../random.ts";
+import { hashText, type Random, seeded } from "../../random.ts";
 import { type Arguments, type Domain, type DomainName, drawArguments, fill, type Step, type Value } from "./domain.ts";
 import { lists } from "./lists.ts";
 import { numbers } from "./numbers.ts";

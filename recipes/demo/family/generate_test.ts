@@ -1,6 +1,6 @@
 /** @file Laws of the family: the same from the same seed, splits that share nothing, tests that tell something. */
 import { assert, assertEquals } from "@std/assert";
-import { seeded } from "../random.ts";
+import { seeded } from "../../random.ts";
 import { pretrainingDocument } from "./documents.ts";
 import { compositions, domains, type Split, splitOf, tasks } from "./generate.ts";
 import { normalisedSyntax, shape } from "./syntax.ts";

@@ -1,12 +1,15 @@
 /**
- * @file Seeded random numbers for the task family: a small pure generator (sfc32), the same on every machine.
- * It draws tasks, not secrets, and is no part of a model's mathematics.
+ * @file Random numbers of the host: a small seeded generator (sfc32), the same on every machine. It draws tasks,
+ * orders, fresh weights and tokens, one at a time and no secrets; what a step draws on a device comes from keys
+ * (dsl/ops/random.ts).
  */
 
 /** A stream of random draws, wholly determined by its seed. */
 export interface Random {
   /** A number in [0, 1) with 32 random bits. */
   unit(): number;
+  /** A standard normal number (Box–Muller). */
+  normal(): number;
   /** A whole number from `low` to `high`, both included. */
   integer(low: number, high: number): number;
   /** One item of a non-empty list, all equally likely. */
@@ -66,6 +69,7 @@ export function seeded(seed: number | string): Random {
   const integer = (low: number, high: number): number => low + Math.floor(unit() * (high - low + 1));
   return {
     unit,
+    normal: () => Math.sqrt(-2 * Math.log(1 - unit())) * Math.cos(2 * Math.PI * unit()),
     integer,
     pick: (items) => items[integer(0, items.length - 1)],
     weighted(weights) {
