@@ -37,7 +37,8 @@ import { llama, type Model, swiglu } from "../recipes/model/llama.ts";
 import { lossFor } from "../recipes/model/loss.ts";
 import { crossEntropy } from "../dsl/nn/loss.ts";
 import { assertThrows } from "./assert.ts";
-import { type Case, drawValues, randomNumbers } from "./agreement.ts";
+import { assertAgree, type Case, drawValues, expected as bounded, onDevice, randomNumbers } from "./agreement.ts";
+import { allDevices, withDevice } from "./devices.ts";
 import { allPrimitives } from "./samples.ts";
 import { tinyDense, tinyMixture, tinyModel, tinySamples } from "./tiny.ts";
 
@@ -142,6 +143,26 @@ for (const { op, smooth } of differentiable) {
       assertNear(backwards, slope, 1e-4, `${op}: reverse over reverse`);
     }
   });
+}
+
+for (const name of allDevices().filter((each) => each !== "interpreter")) {
+  Deno.test(`forward mode on ${name}: every primitive's tangent is the interpreter's, fused and not`, () =>
+    withDevice(name, async (device) => {
+      for (const { op, smooth } of differentiable) {
+        for (const { parameters, result, real, values, tangents, directions } of smooth) {
+          const [moved] = forward([result], new Map(real.map((x, i) => [x, tangents[i]])));
+          if (!moved) continue;
+          const each = {
+            parameters: [...parameters, ...tangents],
+            results: [moved],
+            values: [...values, ...directions],
+          };
+          for (const fuse of ["on", "off"] as const) {
+            assertAgree(await onDevice(each, device, { fuse }), bounded(each), `${op}, fusion ${fuse}`);
+          }
+        }
+      }
+    }));
 }
 
 Deno.test("every primitive that gradients flow through is among those tested", () => {

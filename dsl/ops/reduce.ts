@@ -5,23 +5,25 @@ import { axesOf, showShape, sizeOf, without } from "../shape.ts";
 import { type AnyTensor, nodeOf, type Scalar, type Tensor, tensorOf } from "../tensor.ts";
 import { add, exp, neg, type Num } from "./elementwise.ts";
 
-/** A reduction over the axes named, or over all. */
-export interface Reduce {
+/** A reduction over the axes named, or over all, of tensors of these kinds. */
+export interface Reduce<Kinds extends Num> {
   /** Over all axes. */
-  <A extends string>(x: Tensor<A>): Scalar;
+  <A extends string, K extends Kinds>(x: Tensor<A, K>): Tensor<never, K>;
   /** Over the axes named. @throws TypeError when x lacks one */
-  <A extends string, D extends A>(x: Tensor<A>, ...axes: [D, ...D[]]): Tensor<Exclude<A, D>>;
+  <A extends string, K extends Kinds, D extends A>(x: Tensor<A, K>, ...axes: [D, ...D[]]): Tensor<Exclude<A, D>, K>;
 }
 
 const overAll = (x: AnyTensor, axes: readonly string[]): readonly string[] =>
   axes.length > 0 ? axes : axesOf(nodeOf(x).shape);
 
 /** A reduction from what it does with a node and the axes it goes over. */
-const reduction = (f: (x: Node, over: readonly string[]) => Node): Reduce => (x: AnyTensor, ...axes: string[]) =>
-  tensorOf<never, "real">(f(nodeOf(x), overAll(x, axes)));
+const reduction =
+  <Kinds extends Num>(f: (x: Node, over: readonly string[]) => Node): Reduce<Kinds> =>
+  <K extends Kinds>(x: AnyTensor, ...axes: string[]) => tensorOf<never, K>(f(nodeOf(x), overAll(x, axes)));
 
 /**
- * Sum over the axes named, or over all. Long sums are added in parts, so that rounding errors grow slowly.
+ * Sum over the axes named, or over all; integers wrap around. Long sums are added in parts, so that rounding errors
+ * grow slowly.
  *
  * @throws TypeError when x lacks one of the axes
  * @example
@@ -31,7 +33,7 @@ const reduction = (f: (x: Node, over: readonly string[]) => Node): Reduce => (x:
  * console.assert(read(sum(x, "seq")).join() === "3,7" && item(sum(x)) === 10);
  * ```
  */
-export const sum: Reduce = reduction(total);
+export const sum: Reduce<Num> = reduction(total);
 
 /**
  * Largest element over the axes named, or over all. Equal largest ones share the gradient.
@@ -43,7 +45,7 @@ export const sum: Reduce = reduction(total);
  * console.assert(read(max(tensor({ batch: 2, seq: 2 }, [[1, 2], [5, 4]]), "seq")).join() === "2,5");
  * ```
  */
-export const max: Reduce = reduction((x, over) => over.length === 0 ? x : node("max", [x], { over }));
+export const max: Reduce<Num> = reduction((x, over) => over.length === 0 ? x : node("max", [x], { over }));
 
 /**
  * Arithmetic mean over the axes named, or over all: NaN over an empty axis.
@@ -55,7 +57,7 @@ export const max: Reduce = reduction((x, over) => over.length === 0 ? x : node("
  * console.assert(item(mean(tensor({ seq: 4 }, [1, 2, 3, 6]))) === 3);
  * ```
  */
-export const mean: Reduce = reduction((x, over) =>
+export const mean: Reduce<"real"> = reduction((x, over) =>
   scale(total(x, over), sizeOf(without(x.shape, over)) / sizeOf(x.shape))
 );
 

@@ -69,7 +69,7 @@ export const m16: Tensor<"batch" | "embed"> = contract(x, w, "embed");
 export const m17 = contractAt(x, experts, { exprt: choice }, "embed");
 // chosen by a real tensor | "real"
 export const m18 = contractAt(x, experts, { expert: x }, "embed");
-// a function that does not work for every leaf | Scalar
+// a function that does not work for every leaf: its result has no axes | Tensor<never
 export const m19 = mapTree((p, g) => sum(mul(p, g)), { w }, { w });
 // trees of different axes | "batch"
 export const m20 = mapTree((p, g) => sub(p, g), { w }, { w: x });
