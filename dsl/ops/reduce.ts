@@ -2,7 +2,7 @@
 import { node, scale, sum as total } from "../build.ts";
 import { mistake, type Node } from "../node.ts";
 import { axesOf, showShape, sizeOf, without } from "../shape.ts";
-import { type AnyTensor, nodeOf, type Scalar, type Tensor, tensorOf } from "../tensor.ts";
+import { type AnyTensor, nodeOf, type Tensor, tensorOf } from "../tensor.ts";
 import { add, exp, neg, type Num } from "./elementwise.ts";
 
 /** A reduction over the axes named, or over all, of tensors of these kinds. */
