@@ -6,7 +6,7 @@ import type { Capabilities } from "../../device.ts";
 import type { Kernel, LoopKernel, Plan, PlanBuffer, WgslKernel } from "../kernel.ts";
 import { alignment } from "../memory.ts";
 import { fault } from "./fault.ts";
-import { elementsOf, hullOf, type Walk, walksOf } from "./walk.ts";
+import { elementsOf, hullOf, isDense, type Walk, walksOf } from "./walk.ts";
 
 /** A walk of more indices than this is taken to touch all between its ends; one with guards is not followed. */
 const mostIndices = 2 ** 14;
@@ -128,23 +128,29 @@ class Memory {
   #walk(walk: Walk, buffer: PlanBuffer, name: string, reads: boolean): void {
     const hull = hullOf(walk);
     if (!hull) return;
-    const elements = elementsOf(walk, mostIndices), limit = buffer.bytes / walk.bytesPerElement;
-    if (!elements && walk.guards.length > 0) return;
-    const low = elements ? Math.min(...elements) : hull[0], high = elements ? Math.max(...elements) : hull[1];
+    const elements = isDense(walk) ? undefined : elementsOf(walk, mostIndices);
+    if (elements?.size === 0 || (!elements && walk.guards.length > 0)) return;
+    const [low, high] = elements ? [Math.min(...elements), Math.max(...elements)] : hull;
+    const limit = buffer.bytes / walk.bytesPerElement;
     if (low < 0 || high >= limit) {
-      if (elements?.size === 0) return;
       fault("emit", name, `touches elements ${low} … ${high} of slot ${walk.slot}, which has ${limit}`);
     }
-    const known = this.#of(buffer), { start } = extentOf(this.plan, buffer);
+    const known = this.#of(buffer), pairs = walk.bytesPerElement / 2, first = extentOf(this.plan, buffer).start / 2;
     if (!known) return;
-    const pairs = walk.bytesPerElement / 2, all = elements ?? range(low, high);
-    for (const element of all) {
-      const at = start / 2 + element * pairs;
-      // A gathered store fills few of the places within its reach; a gathered load may read any of them.
-      if (reads && known[at] === 0) {
-        fault("emit", name, `reads element ${element} of slot ${walk.slot}, which nothing wrote`);
-      }
-      if (walk.writes && !walk.gathers) known.fill(1, at, at + pairs);
+    const unread = (element: number): never =>
+      fault("emit", name, `reads element ${element} of slot ${walk.slot}, which nothing wrote`);
+    // A gathered store fills few of the places within its reach; a gathered load may read any of them.
+    const fills = walk.writes && !walk.gathers;
+    if (!elements) {
+      const span = known.subarray(first + low * pairs, first + (high + 1) * pairs), hole = reads ? span.indexOf(0) : -1;
+      if (hole >= 0) unread(low + Math.floor(hole / pairs));
+      if (fills) span.fill(1);
+      return;
+    }
+    for (const element of elements) {
+      const at = first + element * pairs;
+      if (reads && known[at] === 0) unread(element);
+      if (fills) known.fill(1, at, at + pairs);
     }
   }
 
@@ -159,8 +165,4 @@ class Memory {
     const hole = known?.subarray(0, Math.ceil(bytes / 2) - 1).indexOf(0) ?? -1;
     if (hole >= 0) fault("emit", `argument ${index}`, `is a result whose byte ${2 * hole} nothing writes`);
   }
-}
-
-function* range(low: number, high: number): Generator<number> {
-  for (let at = low; at <= high; at++) yield at;
 }

@@ -129,6 +129,19 @@ export function hullOf({ offset, axes }: Pick<Walk, "offset" | "axes">): readonl
   return [low, high];
 }
 
+/** Does a walk touch everything between its ends, each element once? */
+export function isDense({ axes, guards }: Walk): boolean {
+  const moving = axes.filter(({ size, stride }) => size > 1 && stride !== 0).sort((a, b) =>
+    Math.abs(a.stride) - Math.abs(b.stride)
+  );
+  let next = 1;
+  for (const { size, stride } of moving) {
+    if (Math.abs(stride) !== next) return false;
+    next *= size;
+  }
+  return guards.length === 0;
+}
+
 /** Every element of a walk, where there are few enough to be listed (`most` indices); else undefined. */
 export function elementsOf({ offset, axes, guards }: Walk, most: number): Set<number> | undefined {
   // Axes along which nothing moves say nothing new, unless a guard looks at them.
