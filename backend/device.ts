@@ -66,7 +66,7 @@ export interface NativeDevice extends Disposable {
    * @param upload the bytes that come with the call
    */
   run(plan: number, handles: BigUint64Array<ArrayBuffer>, upload: Uint8Array<ArrayBuffer>): Promise<void>;
-  /** Ends the run in progress, if there is one, and refuses later ones. (The CPU device finishes its step.) */
+  /** Ends the run in progress, if there is one, and refuses later ones. */
   cancel(): void;
   /** Seconds that each step of a plan took in all runs so far; none where the device does not measure them. */
   profile(plan: number): number[];

@@ -15,7 +15,7 @@ import { openWebgpu } from "./webgpu.ts";
  * - `auto`: the native library with a hardware GPU if there is one, else with the CPU
  *
  * @param options `signal`: when it is aborted, a step in progress ends as soon as the device can, and rejects with its
- * reason (the native library's GPUs; others finish their step)
+ * reason (the native library's devices; others finish their step)
  * @throws UserError when there is no such device
  * @example
  * ```ts

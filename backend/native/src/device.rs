@@ -29,7 +29,7 @@ pub trait Device: Send + Sync {
     fn run(&self, plan: u64, arguments: &mut [u64], upload: &[u8]) -> Result<()>;
 
     /// Ends the run in progress, if any, as soon as the device can, and refuses later ones. Callable during a run.
-    fn cancel(&self) {}
+    fn cancel(&self);
 
     /// Nanoseconds that each step of a plan took in all runs so far; empty where they are not measured.
     fn profile(&self, plan: u64) -> Result<Vec<u64>>;

@@ -18,7 +18,7 @@ mod tests;
 mod topk;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -95,6 +95,8 @@ struct Cpu {
     /// Chunks, each as large as the largest any plan asked for. Held during a run: one step at a time.
     arena: Mutex<Vec<Memory>>,
     status: AtomicU32,
+    /// No step is run any more: the run in progress ends, later ones are refused.
+    cancelled: AtomicBool,
     used: Use,
 }
 
@@ -142,6 +144,7 @@ impl Cpu {
             plans: Mutex::default(),
             arena: Mutex::default(),
             status: AtomicU32::new(0),
+            cancelled: AtomicBool::new(false),
             used: Use::default(),
         })
     }
@@ -226,6 +229,7 @@ fn addresses(plan: &Plan, arguments: &[*mut u8], arena: &[Memory], upload: &Memo
 struct Steps<'a> {
     loaded: &'a Loaded,
     addresses: Vec<*mut u8>,
+    cancelled: &'a AtomicBool,
     status: &'a AtomicU32,
     runner: tape::Runner,
 }
@@ -236,9 +240,10 @@ unsafe impl Send for Steps<'_> {}
 impl Steps<'_> {
     /// # Safety
     /// The addresses are those of the plan's buffers, each as long as the plan says, and nobody else uses them.
-    unsafe fn run(&self) {
+    unsafe fn run(&self) -> Result<()> {
         let mut slots = Vec::new();
         for (number, step) in self.loaded.plan.steps.iter().enumerate() {
+            ensure!(!self.cancelled.load(Ordering::Relaxed), "the run was cancelled");
             slots.clear();
             slots.extend(step.buffers.iter().map(|&buffer| self.addresses[buffer]));
             let status = Status { word: self.status, mark: number as u32 + 1 };
@@ -247,6 +252,7 @@ impl Steps<'_> {
             unsafe { self.loaded.kernels[step.kernel].run(&slots, status, self.runner) };
             self.loaded.spent[number].fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
         }
+        Ok(())
     }
 }
 
@@ -334,10 +340,11 @@ impl Device for Cpu {
                 arena.iter_mut().for_each(|chunk| chunk.fill(POISON));
             }
             let addresses = addresses(plan, &starts, &arena, &aligned);
-            let steps = Steps { loaded: &loaded, addresses, status: &self.status, runner: self.runner };
+            let (status, cancelled) = (&self.status, &self.cancelled);
+            let steps = Steps { loaded: &loaded, addresses, status, cancelled, runner: self.runner };
             // SAFETY: arguments were checked to be long enough, the arena has grown, the upload has its length; the
             // locks are held until the steps have ended.
-            self.pool.install(move || unsafe { steps.run() });
+            self.pool.install(move || unsafe { steps.run() })?;
         }
         for (handle, buffer) in arguments.iter_mut().zip(buffers) {
             if *handle == 0 {
@@ -351,6 +358,10 @@ impl Device for Cpu {
 
     fn profile(&self, plan: u64) -> Result<Vec<u64>> {
         Ok(self.plan(plan)?.spent.iter().map(|nanoseconds| nanoseconds.load(Ordering::Relaxed)).collect())
+    }
+
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
     }
 
     fn status(&self) -> Result<u32> {
