@@ -31,6 +31,8 @@ export interface ExplainOptions {
   readonly optimizer: OptimizerName;
   /** What coefficients are learned by. */
   readonly objective: Objective;
+  /** Keep only each layer's input for the backward pass (default: no). */
+  readonly checkpoint?: boolean;
 }
 
 /** Memory of the leaves' shapes, in place of the leaves. */

@@ -45,6 +45,8 @@ export interface TrainOptions {
   readonly clip?: number;
   /** Share of the weights taken off in each step, times the rate (default 0). */
   readonly weightDecay?: number;
+  /** Keep only each layer's input for the backward pass: less memory, more time (default: no). */
+  readonly checkpoint?: boolean;
   /** A fixed set on which the loss is measured before, after, and every `validateEvery` steps. */
   readonly validation?: readonly HostBatch[];
   /** Default: only before and after. */
@@ -105,7 +107,8 @@ export interface Trained<L extends Loaded> {
 export const keyFor = (config: ModelConfig, seed: number): Key | null =>
   config.kind === "moe" && config.noise ? key(seed) : null;
 
-type Step = { model: AnyModel; state: OptimizerState; metrics: Omit<Losses, "loss">; norm?: Scalar };
+/** What a step gives: the new model and state, what it saw, and the gradient's norm where it is clipped. */
+export type Step = { model: AnyModel; state: OptimizerState; metrics: Omit<Losses, "loss">; norm?: Scalar };
 type Stepper = (
   model: AnyModel,
   state: OptimizerState,
@@ -117,9 +120,9 @@ type Stepper = (
 /** A step on one batch, as a function of tensors: what `train` compiles. */
 export function trainStep(
   config: ModelConfig,
-  options: Pick<TrainOptions, "optimizer" | "weightDecay" | "clip">,
+  options: Pick<TrainOptions, "optimizer" | "weightDecay" | "clip" | "checkpoint">,
 ): (model: AnyModel, state: OptimizerState, batch: Batch, key: Key | null, rate: Scalar) => Step {
-  const chosen = optimizer(options.optimizer, layout(config), options.weightDecay), loss = lossFor(config);
+  const chosen = optimizer(options.optimizer, layout(config), options.weightDecay), loss = lossFor(config, options);
   return (model, state, batch, key, rate) => {
     const { value: { loss: _, ...metrics }, grad } = valueAndGradWith(loss)(model, batch, key);
     const limited = options.clip === undefined ? { gradient: grad } : clip(grad, options.clip);
@@ -137,7 +140,7 @@ function singleStep(config: ModelConfig, device: Device, options: TrainOptions):
 
 /** Gradients of several batches are added up, each weighing as many tokens as it scores; then one update. */
 function accumulatedStep(config: ModelConfig, device: Device, options: TrainOptions): Stepper {
-  const chosen = optimizer(options.optimizer, layout(config), options.weightDecay), loss = lossFor(config);
+  const chosen = optimizer(options.optimizer, layout(config), options.weightDecay), loss = lossFor(config, options);
   const start = compile(
     (model: AnyModel) => ({ sum: mapTree((w) => zerosLike(w), model), tokens: tensor({}, [0]), nll: tensor({}, [0]) }),
     device,

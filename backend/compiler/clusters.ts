@@ -23,7 +23,7 @@ export interface Cluster {
 /** A product is computed again in a later phase if each element takes at most this many multiplications. */
 const cheapDepth = 256;
 /** A product is large if it has this many times the elements of what it is made of, weights not counted. */
-const growth = 1.5;
+const growth = 5;
 
 /** The clusters of a program. `order`: its nodes, inputs first. */
 export function clustersOf(roots: readonly Node[], order: readonly Node[], largeBytes: number): Cluster[] {
@@ -112,14 +112,12 @@ function clusterOf(
   const again = seeds.filter((seed) => until.get(seed)! > levels.get(seed)!);
   if (again.some((seed) => depthOf(seed) > cheapDepth)) return undefined;
 
-  const least = Math.min(...seeds.map(({ shape }) => sizeOf(shape))) / 8;
   const computes = (node: Node, phase: number, cut: string | undefined): boolean => {
     if (large.has(node) || between.has(node)) return true;
     if (exits.has(node)) return levels.get(node) === phase;
     if (isOp(node, "expand") || isOp(node, "rename") || isOp(node, "stop")) return true;
     if (isOp(node, "slice")) return cut !== node.attributes.axis;
-    // A mask as large as the scores is computed where it is needed, from what it is made of.
-    return isElementwise(node) && (free.has(node) || sizeOf(node.shape) >= least);
+    return isElementwise(node) && (free.has(node) || isSpread(node));
   };
   return { seeds, axes: axesFor(), phases, computes };
 
@@ -153,6 +151,14 @@ function clusterOf(
     ).sort((a, b) => Math.sign(added(a).length) - Math.sign(added(b).length));
   }
 }
+
+/** Is it made of much smaller values, as a mask is? Then it is computed where it is needed, not stored. */
+const isSpread = (node: Node): boolean =>
+  isElementwise(node) && node.inputs.every((input) => {
+    const base = baseOf(input);
+    return base.op === "constant" || base.op === "iota" || 4 * sizeOf(base.shape) <= sizeOf(node.shape) ||
+      isSpread(base);
+  });
 
 const depthOf = ({ attributes: { over }, inputs: [x] }: Node<"contract">): number =>
   over.reduce((depth, axis) => depth * x.shape[axis], 1);

@@ -122,6 +122,9 @@ function instructionsOf(node: Node): number {
   return Math.max(1, count);
 }
 
+/** From so many repetitions on, a value is computed once. */
+const repeats = 8;
+
 /** How much it costs to compute a node again in another kernel; Infinity where it must not be. */
 function inlineCosts(order: readonly Node[], free: ReadonlySet<Node>): Map<Node, number> {
   const costs = new Map<Node, number>();
@@ -129,7 +132,11 @@ function inlineCosts(order: readonly Node[], free: ReadonlySet<Node>): Map<Node,
     if (free.has(node)) costs.set(node, 0);
     else if (isArgument(node) || isTemplate(node) || isReduction(node)) costs.set(node, 0);
     else if (node.op === "copy" || node.op === "take") costs.set(node, Infinity);
-    else {
+    else if (isOp(node, "expand") && repeats <= sizeOf(node.shape) / sizeOf(node.inputs[0].shape)) {
+      // What is repeated is computed once and loaded, unless that is no work at all.
+      if (costs.get(node.inputs[0])! > 1) costs.set(node.inputs[0], Infinity);
+      costs.set(node, 0);
+    } else {
       const below = node.inputs.reduce((total, input) => total + costs.get(input)!, 0);
       const own = isView(node) ? (node.op === "concat" ? node.inputs.length : 0) : instructionsOf(node);
       costs.set(node, below + own);

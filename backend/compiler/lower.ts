@@ -18,14 +18,18 @@ import { isView } from "./views.ts";
 
 /** Replaces every call by the function's body. */
 export function inline(roots: readonly Node[]): Node[] {
-  for (;;) {
-    const calls = topological(roots).filter((node) => isOp(node, "call")) as unknown as Node<"call">[];
-    if (calls.length === 0) return [...roots];
-    // The first call only has inputs without calls.
-    const [call] = calls, { func } = call.attributes;
-    const [body] = substitute([func.result], new Map(func.parameters.map((p, i) => [p, call.inputs[i]])));
-    roots = substitute(roots, new Map([[call as unknown as Node, body]]));
+  const made = new Map<Node, Node>();
+  for (const each of topological(roots)) {
+    const inputs = each.inputs.map((input) => made.get(input)!);
+    if (isOp(each, "call")) {
+      const { parameters, result } = each.attributes.func, [body] = inline([result]);
+      made.set(each, substitute([body], new Map(parameters.map((parameter, i) => [parameter, inputs[i]])))[0]);
+    } else {
+      const same = inputs.every((input, i) => input === each.inputs[i]);
+      made.set(each, same ? each : make(each.op, inputs, each.attributes));
+    }
   }
+  return roots.map((root) => made.get(root)!);
 }
 
 /** What a device can do that decides how programs are lowered. */

@@ -32,6 +32,9 @@ export interface Schedule {
 export const bytesOf = (node: Node): number =>
   isHalf(node.dtype) ? 4 * Math.ceil(sizeOf(node.shape) / 2) : 4 * sizeOf(node.shape);
 
+/** So small a part of a program's largest value never matters: a vector that an update waits for is computed at once. */
+const littlePart = 256;
+
 /** Orders the groups. `donated` are the variables whose memory may be overwritten. */
 export function schedule(grouping: Grouping & { readonly resolve: Resolver }, donated: ReadonlySet<Node>): Schedule {
   const units = grouping.groups.map((each) => unitOf(each, grouping)).filter(({ writes }) =>
@@ -44,15 +47,20 @@ export function schedule(grouping: Grouping & { readonly resolve: Resolver }, do
     for (const node of unit.reads) (readers.get(node) ?? readers.set(node, []).get(node)!).push(unit);
   }
   const before = new Map<Unit, Set<Unit>>(units.map((unit) => [unit, dependencies(unit, writer)]));
+  const age = new Map<Unit, number>(units.map((unit) => [unit, youngest(unit.group)]));
   const inPlace = reuse();
   return { units: order(), inPlace };
 
   function reuse(): Map<Node, Node> {
     const taken = new Set<Node>(), found = new Map<Node, Node>(), roots = new Set(grouping.roots);
+    // Some valid order: what comes earlier in it depends on nothing later, which answers most questions at once.
+    let rank = ranks();
     const claim = (unit: Unit, result: Node, memory: Node): void => {
       const others = (readers.get(memory) ?? []).filter((each) => each !== unit);
-      if (others.some((other) => dependsOn(other, unit))) return;
+      const late = others.filter((other) => rank.get(other)! > rank.get(unit)!);
+      if (late.some((other) => dependsOn(other, unit))) return;
       for (const other of others) before.get(unit)!.add(other);
+      if (late.length > 0) rank = ranks();
       taken.add(memory);
       found.set(result, memory);
     };
@@ -75,6 +83,12 @@ export function schedule(grouping: Grouping & { readonly resolve: Resolver }, do
     return found;
   }
 
+  function ranks(): Map<Unit, number> {
+    const rank = new Map<Unit, number>();
+    for (const unit of inOrder(() => false)) rank.set(unit, rank.size);
+    return rank;
+  }
+
   function dependsOn(unit: Unit, other: Unit): boolean {
     const seen = new Set<Unit>([unit]), stack = [unit];
     while (stack.length > 0) {
@@ -89,30 +103,42 @@ export function schedule(grouping: Grouping & { readonly resolve: Resolver }, do
     return false;
   }
 
+  /** The order in which memory is filled and freed: what frees it goes first, then what was written first. */
   function order(): Unit[] {
+    const left = new Map<Node, number>([...readers].map(([node, users]) => [node, users.length]));
+    const roots = new Set(grouping.roots);
+    const little = units.reduce((most, { writes }) => Math.max(most, ...writes.map(bytesOf)), 2 ** 24) / littlePart;
+    /** Does it need little memory beside what it frees, or sum up something large that then can go? */
+    const thrifty = (unit: Unit): boolean => {
+      let grows = 0, largest = 0;
+      for (const node of unit.writes) if (!inPlace.has(node) && !roots.has(node)) grows += bytesOf(node);
+      for (const node of unit.reads) {
+        if (!writer.has(node) || roots.has(node)) continue;
+        largest = Math.max(largest, bytesOf(node));
+        if (left.get(node) === 1) grows -= bytesOf(node);
+      }
+      return grows <= Math.max(little, largest / 16);
+    };
+    const result: Unit[] = [];
+    for (const unit of inOrder(thrifty)) {
+      result.push(unit);
+      for (const node of unit.reads) left.set(node, (left.get(node) ?? 1) - 1);
+    }
+    if (result.length !== units.length) throw new Error("kernels wait for each other: grouping made a cycle");
+    return result;
+  }
+
+  /** Units whose needs are met: the oldest that is preferred, or the oldest. */
+  function* inOrder(preferred: (unit: Unit) => boolean): Generator<Unit> {
     const waiting = new Map<Unit, number>(), after = new Map<Unit, Unit[]>(units.map((unit) => [unit, []]));
     for (const [unit, needs] of before) {
       waiting.set(unit, needs.size);
       for (const need of needs) after.get(need)!.push(unit);
     }
-    const left = new Map<Node, number>([...readers].map(([node, users]) => [node, users.length]));
-    const roots = new Set(grouping.roots);
-    const age = new Map<Unit, number>(units.map((unit) => [unit, youngest(unit.group)]));
     const ready = units.filter((unit) => waiting.get(unit) === 0).sort((a, b) => age.get(a)! - age.get(b)!);
-    const grows = (unit: Unit): number => {
-      let bytes = 0;
-      for (const node of unit.writes) if (!inPlace.has(node) && !roots.has(node)) bytes += bytesOf(node);
-      for (const node of unit.reads) {
-        if (writer.has(node) && !roots.has(node) && left.get(node) === 1) bytes -= bytesOf(node);
-      }
-      return bytes;
-    };
-    const result: Unit[] = [];
     while (ready.length > 0) {
-      const thrifty = ready.findIndex((unit) => grows(unit) <= 0);
-      const [unit] = ready.splice(Math.max(0, thrifty), 1);
-      result.push(unit);
-      for (const node of unit.reads) left.set(node, (left.get(node) ?? 1) - 1);
+      const [unit] = ready.splice(Math.max(0, ready.findIndex(preferred)), 1);
+      yield unit;
       for (const next of after.get(unit)!) {
         waiting.set(next, waiting.get(next)! - 1);
         if (waiting.get(next) !== 0) continue;
@@ -120,8 +146,6 @@ export function schedule(grouping: Grouping & { readonly resolve: Resolver }, do
         ready.splice(place < 0 ? ready.length : place, 0, next);
       }
     }
-    if (result.length !== units.length) throw new Error("kernels wait for each other: grouping made a cycle");
-    return result;
   }
 }
 

@@ -195,7 +195,8 @@ function resized(x: Node, cut: string | undefined, size: number): Node["attribut
 function rebuild(roots: readonly Node[], loopOf: ReadonlyMap<Node, Loop>): Node[] {
   const made = new Map<Node, Node>();
   const needs = (x: Node): readonly Node[] => loopOf.get(x)?.inputs ?? x.inputs;
-  const stack = [...roots], open = new Set<Node>();
+  // In the order of the program, which is the order in which kernels are to run where nothing else decides.
+  const stack = topological(roots).reverse(), open = new Set<Node>();
   while (stack.length > 0) {
     const x = stack[stack.length - 1];
     if (made.has(x)) {

@@ -2,6 +2,7 @@
 import {
   add,
   causal,
+  checkpoint,
   contract,
   maskedSoftmax,
   mul,
@@ -62,6 +63,8 @@ export interface LlamaOptions {
   readonly turn?: Rope;
   /** What queries look at (default: the row's own tokens up to themselves). */
   readonly memory?: Memory;
+  /** Keep only each layer's input for the backward pass, and compute the rest of the layer again there. */
+  readonly checkpoint?: boolean;
 }
 
 /** Logits, the normed last hidden state, and what each layer's feed-forward block saw. Unused ones cost nothing. */
@@ -111,10 +114,14 @@ export function llama<F>(
   const seen: Hidden[] = [];
   let x: Hidden = take(model.embedding, "vocab", tokens);
   model.layers.forEach((weights, layer) => {
-    x = add(x, attend(norm(x, weights.norm1), weights.attention, turn, memory, layer));
-    const input = norm(x, weights.norm2);
-    seen.push(input);
-    x = add(x, ffn(input, weights.ffn, layer));
+    const block = (x: Hidden, weights: Layer<F>): { x: Hidden; input: Hidden } => {
+      const attended = add(x, attend(norm(x, weights.norm1), weights.attention, turn, memory, layer));
+      const input = norm(attended, weights.norm2);
+      return { x: add(attended, ffn(input, weights.ffn, layer)), input };
+    };
+    const out = (options.checkpoint ? checkpoint(block) : block)(x, weights);
+    seen.push(out.input);
+    x = out.x;
   });
   const hidden = norm(x, model.norm);
   return { logits: unembed(hidden, model), hidden, seen };

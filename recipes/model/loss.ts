@@ -21,7 +21,7 @@ import type { ModelConfig } from "../convert/config.ts";
 import { chosen } from "./balance.ts";
 import { type Batch, type HostBatch, toBatch } from "./batch.ts";
 import type { AnyModel } from "./layout.ts";
-import { llama, type Model, swiglu } from "./llama.ts";
+import { llama, type LlamaOptions, type Model, swiglu } from "./llama.ts";
 import { mixtureLoss, type Moe, moe, noiseOf, type Routed } from "./moe.ts";
 
 /** How a mixture's routers behave on a batch, layer by layer. */
@@ -68,15 +68,19 @@ function healthOf(routings: readonly Routed[], real: Tensor<"batch" | "seq", "bo
  * The loss of a model of this kind, a pure function to be differentiated and compiled. The key is that of the routers'
  * noise; without one, or in a model whose routers have none, nothing is random.
  */
-export function lossFor(config: ModelConfig): (model: AnyModel, batch: Batch, key: Key | null) => Losses {
+export function lossFor(
+  config: ModelConfig,
+  options: Pick<LlamaOptions, "checkpoint"> = {},
+): (model: AnyModel, batch: Batch, key: Key | null) => Losses {
   if (config.kind === "llama") {
     return (model, { tokens, labels }) => {
-      const parts = crossEntropySum(llama(config, model as Model, tokens, swiglu).logits, labels);
+      const parts = crossEntropySum(llama(config, model as Model, tokens, swiglu, options).logits, labels);
       return { loss: mean(parts), nll: mean(parts), count: parts.count };
     };
   }
   return (model, batch, key) => {
     const { routings, real, balance, ...parts } = mixtureLoss(config, model as Model<Moe>, batch, {
+      ...options,
       noise: key && config.noise ? noiseOf(key, config, batch) : undefined,
     });
     const nll = mean(parts);

@@ -1,0 +1,106 @@
+/**
+ * @file What the steps of a model of DeepSeek-Coder-1.3B's sizes take, planned without running: `deno task plan`
+ * (`--small`: SmolLM2-135M's sizes; `--json`: one JSON array). Kernels, work, bytes moved, intermediate memory, and how
+ * long it took to trace and compile them.
+ */
+import type { Capabilities } from "../backend/device.ts";
+import type { ModelConfig } from "../recipes/convert/config.ts";
+import { explainStep } from "../recipes/explain.ts";
+import { xft } from "../recipes/objectives/xft.ts";
+
+const sizes = {
+  "1.3B": { vocabSize: 32256, hiddenSize: 2048, ffnSize: 5504, layers: 24, heads: 16, kvHeads: 16, headDim: 128 },
+  "135M": { vocabSize: 49152, hiddenSize: 576, ffnSize: 1536, layers: 30, heads: 9, kvHeads: 3, headDim: 64 },
+} as const;
+
+const rest = { maxPositions: 4096, normEps: 1e-6, ropeTheta: 100_000, ropeScaling: null, tied: false } as const;
+const routing = {
+  experts: 8,
+  active: 6,
+  router: "linear",
+  normalised: true,
+  noise: false,
+  noiseEpsilon: 0.01,
+  balanceWeight: 0.01,
+} as const;
+
+/** A processor without limits. */
+const processor: Capabilities = {
+  kind: "cpu",
+  name: "a processor",
+  maxBindings: 64,
+  maxBindingBytes: Number.MAX_SAFE_INTEGER,
+  maxBufferBytes: Number.MAX_SAFE_INTEGER,
+  memoryBytes: Number.MAX_SAFE_INTEGER,
+  software: false,
+  maxWorkgroupSize: 1024,
+  workgroupMemoryBytes: 1 << 20,
+};
+
+/** A planned step in numbers. */
+export interface Planned {
+  readonly name: string;
+  readonly kernels: number;
+  readonly distinct: number;
+  readonly gigaflops: number;
+  readonly gibibytesMoved: number;
+  readonly gibibytesArena: number;
+  /** Tracing and compiling. */
+  readonly seconds: number;
+}
+
+/** All steps of a model of these sizes, on one row of `seq` tokens. */
+export function plans(size: keyof typeof sizes, seq: number): Planned[] {
+  const dense = { kind: "llama", ...sizes[size], ...rest } as const satisfies ModelConfig;
+  const moe = { kind: "moe", ...sizes[size], ...rest, ...routing } as const satisfies ModelConfig;
+  const steps = [
+    ["dense step", dense, "train", false],
+    ["dense step, layers checkpointed", dense, "train", true],
+    ["mixture step, 8 experts", moe, "train", false],
+    ["mixture step, layers checkpointed", moe, "train", true],
+    ["coefficient step", moe, "learn", false],
+    ["loss alone", dense, "loss", false],
+  ] as const;
+  return steps.map(([name, config, step, checkpoint]) => {
+    const began = performance.now();
+    const { steps, distinct, flops, moved, arena } = explainStep(config, processor, {
+      step,
+      checkpoint,
+      batch: 1,
+      seq,
+      optimizer: "adafactor",
+      objective: xft,
+    });
+    return {
+      name,
+      kernels: steps,
+      distinct,
+      gigaflops: flops / 1e9,
+      gibibytesMoved: moved / 2 ** 30,
+      gibibytesArena: arena / 2 ** 30,
+      seconds: (performance.now() - began) / 1e3,
+    };
+  });
+}
+
+const columns: readonly (readonly [title: string, cell: (row: Planned) => string])[] = [
+  ["step", ({ name }) => name],
+  ["kernels", ({ kernels }) => `${kernels}`],
+  ["distinct", ({ distinct }) => `${distinct}`],
+  ["GFLOP", ({ gigaflops }) => gigaflops.toFixed(1)],
+  ["GiB moved", ({ gibibytesMoved }) => gibibytesMoved.toFixed(1)],
+  ["GiB arena", ({ gibibytesArena }) => gibibytesArena.toFixed(2)],
+  ["seconds", ({ seconds }) => seconds.toFixed(2)],
+];
+
+if (import.meta.main) {
+  const rows = plans(Deno.args.includes("--small") ? "135M" : "1.3B", 1024);
+  if (Deno.args.includes("--json")) console.log(JSON.stringify(rows));
+  else {
+    const cells = [columns.map(([title]) => title), ...rows.map((row) => columns.map(([, cell]) => cell(row)))];
+    const widths = columns.map((_, i) => Math.max(...cells.map((row) => row[i].length)));
+    for (const row of cells) {
+      console.log(row.map((cell, i) => i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])).join("  "));
+    }
+  }
+}
