@@ -81,7 +81,7 @@ const loopsIn = (roots: readonly Node[]) => {
 
 /** Batches, a single batch, and lengths that tiles do not divide. */
 const attentions = [
-  { batch: 3, seq: 12, head: 2, group: 3, dim: 4 },
+  { batch: 3, seq: 24, head: 2, group: 3, dim: 4 },
   { batch: 1, seq: 35, head: 1, group: 2, dim: 4 },
   { batch: 1, seq: 150, head: 1, group: 1, dim: 4 },
 ];
