@@ -1,14 +1,14 @@
 /** @file Whatever the sizes of tiles and workgroups, wgpu computes what the interpreter does. */
-import { openNative } from "../backend/device.ts";
-import { PlannedDevice, type PlanRunner } from "../backend/planned.ts";
-import type { Tuning } from "../backend/compiler/templates/tuning.ts";
-import { cast, constant, node, sum } from "../dsl/build.ts";
-import { isReal } from "../dsl/primitive.ts";
-import type { Node } from "../dsl/node.ts";
-import { axesOf, type Shape } from "../dsl/shape.ts";
-import { backward } from "../dsl/transforms/reverse.ts";
-import { assertAgree, type Case, drawValues, expected, onDevice, randomNumbers } from "./agreement.ts";
-import { wgpuDevice } from "./support.ts";
+import { openNative } from "../../backend/device.ts";
+import { PlannedDevice, type PlanRunner } from "../../backend/planned.ts";
+import type { Tuning } from "../../backend/compiler/templates/tuning.ts";
+import { cast, constant, node, sum } from "../../dsl/build.ts";
+import { isReal } from "../../dsl/primitive.ts";
+import type { Node } from "../../dsl/node.ts";
+import { axesOf, type Shape } from "../../dsl/shape.ts";
+import { backward } from "../../dsl/transforms/reverse.ts";
+import { assertAgree, type Case, drawValues, expected, onDevice, randomNumbers } from "../agreement.ts";
+import { wgpuDevice } from "../support.ts";
 
 const direct = { engine: "direct", lanes: 8, own: [8, 16], smallOwn: [4, 4], small: 0 } as const;
 const tiles = { engine: "tiles", side: 64, depth: 16, largeFrom: Infinity, largeDepth: 8, fewRows: 0 } as const;

@@ -1,17 +1,17 @@
 /** @file 16-bit storage on every device: conversions bit for bit, every primitive, odd sizes, mixed graphs. */
 import { assert, assertEquals } from "@std/assert";
-import { add, cast, constant, expand, mul, node, scale, shift, sum } from "../dsl/build.ts";
-import { backward } from "../dsl/transforms/reverse.ts";
-import { evaluate } from "../dsl/interpret.ts";
-import { halfValue, roundTo } from "../dsl/half.ts";
-import { full, key, read, roundByChance } from "../dsl/mod.ts";
-import { nodeOf, tensorOf } from "../dsl/tensor.ts";
-import type { Node, Op } from "../dsl/node.ts";
-import { isReal, type Primitive, type Sample } from "../dsl/primitive.ts";
-import { primitives } from "../dsl/primitives/mod.ts";
-import { axesOf, type Shape } from "../dsl/shape.ts";
-import { agreement, assertAgree, type Case, drawValues, expected, onDevice, randomNumbers } from "./agreement.ts";
-import { allDevices, withDevice } from "./devices.ts";
+import { add, cast, constant, expand, mul, node, scale, shift, sum } from "../../dsl/build.ts";
+import { backward } from "../../dsl/transforms/reverse.ts";
+import { evaluate } from "../../dsl/interpret.ts";
+import { halfValue, roundTo } from "../../dsl/half.ts";
+import { full, key, read, roundByChance } from "../../dsl/mod.ts";
+import { nodeOf, tensorOf } from "../../dsl/tensor.ts";
+import type { Node, Op } from "../../dsl/node.ts";
+import { isReal, type Primitive, type Sample } from "../../dsl/primitive.ts";
+import { primitives } from "../../dsl/primitives/mod.ts";
+import { axesOf, type Shape } from "../../dsl/shape.ts";
+import { agreement, assertAgree, type Case, drawValues, expected, onDevice, randomNumbers } from "../agreement.ts";
+import { allDevices, withDevice } from "../devices.ts";
 
 const halves = ["f16", "bf16"] as const;
 /** f32 runs the same programs: what is wrong there is not 16-bit storage. */

@@ -5,8 +5,8 @@
 import { assertEquals, assertGreater } from "@std/assert";
 import { join } from "node:path";
 import { adapters, shadersFor } from "./kernels.ts";
-import { isFile, namesIn } from "./commands.ts";
-import { checkout, withTempDir } from "./support.ts";
+import { isFile, namesIn } from "../commands.ts";
+import { checkout, withTempDir } from "../support.ts";
 
 const suffix = Deno.build.os === "windows" ? ".exe" : "";
 /** Built by `deno task test`. */

@@ -1,22 +1,22 @@
 /** @file Gathers the shaders that the compiler writes, for several kinds of adapters, without any adapter. */
-import { openInterpreter } from "../backend/interpreter.ts";
-import { compile } from "../backend/compile.ts";
-import { pipeline } from "../backend/compiler/pipeline.ts";
-import type { Capabilities } from "../backend/device.ts";
-import type { BuildOptions, Device, Program } from "../backend/runtime.ts";
-import { constant, mul, sum } from "../dsl/build.ts";
-import { tensor, valueAndGradWith } from "../dsl/mod.ts";
-import { isReal } from "../dsl/primitive.ts";
-import { axesOf } from "../dsl/shape.ts";
-import { backward } from "../dsl/transforms/reverse.ts";
-import { generate } from "../recipes/generate.ts";
-import { layout } from "../recipes/model/layout.ts";
-import { lossFor } from "../recipes/model/loss.ts";
-import { optimizer } from "../recipes/optim/mod.ts";
-import { programOf } from "./random/generate.ts";
-import { randomNumbers } from "./agreement.ts";
-import { allPrimitives, caseOf } from "./samples.ts";
-import { tinyDense, tinyMixture, tinyModel } from "./tiny.ts";
+import { openInterpreter } from "../../backend/interpreter.ts";
+import { compile } from "../../backend/compile.ts";
+import { pipeline } from "../../backend/compiler/pipeline.ts";
+import type { Capabilities } from "../../backend/device.ts";
+import type { BuildOptions, Device, Program } from "../../backend/runtime.ts";
+import { constant, mul, sum } from "../../dsl/build.ts";
+import { tensor, valueAndGradWith } from "../../dsl/mod.ts";
+import { isReal } from "../../dsl/primitive.ts";
+import { axesOf } from "../../dsl/shape.ts";
+import { backward } from "../../dsl/transforms/reverse.ts";
+import { generate } from "../../recipes/generate.ts";
+import { layout } from "../../recipes/model/layout.ts";
+import { lossFor } from "../../recipes/model/loss.ts";
+import { optimizer } from "../../recipes/optim/mod.ts";
+import { programOf } from "../random/generate.ts";
+import { randomNumbers } from "../agreement.ts";
+import { allPrimitives, caseOf } from "../samples.ts";
+import { tinyDense, tinyMixture, tinyModel } from "../tiny.ts";
 
 const common = { kind: "wgpu", maxBindingBytes: 2 ** 27, maxBufferBytes: 2 ** 30, memoryBytes: 2 ** 33 } as const;
 

@@ -1,19 +1,19 @@
 /** @file Rules that keep results right: what must not change a bit, what must be an error, and what it says. */
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
-import { pipeline } from "../backend/compiler/pipeline.ts";
-import { open } from "../backend/open.ts";
-import type { Device } from "../backend/runtime.ts";
-import { UserError } from "../dsl/errors.ts";
-import { add, constant, mul, node, scale, sum } from "../dsl/build.ts";
-import type { Node } from "../dsl/node.ts";
-import { isReal } from "../dsl/primitive.ts";
-import { axesOf, type Shape } from "../dsl/shape.ts";
-import { backward } from "../dsl/transforms/reverse.ts";
-import { assertSameBits, type Case, drawValues, onDevice, randomNumbers } from "./agreement.ts";
-import { allDevices, withDevice } from "./devices.ts";
+import { pipeline } from "../../backend/compiler/pipeline.ts";
+import { open } from "../../backend/open.ts";
+import type { Device } from "../../backend/runtime.ts";
+import { UserError } from "../../dsl/errors.ts";
+import { add, constant, mul, node, scale, sum } from "../../dsl/build.ts";
+import type { Node } from "../../dsl/node.ts";
+import { isReal } from "../../dsl/primitive.ts";
+import { axesOf, type Shape } from "../../dsl/shape.ts";
+import { backward } from "../../dsl/transforms/reverse.ts";
+import { assertSameBits, type Case, drawValues, onDevice, randomNumbers } from "../agreement.ts";
+import { allDevices, withDevice } from "../devices.ts";
 import { adapters } from "./kernels.ts";
-import { stepCase } from "./moe_step.ts";
-import { allPrimitives, caseOf } from "./samples.ts";
+import { stepCase } from "../moe_step.ts";
+import { allPrimitives, caseOf } from "../samples.ts";
 
 const devices = allDevices().filter((each) => each !== "interpreter");
 const variable = (shape: Shape, dtype: Node["dtype"] = "f32"): Node =>
