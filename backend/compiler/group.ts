@@ -57,6 +57,8 @@ export type Group = LoopGroup | TemplateGroup | TiledGroup;
 export interface GroupLimits {
   readonly maxBindings: number;
   readonly fuse: "on" | "off";
+  /** Search every path between two kernels before they are joined (slow; the default overlooks rare ones). */
+  readonly thorough?: boolean;
 }
 
 /** A program cut into kernels. */
@@ -323,7 +325,8 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
         if (outside) return true;
         continue;
       }
-      if (node.id < oldest && (!its || its.kind !== "loop" || its.youngest < oldest)) continue;
+      // What is older than the producer rarely waits for it; where it did, `circleIn` finds out and all is searched.
+      if (!limits.thorough && node.id < oldest && (!its || its.kind !== "loop" || its.youngest < oldest)) continue;
       const key = its ?? node;
       if (seen.has(key)) continue;
       seen.add(key);

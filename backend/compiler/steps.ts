@@ -5,6 +5,7 @@
 import { isOp, type Node } from "../../dsl/node.ts";
 import { placementOf, type Tile } from "../../dsl/primitives/tiled.ts";
 import { sizeOf, stridesOf } from "../../dsl/shape.ts";
+import { circleIn } from "./circles.ts";
 import { group, type GroupLimits, isArgument, type TiledGroup } from "./group.ts";
 import type { Kernel, LoopKernel } from "./kernel.ts";
 import { lower, type LowerOptions } from "./lower.ts";
@@ -58,12 +59,11 @@ export const isNodeMemory = (memory: Node | Scratch): memory is Node => "op" in 
 
 /** Groups, orders and emits a lowered program. */
 export function stepsOf(results: readonly Node[], limits: StepLimits, donated: ReadonlySet<Node>): Steps {
-  const grouping = group(results, limits);
+  const quick = group(results, limits),
+    grouping = circleIn(quick) ? group(results, { ...limits, thorough: true }) : quick;
+  if (limits.validate) validateGrouping(grouping);
   const scheduled = schedule(grouping, donated), { units, inPlace } = scheduled, refused = new Map(grouping.refused);
-  if (limits.validate) {
-    validateGrouping(grouping);
-    validateSchedule(scheduled, { grouping, donated, maxBindings: limits.maxBindings });
-  }
+  if (limits.validate) validateSchedule(scheduled, { grouping, donated, maxBindings: limits.maxBindings });
   const steps = units.flatMap((unit): Step[] => {
     if (unit.group.kind === "tiled") return loop(unit, unit.group, limits, refused);
     const kernels = unit.group.kind === "loop"

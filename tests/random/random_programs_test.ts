@@ -53,6 +53,13 @@ for (const name of allDevices().filter((each) => each !== "interpreter" && each 
     }));
 }
 
+Deno.test("a program found at random: kernels that share a recomputation do not wait for each other", () =>
+  withDevice("cpu", async (device) => {
+    const each = programOf([6957, 0, 0, 1341, 219, 2967, 0, 795, 0, 6686, 963, 9405, 6887]);
+    assert(topological(each.results).some(({ op }) => op === "barrier"), "the generator makes another program of this");
+    await checkCase(each, device);
+  }));
+
 const programs = fc.sample(lists, { numRuns: 300, seed }).map((list) => programOf(list));
 
 Deno.test("random programs: every family of operations occurs in them", () => {
