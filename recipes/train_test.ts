@@ -67,6 +67,20 @@ for (const name of allDevices()) {
       }
     }));
 
+  Deno.test(`train, ${name}: checkpointed layers make the same steps`, () =>
+    withDevice(name, async (device) => {
+      for (const config of [tinyDense(), tinyMixture()]) {
+        const step = { optimizer: "sgd", validation: undefined } as const;
+        const run = (checkpoint: boolean) =>
+          train(tinyModel(config, device), device, options(2, 0.1, { ...step, checkpoint }));
+        const want = await treeValues((await run(false)).loaded.model, device);
+        for (const [path, got] of await treeValues((await run(true)).loaded.model, device)) {
+          const other = want.get(path)!;
+          got.forEach((x, i) => assert(Math.abs(x - other[i]) < 2e-6, `${path}: ${x}, expected ${other[i]}`));
+        }
+      }
+    }));
+
   Deno.test(`train, ${name}: a loss that is no number ends it in words`, () =>
     withDevice(name, async (device) => {
       await assertRejects(

@@ -11,11 +11,11 @@ import type { Arguments } from "../schema.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.explain>, context: Context): Promise<JsonResult> {
-  const { model, step, batch, seq, optimizer, out, overwrite } = args;
+  const { model, step, batch, seq, optimizer, checkpoint, out, overwrite } = args;
   if (out) checkTarget(out, "file", { overwrite });
   const objective = await loadObjective(args.objective);
   const capabilities = await capabilitiesOf(args.device);
-  const report = explainStep(readConfig(model), capabilities, { step, batch, seq, optimizer, objective });
+  const report = explainStep(readConfig(model), capabilities, { step, batch, seq, optimizer, checkpoint, objective });
   const title = `${step} step of ${model}, ${batch} × ${seq} tokens, planned for ${capabilities.name}`;
   context.print(textOf(report));
   if (out) writeFile(out, pageOf(report, title), { overwrite });

@@ -13,7 +13,7 @@ import type { Arguments } from "../schema.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.train>, context: Context): Promise<JsonResult> {
-  const { model, out, overwrite, stage, accumulate, clip, seed } = args;
+  const { model, out, overwrite, stage, accumulate, clip, checkpoint, seed } = args;
   checkTarget(out, "folder", { overwrite });
   using tokenizer = loadTokenizer(model);
   const vocab = readConfig(model).vocabSize;
@@ -33,6 +33,7 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
     optimizer,
     accumulate,
     clip,
+    checkpoint,
     seed,
     signal: context.signal,
     onLine: shown.onLine,
