@@ -8,7 +8,8 @@ import { isHalf } from "../../dsl/half.ts";
 import { placementOf } from "../../dsl/primitives/tiled.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { axesOf, sizeOf, stridesOf } from "../../dsl/shape.ts";
-import { inputsOf, isReduction, type LoopGroup, type Resolver } from "./group.ts";
+import { isReduction } from "./costs.ts";
+import { inputsOf, type LoopGroup, type Resolver } from "./group.ts";
 import type { Affine, Guard, Instruction, LoopKernel, Stage, StorageType } from "./kernel.ts";
 import { address, identity, type Index, type IndexMap, isAffineView, throughView } from "./views.ts";
 

@@ -1,6 +1,7 @@
 /** @file Finds kernels that wait for each other in a circle: no order of them could be run. */
 import type { Node } from "../../dsl/node.ts";
-import { type Group, type Grouping, isArgument } from "./group.ts";
+import { isArgument } from "./costs.ts";
+import type { Group, Grouping } from "./group.ts";
 
 /** The nodes of a group. */
 export const membersOf = (group: Group): readonly Node[] => group.kind === "template" ? [group.node] : [...group.nodes];

@@ -5,7 +5,7 @@
 import { primitiveOf } from "../../dsl/build.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { axesOf, sizeOf } from "../../dsl/shape.ts";
-import { freeNodes, isArgument, isReduction } from "./group.ts";
+import { freeNodes, isArgument, isReduction } from "./costs.ts";
 import { isAffineView } from "./views.ts";
 
 /** Large values that belong together. */

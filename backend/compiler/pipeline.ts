@@ -9,7 +9,7 @@ import { simplify } from "../../dsl/simplify.ts";
 import { UserError } from "../../dsl/errors.ts";
 import type { Capabilities } from "../device.ts";
 import type { Program } from "../runtime.ts";
-import { isArgument } from "./group.ts";
+import { isArgument } from "./costs.ts";
 import type { Kernel, Plan, PlanBuffer, PlanStep, WgslKernel } from "./kernel.ts";
 import { inline, lower } from "./lower.ts";
 import { type Lifetime, place } from "./memory.ts";

@@ -4,7 +4,8 @@
  */
 import { type Node, topological } from "../../../dsl/node.ts";
 import { circleIn, membersOf } from "../circles.ts";
-import { type Group, type Grouping, isArgument, isReduction, isTemplate } from "../group.ts";
+import { isArgument, isReduction, isTemplate } from "../costs.ts";
+import type { Group, Grouping } from "../group.ts";
 import { fault } from "./fault.ts";
 
 /** A grouping of a lowered program. @throws Error that names the first value that is wrong */

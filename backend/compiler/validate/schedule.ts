@@ -4,7 +4,8 @@
  */
 import type { Node } from "../../../dsl/node.ts";
 import { sizeOf } from "../../../dsl/shape.ts";
-import { type Grouping, isArgument } from "../group.ts";
+import { isArgument } from "../costs.ts";
+import type { Grouping } from "../group.ts";
 import { bytesOf, type Schedule } from "../schedule.ts";
 import { fault } from "./fault.ts";
 
