@@ -2,15 +2,17 @@
  * @file Loops over tiles: attention never stores its scores, a loss over a vocabulary never its logits, and the values
  * are those of the program without loops.
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { inline } from "../backend/compiler/lower.ts";
 import { tile } from "../backend/compiler/tile.ts";
 import { pipeline } from "../backend/compiler/pipeline.ts";
+import { validateTiled } from "../backend/compiler/validate/tile.ts";
 import { constant, mul, node, scale, sum } from "../dsl/build.ts";
 import { evaluate } from "../dsl/interpret.ts";
 import { causal, contract, crossEntropy, maskedSoftmax, rename } from "../dsl/mod.ts";
 import { isOp, type Node, topological } from "../dsl/node.ts";
 import { axesOf, type Shape, sizeOf } from "../dsl/shape.ts";
+import type { TiledBody } from "../dsl/primitives/tiled.ts";
 import { simplify } from "../dsl/simplify.ts";
 import { nodeOf, tensorOf } from "../dsl/tensor.ts";
 import { backward } from "../dsl/transforms/reverse.ts";
@@ -113,6 +115,27 @@ function assertSameValues({ parameters, values }: Case, roots: readonly Node[], 
     });
   });
 }
+
+Deno.test("a loop that was broken on purpose is caught", () => {
+  const roots = plain(attention(attentions[0])), cut = tile(roots, limits);
+  const loops = topological(cut).filter((each) => isOp(each, "tiled")) as unknown as Node<"tiled">[];
+  const { attributes: { body, result }, inputs } = loops[0], [first] = body.tiles;
+  const broken = (changed: Partial<TiledBody>, given = inputs): Node[] => [
+    node("tiled", given, { body: { ...body, ...changed }, result }) as unknown as Node,
+  ];
+  const same = { ...roots[0], ...body.results[result] } as Node;
+  const caught = (words: RegExp, after: Node[]) =>
+    assertThrows(() => validateTiled([same], after), Error, words.source);
+  validateTiled([same], broken({}));
+  caught(/comes next/, broken({ tiles: [{ ...first, starts: first.starts.slice(1) }] }));
+  caught(/covers/, broken({ tiles: [{ ...first, starts: first.starts.slice(0, 1) }] }));
+  caught(
+    /looks at another tensor/,
+    broken({}, [inputs[0], ...inputs.slice(0, -1)].map((x, i) => i === 0 ? roots[0] : x)),
+  );
+  caught(/has no place/, broken({ tiles: [{ ...first, results: first.results.map((root) => root.inputs[0]) }] }));
+  caught(/is not given it/, broken({ tiles: [{ ...first, windows: first.windows.slice(1) }] }, inputs.slice(1)));
+});
 
 Deno.test("what is computed tile by tile is nowhere in memory as a whole", () => {
   const capabilities = {

@@ -21,6 +21,7 @@ import { validatePlan } from "./validate/emit.ts";
 import { describe } from "./validate/fault.ts";
 import { validateLowered } from "./validate/lower.ts";
 import { type Placed, validatePlaces } from "./validate/place.ts";
+import { validateTiled } from "./validate/tile.ts";
 import { wgsl } from "./wgsl.ts";
 
 /** What the compiler is asked for. */
@@ -85,7 +86,9 @@ export function pipeline(program: Program, options: PipelineOptions): CompiledPr
     windowAlignment: onHost ? 4 : 256,
     widens: !onHost,
   };
-  const results = lower(fuse === "on" ? tile(plain, limits) : plain, limits), { validate = false } = options;
+  const { validate = false } = options, cut = fuse === "on" ? tile(plain, limits) : plain;
+  if (validate) validateTiled(plain, cut);
+  const results = lower(cut, limits);
   if (validate) validateLowered(program.results, results);
   const donated = new Set(program.parameters.filter((_, i) => options.donated[i] && !options.hosted[i]));
   const { maxBindings, maxBufferBytes } = capabilities;
