@@ -53,6 +53,11 @@ function lowerContract(node: Node<"contract">, { widens }: LowerOptions): Node {
   return make("contract", nodes, { ...node.attributes, order: kept, ...wide });
 }
 
+/** So many sums side by side keep a device busy, */
+const manyResults = 256;
+/** where each is a loop that every driver runs to its end. */
+const longestLoop = 65_535;
+
 /**
  * A long sum (or search for the largest) into few results, in two: parts first, then the parts. Every device gets rows
  * to work on side by side, errors of rounding grow more slowly, and no loop of a shader is longer than a software driver
@@ -65,7 +70,8 @@ function lowerLong(node: Node<"sum"> | Node<"max">): Node {
       ? sum(from, axes, order)
       : expand(make("max", [from], { over: axes }), ordered(from.shape, order));
   const results = sizeOf(node.shape), terms = sizeOf(ordered(x.shape, over));
-  if (node.dtype !== "f32" || results >= 4096 || terms < 1024 || results * terms < 32768) return node;
+  const shared = results >= 4096 || (results >= manyResults && terms <= longestLoop);
+  if (node.dtype !== "f32" || shared || terms < 1024 || results * terms < 32768) return node;
   const parts = over.map((axis) => ({ axis, count: partsOf(x.shape[axis]) })).sort((a, b) => b.count - a.count);
   const [{ axis, count }] = parts;
   if (count === 1) return node;

@@ -1,9 +1,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { UserError } from "../../dsl/errors.ts";
 import { sharedData, withTempDir } from "../../tests/support.ts";
-import { type Benchmark, loadBenchmark, type Task } from "./benchmarks.ts";
+import { type Benchmark, loadBenchmark } from "./benchmarks.ts";
 import { gradeSamples } from "./grade.ts";
-import { cutAt, extractCompletion, humanEvalPrompt, mbppPrompt } from "./prompts.ts";
 import { readSamples, writeSamples } from "./samples.ts";
 
 /** A benchmark of our own in the form of HumanEval+. */
@@ -116,45 +115,6 @@ Deno.test("what does not fit a benchmark is one clear sentence", async () => {
     await writeSamples(path, [{ task_id: "HumanEval/0", solution: "x" }]);
     assertEquals(await readSamples(path), [{ task_id: "HumanEval/0", solution: "x" }]);
   });
-});
-
-const task = (benchmark: Task["benchmark"], prompt: string): Task => ({
-  id: "",
-  benchmark,
-  prompt,
-  entry: "f",
-  canonical: "",
-  atol: 0,
-  base: [],
-  plus: [],
-});
-
-Deno.test("prompts are Magicoder's, byte for byte", () => {
-  const head =
-    "You are an exceptionally intelligent coding assistant that consistently delivers accurate and reliable " +
-    "responses to user instructions.\n\n@@ Instruction\n";
-  const humaneval = humanEvalPrompt(task("humaneval", '\ndef f():\n    """ One. """\n'));
-  assertEquals(
-    humaneval.text,
-    head + 'Write a solution to the following problem:\n```python\ndef f():\n    """ One. """\n```\n\n@@ Response\n' +
-      '```python\ndef f():\n    """ One. """',
-  );
-  assertEquals(
-    humaneval.solution("\n    return 1\n```\nIt returns one."),
-    'def f():\n    """ One. """\n    return 1\n',
-  );
-  for (const stop of ["", "."]) {
-    const mbpp = mbppPrompt(task("mbpp", `"""\nWrite a function to add${stop}\nassert f(1, 2) == 3\n"""\n`));
-    assertEquals(
-      mbpp.text,
-      head + "Write a function to add. Your code should satisfy the following assertion:\n```python\n" +
-        "assert f(1, 2) == 3\n```\n\n@@ Response\n```python",
-    );
-    assertEquals(mbpp.solution("\ndef f(a, b): return a + b\n```"), "\ndef f(a, b): return a + b\n");
-  }
-  const base = humanEvalPrompt(task("humaneval", "def f():\n"), "base");
-  assertEquals(base.solution("    return 1\n\ndef g(): pass"), "def f():\n    return 1\n");
-  assertEquals([extractCompletion("a"), extractCompletion("a```b```c"), cutAt("abc", ["c", "b"])], ["a", "a", "a"]);
 });
 
 const humaneval = sharedData("evals/HumanEvalPlus.jsonl.gz");
