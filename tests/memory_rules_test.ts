@@ -22,7 +22,7 @@ import {
   topk,
 } from "../dsl/mod.ts";
 import { type Node, topological } from "../dsl/node.ts";
-import type { Shape } from "../dsl/shape.ts";
+import { type Shape, sizeOf } from "../dsl/shape.ts";
 import { nodeOf } from "../dsl/tensor.ts";
 import { backward } from "../dsl/transforms/reverse.ts";
 import { assertAgree, assertSameBits, type Case, drawValues, expected, onDevice, randomNumbers } from "./agreement.ts";
@@ -184,3 +184,29 @@ Deno.test("routing under checkpoint is decided once: the backward pass takes the
   const plain = Object.values(grad(routed)(weights)).map(nodeOf);
   assertEquals(evaluate(gradients).map(({ data }) => [...data]), evaluate(plain).map(({ data }) => [...data]));
 });
+
+for (const name of devices) {
+  Deno.test(`${name}: what a plan says it needs is what the device holds at most while it runs`, () =>
+    withDevice(name, async (device) => {
+      const a = variable({ m: 300, k: 200 }), b = variable({ k: 200, n: 400 });
+      const hidden = node("tanh", [contract(a, b, ["k"])], {});
+      const loss = sum(mul(hidden, hidden), ["m", "n"]);
+      const parameters = [a, b], results = [loss, ...backward([loss], [constant(1)], parameters)];
+      const idle = device.memory().used;
+      const program = device.build({ parameters, results }, {
+        donated: [false, false],
+        hosted: [false, false],
+        fuse: "on",
+        poison: false,
+      });
+      const given = parameters.map(({ shape, dtype }) =>
+        device.put(node("data", [], { shape, dtype, values: new Float32Array(sizeOf(shape)) }))
+      );
+      const held = device.memory().used, made = await program.run(given);
+      const own = [...parameters, ...results].reduce((bytes, { shape }) => bytes + 4 * sizeOf(shape), 0);
+      const most = device.memory().peak - idle, planned = program.arenaBytes + own;
+      assert(program.arenaBytes > 4 * 300 * 400, "the program needs no intermediate memory: this shows nothing");
+      assert(Math.abs(most - planned) <= 0.01 * planned, `${most} bytes at most, ${planned} planned (${held} before)`);
+      for (const x of [...made, ...given]) device.free(x);
+    }));
+}
