@@ -48,7 +48,7 @@ interface Interned {
   /** The line that made a node, while `withSources` runs. */
   readonly sources: WeakMap<Node, string>;
   recording: boolean;
-  origin: string | undefined;
+  origin: string | null | undefined;
 }
 
 const shared: Interned = sharedState(() => {
@@ -122,8 +122,8 @@ export function intern<O extends Op>(
 
 function noted<N extends Node>(node: N): N {
   if (!shared.recording || shared.sources.has(node)) return node;
-  const line = shared.origin ?? modelLine();
-  if (line !== undefined) shared.sources.set(node, line);
+  const line = shared.origin === undefined ? modelLine() : shared.origin;
+  if (line) shared.sources.set(node, line);
   return node;
 }
 
@@ -135,6 +135,20 @@ export function withSources<T>(work: () => T): T {
     return work();
   } finally {
     shared.recording = before;
+  }
+}
+
+/**
+ * The nodes that `work` makes have no lines of their own (only those of nodes they stand for): no user's function is in
+ * progress, and looking for one takes long.
+ */
+export function standingForNobody<T>(work: () => T): T {
+  const before = shared.origin;
+  shared.origin = null;
+  try {
+    return work();
+  } finally {
+    shared.origin = before;
   }
 }
 

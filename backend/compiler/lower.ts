@@ -26,7 +26,7 @@ export function inline(roots: readonly Node[]): Node[] {
       made.set(each, substitute([body], new Map(parameters.map((parameter, i) => [parameter, inputs[i]])))[0]);
     } else {
       const same = inputs.every((input, i) => input === each.inputs[i]);
-      made.set(each, same ? each : make(each.op, inputs, each.attributes));
+      made.set(each, same ? each : standingFor(each, () => make(each.op, inputs, each.attributes)));
     }
   }
   return roots.map((root) => made.get(root)!);

@@ -3,7 +3,7 @@
  *
  * trace (compile.ts) → inline → simplify → tile → lower → group → schedule → steps → place → emit
  */
-import type { Node } from "../../dsl/node.ts";
+import { type Node, standingForNobody } from "../../dsl/node.ts";
 import { sizeOf } from "../../dsl/shape.ts";
 import { simplify } from "../../dsl/simplify.ts";
 import { UserError } from "../../dsl/errors.ts";
@@ -76,7 +76,10 @@ export type ArgumentSource =
 const largeBytes = 8 * 2 ** 20;
 
 /** Compiles a program. @throws UserError when a tensor is larger than the device can bind, or all is more than it has */
-export function pipeline(program: Program, options: PipelineOptions): CompiledProgram {
+export const pipeline = (program: Program, options: PipelineOptions): CompiledProgram =>
+  standingForNobody(() => passes(program, options));
+
+function passes(program: Program, options: PipelineOptions): CompiledProgram {
   const { capabilities, fuse } = options;
   const plain = simplify(inline(program.results));
   const onHost = capabilities.kind === "cpu";

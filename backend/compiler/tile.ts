@@ -6,7 +6,7 @@
  */
 import { node as make } from "../../dsl/build.ts";
 import { isOp, type Node, standingFor, topological } from "../../dsl/node.ts";
-import type { Tile, TiledBody } from "../../dsl/primitives/tiled.ts";
+import type { Placement, Tile, TiledBody } from "../../dsl/primitives/tiled.ts";
 import { type Shape, sizeOf, stridesOf } from "../../dsl/shape.ts";
 import { type Cluster, clustersOf } from "./clusters.ts";
 
@@ -155,7 +155,7 @@ function tileOf(
   const values = exits.map((exit) => axis in exit.shape ? rebuilt(exit, axis) : reduced(exit));
   const used = new Set(topological(values).flatMap(({ inputs }) => inputs));
   const results = exits.map((exit, i) => {
-    const value = values[i], into = { within: exit.shape, accumulate: !(axis in exit.shape) };
+    const value = values[i], into: Placement = { within: exit.shape, accumulate: !(axis in exit.shape) };
     const direct = isOp(value, "contract") && value.dtype === "f32" && !used.has(value) &&
       (limits.accumulates || !into.accumulate);
     return direct ? make("contract", value.inputs, { ...value.attributes, into }) : make("placed", [value], { into });
