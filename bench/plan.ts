@@ -14,7 +14,8 @@ const sizes = {
 } as const;
 
 const rest = { maxPositions: 4096, normEps: 1e-6, ropeTheta: 100_000, ropeScaling: null, tied: false } as const;
-const routing = {
+/** Routing as XFT has it: 8 experts, 6 of them active. */
+export const routing = {
   experts: 8,
   active: 6,
   router: "linear",

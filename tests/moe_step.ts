@@ -1,4 +1,5 @@
 /** @file A whole training step of a mixture as a program: forward, backward, Adafactor, balance loss. */
+import { routing } from "../bench/plan.ts";
 import { node } from "../dsl/build.ts";
 import { evaluate } from "../dsl/interpret.ts";
 import { tensor, valueAndGradWith } from "../dsl/mod.ts";
@@ -28,13 +29,7 @@ export const config: ModelConfig = {
   ropeTheta: 10_000,
   ropeScaling: null,
   tied: true,
-  experts: 8,
-  active: 6,
-  router: "linear",
-  normalised: true,
-  noise: false,
-  noiseEpsilon: 0.01,
-  balanceWeight: 0.01,
+  ...routing,
 };
 
 /** The step; those of its routing decisions that rounding could flip are inputs. */

@@ -3,6 +3,7 @@
  * kernels of attention and of the loss over a vocabulary. `XFT_UPDATE_GOLDEN=1` writes them anew.
  */
 import { assertEquals } from "@std/assert";
+import { routing } from "../bench/plan.ts";
 import { foresee, planned } from "../backend/compile.ts";
 import type { KernelReport, ProgramReport } from "../backend/compiler/explain.ts";
 import type { Capabilities } from "../backend/device.ts";
@@ -65,17 +66,7 @@ const shared = {
   tied: true,
 } as const;
 const dense = { kind: "llama", ...shared } as const satisfies ModelConfig;
-const mixture = {
-  kind: "moe",
-  ...shared,
-  experts: 8,
-  active: 6,
-  router: "linear",
-  normalised: true,
-  noise: false,
-  noiseEpsilon: 0.01,
-  balanceWeight: 0.01,
-} as const satisfies ModelConfig;
+const mixture = { kind: "moe", ...shared, ...routing } as const satisfies ModelConfig;
 
 const steps = {
   "dense step": [dense, "train", false],
