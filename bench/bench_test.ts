@@ -1,0 +1,54 @@
+/** @file The suite itself, at toy sizes: every kind of case runs, and the JSON holds what is promised. */
+import { assert, assertEquals } from "@std/assert";
+import { libraryPath } from "../backend/library.ts";
+import { checkout, withTempDir } from "../tests/support.ts";
+import { costOf } from "./costs.ts";
+import { denseOf, mixtureOf, sizes } from "./families/sizes.ts";
+import { rowsOf } from "./families/products.ts";
+import type { Measured } from "./rounds.ts";
+import { casesOf } from "./registry.ts";
+
+Deno.test("every case runs at toy size, and the last line of --json has its figures", () =>
+  withTempDir(async (folder) => {
+    const words = ["run", "--quiet", "--allow-all", checkout("bench/main.ts"), "--size", "toy", "--rounds", "1"];
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: [...words, "--json", "--out", folder],
+      env: { XFT_LIBRARY: libraryPath(), XFT_CACHE: `${folder}/cache` },
+    }).output();
+    assertEquals(code, 0, new TextDecoder().decode(stderr));
+    const last = new TextDecoder().decode(stdout).trimEnd().split("\n").at(-1)!;
+    const { cases, machine } = JSON.parse(last) as { cases: Measured[]; machine: { processor: string } };
+    assert(machine.processor.length > 0);
+    const ours = cases.filter(({ role }) => role === "ours");
+    assertEquals(ours.flatMap(({ case: name, error }) => error ? [`${name}: ${error}`] : []), []);
+    assertEquals(new Set(ours.map((row) => row.case)), new Set(casesOf("toy").map(({ name }) => name)));
+    for (const { case: name, seconds, flops, bytes, share_of_roof, peak_bytes } of ours) {
+      assert(seconds! > 0 && flops + bytes > 0, name);
+      assert(share_of_roof === undefined || share_of_roof > 0, name);
+      assert(Deno.build.os !== "linux" || peak_bytes! > 0, name);
+    }
+    // With checkpointed layers a step computes the same.
+    for (const step of ["dense/toy", "moe/toy"]) {
+      const [plain, checkpointed] = ours.filter((row) => row.case === step).map(({ losses }) => losses!);
+      plain.forEach((loss, i) => assert(Math.abs(loss - checkpointed[i]) < 1e-5, step));
+    }
+  }));
+
+Deno.test("a mixture's step costs a dense one's and its routed experts' and routers' products", () => {
+  const { batch, seq, hiddenSize, ffnSize, layers } = sizes.small, rows = batch * seq;
+  const dense = costOf(
+    { kind: "step", step: "dense", config: denseOf("small"), batch, seq, ...plain },
+    denseOf("small"),
+  );
+  const moe = costOf({ kind: "step", step: "moe", config: mixtureOf("small"), batch, seq, ...plain }, denseOf("small"));
+  const expert = 3 * 6 * rows * hiddenSize * ffnSize * layers, router = 6 * rows * hiddenSize * 7 * layers;
+  assertEquals(moe.flops - dense.flops, 5 * expert + router);
+});
+
+Deno.test("uneven routing sends all rows somewhere, half of them to one expert", () => {
+  const rows = rowsOf({ m: 5120, experts: 7, routing: "uneven" });
+  assertEquals(rows.reduce((a, b) => a + b, 0), 5120);
+  assert(rows[0] >= 2560 && rows[6] > 0);
+});
+
+const plain = { checkpoint: false, storage: "f32" } as const;

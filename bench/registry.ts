@@ -1,0 +1,98 @@
+/** @file Every case, and who does it: ours, the roof of its kind, and the peers that can. */
+import { join } from "node:path";
+import type { Case, Cost, Work } from "./case.ts";
+import { compileCases, startCases, startCommand, startCompile, startEmpty } from "./families/commands.ts";
+import { generationCases } from "./families/generation.ts";
+import { kernelCases, toyKernels } from "./families/kernels.ts";
+import { longCases, toyLong } from "./families/long.ts";
+import { mergeCases, ourMerge, toyMerges } from "./families/merges.ts";
+import { groupedCases, productCases, toyProducts } from "./families/products.ts";
+import { scalingCases, stepCases, toySteps } from "./families/steps.ts";
+import { peersFor } from "./peers/mod.ts";
+import { root, type Running, startWorker } from "./processes.ts";
+import type { Contestant } from "./rounds.ts";
+
+/** All cases: at their real sizes, or small ones that only show that the suite runs. */
+export const casesOf = (size: "full" | "toy"): readonly Case[] =>
+  size === "toy" ? [...toySteps, ...toyProducts, ...toyKernels, ...toyLong, ...toyMerges] : [
+    ...stepCases,
+    ...productCases,
+    ...groupedCases,
+    ...kernelCases,
+    ...longCases,
+    ...generationCases,
+    ...mergeCases,
+    ...compileCases,
+    ...startCases,
+    ...scalingCases,
+  ];
+
+const started = (work: Work): Promise<Running> => {
+  switch (work.kind) {
+    case "merge":
+      return ourMerge(work);
+    case "start":
+      return startCommand(work);
+    case "compile":
+      return startCompile(work);
+    default:
+      return startWorker({ words: [Deno.execPath(), "run", "--quiet", "--allow-all", `${root}bench/worker.ts`] }, work);
+  }
+};
+
+/** What stands above a piece of work: OpenBLAS for its products, else a copy of its bytes; Deno's own start. */
+function roofOf(work: Work, { products, bytes }: Cost, python: string | undefined): Contestant[] {
+  if (work.kind === "start") return [{ name: "empty Deno script", role: "floor", start: startEmpty }];
+  if (work.kind === "compile") return [];
+  if (products.length > 0) return [python ? openBlas(python, products) : ownProduct(products)];
+  if (!python || bytes === 0 || work.kind === "merge") return [];
+  const words = [python, join(root, "bench/peers/roofs.py")] as const;
+  return [{
+    name: "copy (numpy)",
+    role: "roof",
+    start: () => startWorker({ words }, { kind: "copy", bytes: bytes / 2 }),
+  }];
+}
+
+const openBlas = (python: string, products: Cost["products"]): Contestant => ({
+  name: "OpenBLAS (numpy)",
+  role: "roof",
+  start: () => startWorker({ words: [python, join(root, "bench/peers/roofs.py")] }, { kind: "products", products }),
+});
+
+/** Without numpy the roof is our own largest product. */
+const ownProduct = (products: Cost["products"]): Contestant => ({
+  name: "our product at 2048³ (no numpy found)",
+  role: "roof",
+  start: async () => {
+    const edge = 2048, flops = products.reduce((sum, { m, n, k, count, share }) => sum + m * n * k * count * share, 0);
+    const running = await started({ kind: "product", pass: "forward", m: edge, n: edge, k: edge, storage: "f32" });
+    return {
+      ...running,
+      round: async (seconds) => {
+        const round = await running.round(seconds);
+        return { ...round, seconds: round.seconds * flops / edge ** 3 };
+      },
+    };
+  },
+});
+
+/** What the contestants of a case need from outside. */
+export interface Surroundings {
+  /** A Python with numpy, for roofs. */
+  readonly numpy?: string;
+  /** The Python of the peers' environment, where peers take part. */
+  readonly peers?: string;
+}
+
+/** Everybody who does a case: ours first. */
+export const contestantsOf = ({ work, variants = {} }: Case, cost: Cost, around: Surroundings): Contestant[] => [
+  { name: "xft", role: "ours", start: () => started(work) },
+  ...Object.entries(variants).map(([name, variant]): Contestant => ({
+    name: `xft, ${name}`,
+    role: "ours",
+    start: () => started(variant),
+  })),
+  ...roofOf(work, cost, around.numpy),
+  ...around.peers ? peersFor(work, around.peers) : [],
+];

@@ -1,0 +1,136 @@
+/**
+ * @file Measuring a case: all its contestants are made ready, then they take turns. A round in which others used the
+ * machine is repeated, up to a limit; what counts is the best quiet round, or, where there is none, the best of all.
+ */
+import type { Cost, Ready, Round } from "./case.ts";
+import { type Running, watchOthers } from "./processes.ts";
+
+/** Somebody who does a case's work. */
+export interface Contestant {
+  /** As the table names it. */
+  readonly name: string;
+  /** A roof is what could be reached; a floor what even doing nothing takes. */
+  readonly role: "ours" | "peer" | "roof" | "floor";
+  start(): Promise<Running>;
+}
+
+/** How long and how often. */
+export interface RoundOptions {
+  /** Rounds that count. */
+  readonly rounds: number;
+  /** Seconds that a round fills, where the work itself is shorter. */
+  readonly roundSeconds: number;
+  /** Seconds after which a contestant gets no further round. */
+  readonly limitSeconds: number;
+  /** Share of the processors that others may take in a round that counts. */
+  readonly quiet: number;
+}
+
+/** A contestant's result: a line of the table, and an object of the JSON (hence its names). */
+export interface Measured {
+  readonly case: string;
+  readonly by: string;
+  readonly role: Contestant["role"];
+  /** Best round; none where it failed. */
+  readonly seconds?: number;
+  /** Floating-point operations of the work's products. */
+  readonly flops: number;
+  /** Bytes that the work moves: counted by hand, or by the plan where nobody did. */
+  readonly bytes: number;
+  /** Seconds of the roof in the same rounds ÷ seconds. */
+  readonly share_of_roof?: number;
+  /** What the roof was. */
+  readonly roof?: string;
+  /** The most memory that its process held. */
+  readonly peak_bytes?: number;
+  /** Share of the processors that others took in the best round. */
+  readonly others_share?: number;
+  readonly rounds: number;
+  /** Rounds that were repeated because of others. */
+  readonly noisy_rounds: number;
+  /** Losses of its first steps. */
+  readonly losses?: readonly number[];
+  readonly about?: string;
+  /** Why there is no figure. */
+  readonly error?: string;
+  readonly curve?: { readonly name: string; readonly over: string; readonly at: number };
+}
+
+interface Entered {
+  readonly contestant: Contestant;
+  readonly running?: Running;
+  readonly error?: string;
+  readonly rounds: (Round & { readonly others?: number })[];
+  spent: number;
+}
+
+async function enter(contestant: Contestant): Promise<Entered> {
+  const began = performance.now();
+  try {
+    return { contestant, running: await contestant.start(), rounds: [], spent: (performance.now() - began) / 4000 };
+  } catch (error) {
+    return { contestant, error: (error as Error).message, rounds: [], spent: 0 };
+  }
+}
+
+const isQuiet = ({ others }: { readonly others?: number }, { quiet }: RoundOptions): boolean =>
+  others === undefined || others <= quiet;
+
+/** Has it rounds enough? Twice as many are tried where some were noisy. */
+function isDone({ running, rounds, spent }: Entered, options: RoundOptions): boolean {
+  if (!running || rounds.length >= 2 * options.rounds) return true;
+  if (rounds.length > 0 && spent > options.limitSeconds) return true;
+  return rounds.filter((round) => isQuiet(round, options)).length >= options.rounds;
+}
+
+/** Times a case's contestants against each other. A contestant that fails has a line that says why. */
+export async function measure(
+  named: { readonly name: string; readonly curve?: Measured["curve"] },
+  cost: Cost,
+  contestants: readonly Contestant[],
+  options: RoundOptions,
+): Promise<Measured[]> {
+  const entered: Entered[] = [];
+  try {
+    // One after the other: making ready takes all processors, too.
+    for (const contestant of contestants) entered.push(await enter(contestant));
+    const pids = entered.flatMap(({ running }) => running?.pid ?? []);
+    while (entered.some((each) => !isDone(each, options))) {
+      for (const each of entered) {
+        if (isDone(each, options)) continue;
+        const others = watchOthers(pids), began = performance.now();
+        const round = await each.running!.round(options.roundSeconds);
+        each.spent += (performance.now() - began) / 1000;
+        each.rounds.push({ ...round, others: others() });
+      }
+    }
+  } finally {
+    for (const { running } of entered) await running?.[Symbol.asyncDispose]();
+  }
+  const best = ({ rounds }: Entered): Entered["rounds"][number] | undefined => {
+    const quiet = rounds.filter((round) => isQuiet(round, options));
+    return (quiet.length > 0 ? quiet : rounds).toSorted((a, b) => a.seconds - b.seconds).at(0);
+  };
+  const roof = entered.find(({ contestant, running }) => contestant.role === "roof" && running);
+  const roofSeconds = roof && best(roof)?.seconds;
+  return entered.map((each): Measured => {
+    const { contestant, running, rounds, error } = each, found = best(each), ready: Ready = running?.ready ?? {};
+    return {
+      case: named.name,
+      by: contestant.name,
+      role: contestant.role,
+      seconds: found?.seconds,
+      flops: cost.flops,
+      bytes: cost.bytes || (ready.bytes ?? 0),
+      ...(roofSeconds && found && { share_of_roof: roofSeconds / found.seconds, roof: roof.contestant.name }),
+      peak_bytes: Math.max(0, ...rounds.map(({ peakBytes }) => peakBytes ?? 0)) || undefined,
+      others_share: found?.others,
+      rounds: rounds.length,
+      noisy_rounds: rounds.filter((round) => !isQuiet(round, options)).length,
+      losses: ready.losses,
+      about: ready.about,
+      error,
+      curve: named.curve,
+    };
+  });
+}
