@@ -100,8 +100,12 @@ export function compile<P extends readonly unknown[], R>(
   });
 }
 
-/** A function as a program of variables, one for each leaf of its arguments. */
-function traced<P extends readonly unknown[], R>(
+/**
+ * A function as a program of variables, one for each leaf of its arguments.
+ *
+ * @param donate arguments (by position) whose memory the results may take
+ */
+export function traced<P extends readonly unknown[], R>(
   f: (...args: P) => R,
   args: P,
   donate: readonly number[],

@@ -26,7 +26,7 @@ export const routing = {
 } as const;
 
 /** A processor without limits. */
-const processor: Capabilities = {
+export const processor: Capabilities = {
   kind: "cpu",
   name: "a processor",
   maxBindings: 64,
@@ -37,6 +37,24 @@ const processor: Capabilities = {
   maxWorkgroupSize: 1024,
   workgroupMemoryBytes: 1 << 20,
 };
+
+/** A graphics card with what WebGPU promises at least, and memory without limit. */
+export const graphics: Capabilities = {
+  ...processor,
+  kind: "wgpu",
+  name: "a graphics card",
+  maxBindings: 8,
+  maxWorkgroupSize: 256,
+  workgroupMemoryBytes: 1 << 14,
+};
+
+/** A dense model of these sizes. */
+export const denseOf = (size: keyof typeof sizes) =>
+  ({ kind: "llama", ...sizes[size], ...rest }) as const satisfies ModelConfig;
+
+/** A mixture of these sizes. */
+export const mixtureOf = (size: keyof typeof sizes) =>
+  ({ kind: "moe", ...sizes[size], ...rest, ...routing }) as const satisfies ModelConfig;
 
 /** A planned step in numbers. */
 export interface Planned {
@@ -52,8 +70,7 @@ export interface Planned {
 
 /** All steps of a model of these sizes, on one row of `seq` tokens. */
 export function plans(size: keyof typeof sizes, seq: number): Planned[] {
-  const dense = { kind: "llama", ...sizes[size], ...rest } as const satisfies ModelConfig;
-  const moe = { kind: "moe", ...sizes[size], ...rest, ...routing } as const satisfies ModelConfig;
+  const dense = denseOf(size), moe = mixtureOf(size);
   const steps = [
     ["dense step", dense, "train", false],
     ["dense step, layers checkpointed", dense, "train", true],

@@ -38,25 +38,36 @@ export interface ExplainOptions {
 /** Memory of the leaves' shapes, in place of the leaves. */
 const inMemory = <T>(tree: T): T => mapLeaves(({ shape, dtype }) => planned(shape, dtype), tree) as T;
 
+/** A step as a function of trees, with arguments of the right shapes in planned memory. */
+export interface PlannedStep {
+  /** What is compiled. */
+  readonly f: (...args: readonly unknown[]) => unknown;
+  /** Weights, state, batch, …, as `f` takes them. */
+  readonly args: readonly unknown[];
+  /** Arguments (by position) whose memory the results may take. */
+  readonly donate: readonly number[];
+}
+
 /**
- * What a step of a model compiles to.
+ * A step of a model, without weights.
  *
- * @throws {UserError} if the model has no such step, or the step needs more than the device has
+ * @throws {UserError} if the model has no such step
  */
-export function explainStep(
-  config: ModelConfig,
-  capabilities: Capabilities,
-  { step, batch, seq, ...options }: ExplainOptions,
-): ProgramReport {
+export function planStep(config: ModelConfig, { step, batch, seq, ...options }: ExplainOptions): PlannedStep {
   const model: AnyModel = treeOf(layout(config), ({ shape }) => planned(shape));
   const rows = Array.from({ length: batch }, () => ({ ids: new Array<number>(seq).fill(0), scoredFrom: 1 }));
   const host: HostBatch = makeBatch(rows, seq), data = toBatch(host), rate = tensor({}, [0]);
+  const made = <P extends readonly unknown[]>(
+    f: (...args: P) => unknown,
+    args: P,
+    donate: readonly number[],
+  ): PlannedStep => ({ f: f as PlannedStep["f"], args, donate });
   switch (step) {
     case "loss":
-      return foresee((p: AnyModel, b: Batch) => lossFor(config)(p, b, null).loss, [model, data], capabilities);
+      return made((p: AnyModel, b: Batch) => lossFor(config)(p, b, null).loss, [model, data], []);
     case "train": {
       const state = inMemory(optimizer(options.optimizer, layout(config)).init(model));
-      return foresee(trainStep(config, options), [model, state, data, keyFor(config, 0), rate], capabilities, [0, 1]);
+      return made(trainStep(config, options), [model, state, data, keyFor(config, 0), rate], [0, 1]);
     }
     case "learn": {
       const { objective } = options;
@@ -70,8 +81,17 @@ export function explainStep(
         ...(objective.learnsLambda && { logit: scalars }),
       } as Parameters;
       const state = inMemory(adamw().init(parameters)), shares = scalars.map(() => tensor({}, [0]));
-      const args = [parameters, state, model as Model<Moe>, data, shares, rate] as const;
-      return foresee(learnStep(config, objective), [...args], capabilities, [0, 1]);
+      return made(learnStep(config, objective), [parameters, state, model as Model<Moe>, data, shares, rate], [0, 1]);
     }
   }
+}
+
+/**
+ * What a step of a model compiles to.
+ *
+ * @throws {UserError} if the model has no such step, or the step needs more than the device has
+ */
+export function explainStep(config: ModelConfig, capabilities: Capabilities, options: ExplainOptions): ProgramReport {
+  const { f, args, donate } = planStep(config, options);
+  return foresee(f, args, capabilities, donate);
 }

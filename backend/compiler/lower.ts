@@ -5,6 +5,7 @@
  * - products of nothing as zeros, products without rows or without columns as multiply and sum,
  * - grouped contractions as `grouped.ts` has them,
  * - sums, maxima, products and look-up gradients of 16-bit tensors as those of f32 ones, with casts around them,
+ * - a row of more pieces than a kernel can bind as rows of rows,
  * - every operand of a template readable as strided memory, every result a node of its own.
  */
 import { cast, constant, expand, mul, node as make, ordered, sum } from "../../dsl/build.ts";
@@ -36,6 +37,8 @@ export function inline(roots: readonly Node[]): Node[] {
 export interface LowerOptions {
   /** Do its products read 16-bit operands, widening them on the way? */
   readonly widens: boolean;
+  /** Buffers that one kernel binds at most. */
+  readonly maxBindings: number;
 }
 
 function lowerContract(node: Node<"contract">, { widens }: LowerOptions): Node {
@@ -110,6 +113,20 @@ function lowerHalf(node: Node, options: LowerOptions): Node {
   return cast(lowerOne(make(node.op, inputs, node.attributes), options), node.dtype);
 }
 
+/** Pieces in rows of so few that a kernel binds them, and what else it reads. */
+function lowerConcat(node: Node<"concat">, { maxBindings }: LowerOptions): Node {
+  const most = Math.max(2, Math.floor(maxBindings / 2));
+  let pieces = node.inputs;
+  while (pieces.length > most) {
+    const rows = Array.from(
+      { length: Math.ceil(pieces.length / most) },
+      (_, i) => pieces.slice(i * most, (i + 1) * most),
+    );
+    pieces = rows.map((row) => row.length === 1 ? row[0] : copy(make("concat", row, node.attributes)));
+  }
+  return make("concat", pieces, node.attributes);
+}
+
 function lowerOne(node: Node, options: LowerOptions): Node {
   if (addsNothing(node)) return expand(constant(0, node.dtype), node.shape);
   if (accumulating.has(node.op) && node.inputs.some(({ dtype }) => isHalf(dtype))) return lowerHalf(node, options);
@@ -120,6 +137,7 @@ function lowerOne(node: Node, options: LowerOptions): Node {
   if (isOp(node, "flatten")) {
     return flattened(node.inputs[0], node.attributes.axes, node.attributes.axis);
   }
+  if (isOp(node, "concat")) return lowerConcat(node, options);
   if (isOp(node, "take")) return make("take", [contiguous(node.inputs[0]), node.inputs[1]], node.attributes);
   if (isOp(node, "scatter")) {
     const [x, index] = node.inputs;

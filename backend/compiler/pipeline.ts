@@ -16,6 +16,7 @@ import { type Lifetime, place } from "./memory.ts";
 import { type Need, refuseUnlessFitting } from "./peak.ts";
 import { bytesOf, type Unit } from "./schedule.ts";
 import { isNodeMemory, type Scratch, type Slot, type Steps, stepsOf } from "./steps.ts";
+import { type Stopwatch, timed } from "./stopwatch.ts";
 import { tile } from "./tile.ts";
 import { validatePlan } from "./validate/emit.ts";
 import { describe } from "./validate/fault.ts";
@@ -39,6 +40,8 @@ export interface PipelineOptions {
   readonly usedBytes?: number;
   /** Check the result of every pass; a mistake of the compiler's then names the pass and the value. */
   readonly validate?: boolean;
+  /** Told how long each pass takes. */
+  readonly watch?: Stopwatch;
 }
 
 const bytesIn = (memory: Node | Scratch): number => isNodeMemory(memory) ? bytesOf(memory) : memory.bytes;
@@ -80,27 +83,25 @@ export const pipeline = (program: Program, options: PipelineOptions): CompiledPr
   standingForNobody(() => passes(program, options));
 
 function passes(program: Program, options: PipelineOptions): CompiledProgram {
-  const { capabilities, fuse } = options;
-  const plain = simplify(inline(program.results));
+  const { capabilities, fuse, watch } = options;
+  const plain = timed(watch, "simplify", () => simplify(timed(watch, "inline", () => inline(program.results))));
   const onHost = capabilities.kind === "cpu";
   const limits = {
     largeBytes: options.largeBytes ?? largeBytes,
     accumulates: onHost,
     windowAlignment: onHost ? 4 : 256,
     widens: !onHost,
+    // One binding is for the status word.
+    maxBindings: capabilities.maxBindings - 1,
   };
-  const { validate = false } = options, cut = fuse === "on" ? tile(plain, limits) : plain;
+  const { validate = false } = options, cut = fuse === "on" ? timed(watch, "tile", () => tile(plain, limits)) : plain;
   if (validate) validateTiled(plain, cut);
-  const results = lower(cut, limits);
+  const results = timed(watch, "lower", () => lower(cut, limits));
   if (validate) validateLowered(program.results, results);
   const donated = new Set(program.parameters.filter((_, i) => options.donated[i] && !options.hosted[i]));
-  const { maxBindings, maxBufferBytes } = capabilities;
-  return emit(
-    program,
-    results,
-    stepsOf(results, { maxBindings: maxBindings - 1, maxBufferBytes, fuse, validate, widens: limits.widens }, donated),
-    options,
-  );
+  const stepLimits = { ...limits, maxBufferBytes: capabilities.maxBufferBytes, fuse, validate, watch };
+  const steps = timed(watch, "steps", () => stepsOf(results, stepLimits, donated));
+  return timed(watch, "emit", () => emit(program, results, steps, options));
 }
 
 /** Writes the plan: arguments, places, kernels without repetition, steps. */
@@ -108,7 +109,7 @@ function emit(
   program: Program,
   results: readonly Node[],
   { steps, inPlace, refused }: Steps,
-  { capabilities, hosted, poison, usedBytes = 0, validate }: PipelineOptions,
+  { capabilities, hosted, poison, usedBytes = 0, validate, watch }: PipelineOptions,
 ): CompiledProgram {
   const sources: ArgumentSource[] = [], argumentsOf: { bytes: number; mode: "in" | "out" }[] = [];
   const buffers: PlanBuffer[] = [], bufferOf = new Map<Node, number>(), uploads = new Map<number, number>();
@@ -168,7 +169,7 @@ function emit(
   steps.forEach(({ kernel, slots }, step) => {
     if (capabilities.kind === "cpu") return void pending.push({ kernel: kernelNumber(kernel), step, slots });
     const key = JSON.stringify(kernel);
-    const shader = shaders.get(key) ?? wgsl(kernel, capabilities);
+    const shader = shaders.get(key) ?? timed(watch, "wgsl", () => wgsl(kernel, capabilities));
     shaders.set(key, shader);
     const first = scratch.length;
     for (const bytes of shader.scratch) scratch.push({ bytes, from: step, until: step });
@@ -187,7 +188,7 @@ function emit(
     ...living.map(([memory, { from, until }]) => ({ bytes: bytesIn(memory), from, until })),
     ...scratch,
   ];
-  const { places, chunks } = place(values, capabilities.maxBufferBytes);
+  const { places, chunks } = timed(watch, "place", () => place(values, capabilities.maxBufferBytes));
   const placeOf = new Map(living.map(([memory], i) => [memory, places[i]]));
   if (validate) {
     const placed = (i: number, name: string): Placed => ({ ...places[i], bytes: values[i].bytes, name });

@@ -13,6 +13,7 @@ import { lower, type LowerOptions } from "./lower.ts";
 import { alignment, place } from "./memory.ts";
 import { bytesOf, schedule, type Unit } from "./schedule.ts";
 import { stagesOf } from "./body.ts";
+import { type Stopwatch, timed } from "./stopwatch.ts";
 import { templateSteps } from "./templates.ts";
 import { validateGrouping } from "./validate/group.ts";
 import { validateSchedule } from "./validate/schedule.ts";
@@ -53,6 +54,8 @@ export interface StepLimits extends GroupLimits, LowerOptions {
   readonly maxBufferBytes: number;
   /** Check the result of every pass. */
   readonly validate: boolean;
+  /** Told how long each pass takes. */
+  readonly watch?: Stopwatch;
 }
 
 /** Is it a value of the program, not a loop's scratch memory? */
@@ -60,10 +63,15 @@ export const isNodeMemory = (memory: Node | Scratch): memory is Node => "op" in 
 
 /** Groups, orders and emits a lowered program. */
 export function stepsOf(results: readonly Node[], limits: StepLimits, donated: ReadonlySet<Node>): Steps {
-  const quick = group(results, limits),
-    grouping = circleIn(quick) ? group(results, { ...limits, thorough: true }) : quick;
+  const { watch } = limits,
+    grouping = timed(watch, "group", () => {
+      const quick = group(results, limits);
+      return circleIn(quick) ? group(results, { ...limits, thorough: true }) : quick;
+    });
   if (limits.validate) validateGrouping(grouping);
-  const scheduled = schedule(grouping, donated), { units, inPlace } = scheduled, refused = new Map(grouping.refused);
+  const scheduled = timed(watch, "schedule", () => schedule(grouping, donated)),
+    { units, inPlace } = scheduled,
+    refused = new Map(grouping.refused);
   if (limits.validate) validateSchedule(scheduled, { grouping, donated, maxBindings: limits.maxBindings });
   const steps = units.flatMap((unit): Step[] => {
     if (unit.group.kind === "tiled") return loop(unit, unit.group, limits, refused);
@@ -102,7 +110,7 @@ function tileSteps(
   refused: Map<string, number>,
 ): Step[] {
   const wanted = tile.results.map((_, i) => i).filter((i) => result(i) !== undefined);
-  const roots = lower(wanted.map((i) => tile.results[i]), limits);
+  const roots = timed(limits.watch, "lower", () => lower(wanted.map((i) => tile.results[i]), limits));
   if (!roots.every((root) => placementOf(root))) throw new Error("a loop's result has lost its place");
   const { steps, refused: more } = stepsOf(roots, limits, new Set());
   for (const [reason, count] of more) refused.set(reason, (refused.get(reason) ?? 0) + count);
