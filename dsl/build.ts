@@ -25,6 +25,20 @@ export function node<O extends Op>(op: O, inputs: readonly Node[], attributes: A
   });
 }
 
+/** The same primitive on other inputs; the node itself if they are its own. */
+export function reapply(old: Node, inputs: readonly Node[]): Node {
+  let same = true, alike = true;
+  for (let i = 0; i < inputs.length; i++) {
+    const input = inputs[i], before = old.inputs[i];
+    if (input === before) continue;
+    same = false;
+    alike &&= input.dtype === before.dtype && sameOrder(input.shape, before.shape);
+  }
+  if (same) return old;
+  // Inputs of the same types give a result of the same type.
+  return alike ? intern(old.op, old.attributes, inputs, () => old) : node(old.op, inputs, old.attributes);
+}
+
 /** The most elements of one axis: indices are i32. */
 const longestAxis = 2 ** 31 - 1;
 

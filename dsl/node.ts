@@ -68,26 +68,24 @@ const shared: Interned = sharedState(() => {
 });
 shared.roots.add(new URL("../", import.meta.url).href);
 
-/** JSON cannot tell −0, NaN and infinities apart, but programs can. */
-const plain = (_: string, value: unknown): unknown =>
-  typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0))
-    ? (Object.is(value, -0) ? "−0" : String(value))
-    : value;
-
-/** Attributes as text: equal texts are equal attributes. */
-function textOf(attributes: object): string {
-  const values = Object.values(attributes);
-  if (values.length === 0) return "";
-  // A replacer makes JSON slow, and few nodes have numbers that need one.
-  const special = values.some((value) =>
-    typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0))
-  );
-  return special ? JSON.stringify(attributes, plain) : JSON.stringify(attributes);
-}
-
+/** Each of these nodes is one of its own, whatever it is made of. */
 const identities = new Set<Op>(["data", "variable", "buffer", "call", "window", "tiled"]);
 
+/** Leaves that may outlive many programs. */
+const lasting = new Set<Op>(["constant", "iota", "data", "buffer"]);
+
+const users = Symbol.for("xft/dsl/users");
+
+/** So many users of one node are looked through one by one; where there are more, a table knows them by name. */
+const few = 24;
+
 class Made<O extends Op> implements Node<O> {
+  /**
+   * Nodes whose newest input this is. They live as long as it does, which keeps nothing for long: the newest input of
+   * what a program makes is the program's own, or one of the `lasting` leaves, whose users are held weakly.
+   */
+  [users]: Node[] | Map<string, Node> | undefined = undefined;
+
   constructor(
     readonly id: number,
     readonly op: O,
@@ -106,18 +104,74 @@ export function intern<O extends Op>(
   op: O,
   attributes: Attributes[O],
   inputs: readonly Node[],
-  type: () => { shape: Shape; dtype: DType },
+  type: () => { readonly shape: Shape; readonly dtype: DType },
 ): Node<O> {
-  const name = identities.has(op) ? "" : `${op}|${textOf(attributes)}|${inputs.map((input) => input.id).join()}`;
-  const known = name ? shared.table.get(name)?.deref() : undefined;
-  if (known) return noted(known as Node<O>);
-  const { shape, dtype } = type();
-  const made: Node<O> = new Made(shared.nextId++, op, attributes, inputs, shape, dtype);
-  if (name) {
+  const make = (): Node<O> => {
+    const { shape, dtype } = type();
+    return new Made(shared.nextId++, op, attributes, inputs, shape, dtype);
+  };
+  if (identities.has(op)) return noted(make());
+  let newest: Node | undefined = inputs[0];
+  for (const input of inputs) if (input.id > newest!.id) newest = input;
+  if (!newest || lasting.has(newest.op)) {
+    const name = nameOf(op, attributes, inputs), known = shared.table.get(name)?.deref();
+    if (known) return noted(known as Node<O>);
+    const made = make();
     shared.table.set(name, new WeakRef<Node>(made));
     shared.registry.register(made, name);
+    return noted(made);
+  }
+  const home = newest as Made<Op>, known = home[users];
+  if (known instanceof Map) {
+    const name = nameOf(op, attributes, inputs), old = known.get(name);
+    if (old) return noted(old as Node<O>);
+    const made = make();
+    known.set(name, made);
+    return noted(made);
+  }
+  if (!known) {
+    const made = make();
+    home[users] = [made];
+    return noted(made);
+  }
+  for (const each of known) {
+    if (each.op === op && sameInputs(each.inputs, inputs) && sameAttributes(each.attributes, attributes)) {
+      return noted(each as Node<O>);
+    }
+  }
+  const made = make();
+  known.push(made);
+  if (known.length > few) {
+    home[users] = new Map(known.map((each) => [nameOf(each.op, each.attributes, each.inputs), each]));
   }
   return noted(made);
+}
+
+/** JSON cannot tell −0, NaN and infinities apart, but programs can. */
+const plain = (_: string, value: unknown): unknown =>
+  typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0))
+    ? (Object.is(value, -0) ? "−0" : String(value))
+    : value;
+
+/** What a node is made of, as text: equal texts are equal nodes. */
+const nameOf = (op: Op, attributes: object, inputs: readonly Node[]): string =>
+  `${op}|${JSON.stringify(attributes, plain)}|${inputs.map(({ id }) => id).join()}`;
+
+function sameInputs(a: readonly Node[], b: readonly Node[]): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+/** Are two plain values equal, the order of names included (it is that of axes in memory)? */
+function sameAttributes(a: unknown, b: unknown): boolean {
+  if (Object.is(a, b)) return true;
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
+  const names = Object.keys(a), others = Object.keys(b);
+  if (names.length !== others.length) return false;
+  return names.every((name, i) =>
+    name === others[i] && sameAttributes((a as Record<string, unknown>)[name], (b as Record<string, unknown>)[name])
+  );
 }
 
 function noted<N extends Node>(node: N): N {

@@ -29,13 +29,22 @@ export const showShape = (shape: Shape): string =>
 
 /** Do both have the same axes with the same sizes, in whatever order? */
 export const sameAxes = (a: Shape, b: Shape): boolean => {
-  const names = axesOf(a);
-  return names.length === axesOf(b).length && names.every((axis) => a[axis] === b[axis]);
+  if (a === b) return true;
+  let more = 0;
+  for (const axis in a) {
+    if (a[axis] !== b[axis]) return false;
+    more++;
+  }
+  for (const _ in b) more--;
+  return more === 0;
 };
 
 /** Are they the same in memory too? */
-export const sameOrder = (a: Shape, b: Shape): boolean =>
-  sameAxes(a, b) && axesOf(a).every((axis, i) => axis === axesOf(b)[i]);
+export const sameOrder = (a: Shape, b: Shape): boolean => {
+  if (a === b) return true;
+  const names = axesOf(a), others = axesOf(b);
+  return names.length === others.length && names.every((axis, i) => axis === others[i] && a[axis] === b[axis]);
+};
 
 /** Row-major strides, in elements. */
 export const stridesOf = (shape: Shape): Readonly<Record<string, number>> => {

@@ -2,7 +2,7 @@
  * @file Algebra on graphs: constants folded, neutral elements and empty structure dropped.
  * In: any program. Out: the same values (also for NaN and infinities). Idempotent.
  */
-import { constant, expand, node as make, primitiveOf, scale } from "./build.ts";
+import { constant, expand, node as make, primitiveOf, reapply, scale } from "./build.ts";
 import { evaluate } from "./interpret.ts";
 import { isOp, type Node, standingFor, topological } from "./node.ts";
 import { axesOf, sameOrder } from "./shape.ts";
@@ -70,9 +70,8 @@ export function simplify(roots: readonly Node[]): Node[] {
   const simple = new Map<Node, Node>();
   for (const node of topological(roots)) {
     const inputs = node.inputs.map((input) => simple.get(input)!);
-    const same = inputs.every((input, i) => input === node.inputs[i]);
     const simpler = standingFor(node, () => {
-      let result = same ? node : make(node.op, inputs, node.attributes);
+      let result = reapply(node, inputs);
       for (let next = rewrite(result); next !== result; next = rewrite(result)) result = next;
       return result;
     });

@@ -1,5 +1,5 @@
 /** @file Rebuilds a graph with some nodes replaced. */
-import { node } from "./build.ts";
+import { reapply } from "./build.ts";
 import { type Node, standingFor, topological } from "./node.ts";
 
 /** The roots with every key of `replacements` replaced by its value. */
@@ -8,8 +8,7 @@ export function substitute(roots: readonly Node[], replacements: ReadonlyMap<Nod
   for (const old of topological(roots, (node) => replacements.has(node))) {
     if (made.has(old)) continue;
     const inputs = old.inputs.map((input) => made.get(input)!);
-    const same = inputs.every((input, i) => input === old.inputs[i]);
-    made.set(old, same ? old : standingFor(old, () => node(old.op, inputs, old.attributes)));
+    made.set(old, standingFor(old, () => reapply(old, inputs)));
   }
   return roots.map((root) => made.get(root)!);
 }

@@ -8,7 +8,7 @@
  * - a row of more pieces than a kernel can bind as rows of rows,
  * - every operand of a template readable as strided memory, every result a node of its own.
  */
-import { cast, constant, expand, mul, node as make, ordered, sum } from "../../dsl/build.ts";
+import { cast, constant, expand, mul, node as make, ordered, reapply, sum } from "../../dsl/build.ts";
 import { isHalf } from "../../dsl/half.ts";
 import { isOp, type Node, standingFor, topological } from "../../dsl/node.ts";
 import { axesOf, sizeOf } from "../../dsl/shape.ts";
@@ -26,8 +26,7 @@ export function inline(roots: readonly Node[]): Node[] {
       const { parameters, result } = each.attributes.func, [body] = inline([result]);
       made.set(each, substitute([body], new Map(parameters.map((parameter, i) => [parameter, inputs[i]])))[0]);
     } else {
-      const same = inputs.every((input, i) => input === each.inputs[i]);
-      made.set(each, same ? each : standingFor(each, () => make(each.op, inputs, each.attributes)));
+      made.set(each, standingFor(each, () => reapply(each, inputs)));
     }
   }
   return roots.map((root) => made.get(root)!);
@@ -158,8 +157,7 @@ export function lower(plain: readonly Node[], options: LowerOptions): Node[] {
   const lowered = new Map<Node, Node>();
   for (const node of topological(plain)) {
     const inputs = node.inputs.map((input) => lowered.get(input)!);
-    const same = inputs.every((input, i) => input === node.inputs[i]);
-    lowered.set(node, standingFor(node, () => lowerOne(same ? node : make(node.op, inputs, node.attributes), options)));
+    lowered.set(node, standingFor(node, () => lowerOne(reapply(node, inputs), options)));
   }
   const seen = new Set<Node>();
   return plain.map((root) => {

@@ -4,7 +4,7 @@
  * and all that is computed from it up to the next reduction, inside a loop over tiles of one axis (`tiled` nodes).
  * A product that is needed again later (in the backward pass) is computed again, tile by tile, where that is cheap.
  */
-import { node as make } from "../../dsl/build.ts";
+import { node as make, reapply } from "../../dsl/build.ts";
 import { isOp, type Node, standingFor, topological } from "../../dsl/node.ts";
 import type { Placement, Tile, TiledBody } from "../../dsl/primitives/tiled.ts";
 import { type Shape, sizeOf, stridesOf } from "../../dsl/shape.ts";
@@ -214,8 +214,7 @@ function rebuild(roots: readonly Node[], loopOf: ReadonlyMap<Node, Loop>): Node[
     const loop = loopOf.get(x);
     if (!loop) {
       const inputs = x.inputs.map((input) => made.get(input)!);
-      const same = inputs.every((input, i) => input === x.inputs[i]);
-      made.set(x, same ? x : standingFor(x, () => make(x.op, inputs, x.attributes)));
+      made.set(x, standingFor(x, () => reapply(x, inputs)));
       continue;
     }
     const inputs = loop.inputs.map((input) => made.get(input)!);
