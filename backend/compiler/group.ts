@@ -7,7 +7,17 @@ import { isOp, type Node, topological } from "../../dsl/node.ts";
 import type { TiledBody } from "../../dsl/primitives/tiled.ts";
 import { axesOf, type Shape, sizeOf, without } from "../../dsl/shape.ts";
 import { freeNodes, inlineCosts, inlineLimit, isArgument, isReduction, isTemplate } from "./costs.ts";
-import { identity, type IndexMap, isAffineView, isAligned, isView, throughView } from "./views.ts";
+import {
+  identity,
+  type IndexMap,
+  isAffineView,
+  isAligned,
+  isView,
+  misaligned,
+  moved,
+  sameMap,
+  throughView,
+} from "./views.ts";
 
 /** Elementwise nodes and reductions that run as one kernel over `space`; `reduced` are its inner axes. */
 export interface LoopGroup {
@@ -88,6 +98,13 @@ interface Source {
   readonly aligned: boolean;
 }
 
+/** What a node waits for. */
+interface Sources {
+  readonly read: readonly Source[];
+  /** What barriers in front of it stand for. */
+  readonly barriers: readonly Node[];
+}
+
 /** Cuts a program into kernels. */
 export function group(roots: readonly Node[], limits: GroupLimits): Grouping & { readonly resolve: Resolver } {
   const order = topological(roots), free = freeNodes(order), costs = inlineCosts(order, free);
@@ -95,7 +112,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
   for (const node of order) {
     for (const input of node.inputs) (users.get(input) ?? users.set(input, []).get(input)!).push(node);
   }
-  const groupOf = new Map<Node, Group>(), refused = new Map<string, number>(), sourcesOf = new Map<Node, Source[]>();
+  const groupOf = new Map<Node, Group>(), refused = new Map<string, number>(), sourcesOf = new Map<Node, Sources>();
   let nextId = 0;
   const loops = new Map<TiledBody, TiledGroup>();
   for (const node of order) {
@@ -120,7 +137,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     if (node.op === "take") always.add(node.inputs[0]);
   }
 
-  const stored = new Set<Node>(always);
+  const stored = new Set<Node>(always), settled = new Set<Node>(), inputsInto = new WeakMap<Group, readonly Node[]>();
   const resolve: Resolver = (own, node, map) => {
     const mine = own !== undefined && groupOf.get(node) === own;
     if (mine && isAligned(node.shape, map)) return "compute";
@@ -133,7 +150,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
   const apart = new WeakMap<LoopGroup, Set<LoopGroup>>();
   // A merge may make room for another: bindings between two kernels vanish when they become one.
   if (limits.fuse === "on") { for (let round = 0; round < 3; round++) mergeAll(); }
-  settleStorage();
+  settleStorage(stored);
   limitBindings();
   const groups = [...new Set(order.map((node) => groupOf.get(node)).filter((each) => each !== undefined))]
     .filter((each) => each.kind !== "loop" || [...each.nodes].some((node) => stored.has(node)));
@@ -157,7 +174,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
 
   function mergeAll(): void {
     for (const node of order) {
-      for (const { source, aligned } of sources(node)) {
+      for (const { source, aligned } of sources(node).read) {
         const producer = groupOf.get(source), consumer = groupOf.get(node);
         if (!producer || !consumer || producer === consumer || producer.kind !== "loop" || consumer.kind !== "loop") {
           continue;
@@ -211,10 +228,10 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
   }
 
   /** Nodes that a node reads through views, and how. */
-  function sources(node: Node): readonly Source[] {
+  function sources(node: Node): Sources {
     const known = sourcesOf.get(node);
     if (known) return known;
-    const found: Source[] = [];
+    const found: Source[] = [], made = { read: found, barriers: node.inputs.flatMap(barriersOf) };
     const walk = (x: Node, map: IndexMap): void => {
       if (isAffineView(x)) walk(x.inputs[0], throughView(x, map));
       else if (isView(x)) { for (const input of x.inputs) walk(input, misaligned(input.shape)); }
@@ -224,8 +241,21 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
       if (node.op === "take" && i === 0) found.push({ source: input, map: misaligned(input.shape), aligned: false });
       else walk(input, identity(input.shape));
     });
-    sourcesOf.set(node, found);
-    return found;
+    sourcesOf.set(node, made);
+    return made;
+  }
+
+  /** What the nodes of a group are made of, as far as other groups make it. */
+  function inputsOfGroup(its: Group): readonly Node[] {
+    const known = inputsInto.get(its);
+    if (known) return known;
+    const found = new Set<Node>();
+    for (const member of its.kind === "template" ? [its.node] : its.nodes) {
+      for (const input of member.inputs) if (groupOf.get(input) !== its) found.add(input);
+    }
+    const made = [...found];
+    inputsInto.set(its, made);
+    return made;
   }
 
   /** Is there a path from producer to consumer through another kernel, or one that needs other elements? */
@@ -233,11 +263,12 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     const { oldest } = producer;
     const seen = new Set<Node | Group>(), stack: { node: Node; outside: boolean }[] = [];
     for (const member of consumer.nodes) {
-      for (const { source, map, aligned } of sources(member)) {
+      const { read, barriers } = sources(member);
+      for (const { source, map, aligned } of read) {
         if (groupOf.get(source) === producer && !aligned && resolve(consumer, source, map) === "load") return true;
         stack.push({ node: source, outside: false });
       }
-      for (const input of member.inputs) barriersOf(input).forEach((node) => stack.push({ node, outside: true }));
+      for (const node of barriers) stack.push({ node, outside: true });
     }
     let steps = 0;
     while (stack.length > 0) {
@@ -255,8 +286,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
       seen.add(key);
       // A search this long means that the two are far apart: not worth a long-lived kernel.
       if (++steps > 400) return true;
-      const members = its && its.kind !== "template" ? its.nodes : [node];
-      for (const member of members) for (const input of member.inputs) stack.push({ node: input, outside: true });
+      for (const input of its ? inputsOfGroup(its) : node.inputs) stack.push({ node: input, outside: true });
     }
     return false;
   }
@@ -280,7 +310,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
 
   /** Buffers that a node adds to a kernel's at most: an answer that spares the exact one for most groups. */
   function mostBindings(node: Node): number {
-    return sources(node).reduce((most, { source }) => {
+    return sources(node).read.reduce((most, { source }) => {
       const cost = costs.get(source) ?? 0;
       // What is computed again may load a buffer or two for each of its operations.
       return most + (cost <= inlineLimit ? 1 + 2 * cost : 1);
@@ -309,20 +339,39 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
    * nodes is stored instead, until every kernel fits.
    */
   function limitBindings(): void {
+    const most = limits.maxBindings, large = new Set<LoopGroup>();
+    for (const each of groupOf.values()) if (each.kind === "loop" && each.most > most) large.add(each);
+    /** The dearest node that a group computes again, if it binds too many buffers. */
+    const dearest = new Map<LoopGroup, Node | undefined>();
+    const computedBy = new Map<Node, Set<LoopGroup>>();
+    const look = (each: LoopGroup): void => {
+      const writes = [...each.nodes].filter((node) => stored.has(node)), bound = new Set(writes);
+      const again = visitLoads(each, writes, (node) => bound.add(node));
+      for (const node of again) (computedBy.get(node) ?? computedBy.set(node, new Set()).get(node)!).add(each);
+      dearest.set(each, bound.size > most ? dearestOf(again) : undefined);
+    };
+    large.forEach(look);
     for (;;) {
-      let dearest: Node | undefined;
-      for (const each of new Set(groupOf.values())) {
-        if (each.kind !== "loop" || each.most <= limits.maxBindings) continue;
-        const writes = [...each.nodes].filter((node) => stored.has(node)), bound = new Set(writes);
-        const again = visitLoads(each, writes, (node) => bound.add(node));
-        if (bound.size <= limits.maxBindings) continue;
-        for (const node of again) if (!dearest || costs.get(node)! > costs.get(dearest)!) dearest = node;
-      }
-      if (!dearest) return;
-      stored.add(dearest);
+      const worst = dearestOf([...large].flatMap((each) => dearest.get(each) ?? []));
+      if (!worst) return;
+      stored.add(worst);
       refuse("too many buffers to compute it where it is needed");
-      settleStorage();
+      // Only who computes again what is stored now, or is to store it, binds other buffers than before.
+      const changed = new Set<LoopGroup>();
+      for (const node of [worst, ...settleStorage([worst])]) {
+        computedBy.get(node)?.forEach((each) => changed.add(each));
+        const own = groupOf.get(node);
+        if (own?.kind === "loop" && large.has(own)) changed.add(own);
+      }
+      changed.forEach(look);
     }
+  }
+
+  /** The first of the nodes that cost most. */
+  function dearestOf(nodes: Iterable<Node>): Node | undefined {
+    let dearest: Node | undefined;
+    for (const node of nodes) if (!dearest || costs.get(node)! > costs.get(dearest)!) dearest = node;
+    return dearest;
   }
 
   /**
@@ -330,33 +379,40 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
    * computed again.
    */
   function visitLoads(own: LoopGroup, starts: readonly Node[], load: (node: Node) => void): Set<Node> {
-    const seen = new Set<string>(), again = new Set<Node>();
+    const seen = new Map<Node, IndexMap[]>(), again = new Set<Node>();
     const walk = (node: Node, map: IndexMap): void => {
-      const key = `${node.id}:${isAligned(node.shape, map) ? "" : JSON.stringify(map)}`;
-      if (seen.has(key)) return;
-      seen.add(key);
+      const known = seen.get(node);
+      if (known?.some((other) => sameMap(node.shape, map, other))) return;
+      if (known) known.push(map);
+      else seen.set(node, [map]);
       if (resolve(own, node, map) === "load") return load(node);
       if (groupOf.has(node) && groupOf.get(node) !== own && !free.has(node)) again.add(node);
-      inputsOf(node, map).forEach(([input, inner]) => walk(input, inner));
+      for (const [input, inner] of inputsOf(node, map)) walk(input, inner);
     };
-    for (const start of starts) inputsOf(start, identity(start.shape)).forEach(([input, inner]) => walk(input, inner));
+    for (const start of starts) {
+      for (const [input, inner] of inputsOf(start, identity(start.shape))) walk(input, inner);
+    }
     for (const start of starts) if (start.op === "take") load(start.inputs[0]);
     return again;
   }
 
-  /** Everything that some kernel reads and does not compute itself must be stored. */
-  function settleStorage(): void {
-    const done = new Set<Node>(), work = [...stored];
+  /** Everything that some kernel reads and does not compute itself must be stored. Returns what that adds. */
+  function settleStorage(start: Iterable<Node>): Node[] {
+    const work = [...start], added: Node[] = [];
     while (work.length > 0) {
       const node = work.pop()!, own = groupOf.get(node);
-      if (done.has(node) || !own) continue;
-      done.add(node);
+      if (settled.has(node) || !own) continue;
+      settled.add(node);
       if (own.kind !== "loop") continue;
       visitLoads(own, [node], (needed) => {
-        if (!stored.has(needed)) stored.add(needed);
+        if (!stored.has(needed)) {
+          stored.add(needed);
+          added.push(needed);
+        }
         work.push(needed);
       });
     }
+    return added;
   }
 }
 
@@ -365,26 +421,22 @@ export function inputsOf(node: Node, map: IndexMap): [Node, IndexMap][] {
   if (isAffineView(node)) return [[node.inputs[0], throughView(node, map)]];
   if (isOp(node, "take")) return [[node.inputs[1], map]];
   if (isOp(node, "pad")) {
-    const { axis, before } = node.attributes, index = map[axis];
-    return [[node.inputs[0], { ...map, [axis]: { ...index, offset: index.offset - before } }]];
+    const { axis, before } = node.attributes;
+    return [[node.inputs[0], moved(map, axis, -before)]];
   }
   if (isOp(node, "concat")) {
     const { axis } = node.attributes;
     let start = 0;
     return node.inputs.map((input) => {
-      const moved = { ...map, [axis]: { ...map[axis], offset: map[axis].offset - start } };
+      const here = moved(map, axis, -start);
       start += input.shape[axis];
-      return [input, moved];
+      return [input, here];
     });
   }
   if (isOp(node, "flatten")) return [[node.inputs[0], misaligned(node.inputs[0].shape)]];
-  if (isReduction(node)) return [[node.inputs[0], { ...identity(node.inputs[0].shape) }]];
+  if (isReduction(node)) return [[node.inputs[0], identity(node.inputs[0].shape)]];
   return node.inputs.map((input) => [input, map]);
 }
-
-/** An index that is surely not the loop's own. */
-export const misaligned = (shape: Shape): IndexMap =>
-  Object.fromEntries(axesOf(shape).map((axis) => [axis, { offset: 1, terms: {} }]));
 
 /** The one space two groups can share, if there is one. */
 function fit(producer: LoopGroup, consumer: LoopGroup): { space: Shape; reduced: readonly string[] } | undefined {

@@ -11,27 +11,46 @@ import { axesOf, type Shape, stridesOf } from "../../dsl/shape.ts";
 export interface Index {
   readonly offset: number;
   readonly terms: Readonly<Record<string, number>>;
+  /** The loop axis that it is, if it is one. */
+  readonly own?: string;
 }
 
 /** Index of each axis of a node, in terms of a loop's axes. */
 export type IndexMap = Readonly<Record<string, Index>>;
 
 /** The index that is the loop axis itself. */
-export const axisIndex = (axis: string): Index => ({ offset: 0, terms: { [axis]: 1 } });
+export function axisIndex(axis: string): Index {
+  const known = axisIndices.get(axis);
+  if (known) return known;
+  const made = { offset: 0, terms: { [axis]: 1 }, own: axis };
+  axisIndices.set(axis, made);
+  return made;
+}
+const axisIndices = new Map<string, Index>();
 
 /** Every axis of a shape indexed by the loop axis of its name. */
 export function identity(shape: Shape): IndexMap {
   const known = identities.get(shape);
   if (known) return known;
-  const made = Object.fromEntries(axesOf(shape).map((axis) => [axis, axisIndex(axis)]));
+  const made: Record<string, Index> = {};
+  for (const axis in shape) made[axis] = axisIndex(axis);
   identities.set(shape, made);
   return made;
 }
 // Passes ask for the same shapes' identities again and again.
 const identities = new WeakMap<Shape, IndexMap>();
 
+/** An index that is surely not the loop's own, for every axis of a shape. */
+export function misaligned(shape: Shape): IndexMap {
+  const made: Record<string, Index> = {};
+  for (const axis in shape) made[axis] = elsewhere;
+  return made;
+}
+const elsewhere: Index = { offset: 1, terms: {} };
+
 /** Σ scale · index. */
 export function combine(parts: readonly (readonly [Index, number])[], offset = 0): Index {
+  if (parts.length === 1 && parts[0][1] === 1 && offset === 0) return parts[0][0];
   const terms: Record<string, number> = {};
   for (const [index, scale] of parts) {
     offset += index.offset * scale;
@@ -41,7 +60,31 @@ export function combine(parts: readonly (readonly [Index, number])[], offset = 0
       else terms[axis] = term;
     }
   }
+  if (offset === 0) {
+    const [axis, ...more] = Object.keys(terms);
+    if (axis !== undefined && more.length === 0 && terms[axis] === 1) return axisIndex(axis);
+  }
   return { offset, terms };
+}
+
+/** The index map with one axis moved. */
+export const moved = (map: IndexMap, axis: string, by: number): IndexMap =>
+  by === 0 ? map : { ...map, [axis]: combine([[map[axis], 1]], by) };
+
+/** Are two indices equal? */
+export function sameIndex(a: Index, b: Index): boolean {
+  if (a === b) return true;
+  if (a.offset !== b.offset) return false;
+  for (const axis in a.terms) if (a.terms[axis] !== b.terms[axis]) return false;
+  for (const axis in b.terms) if (!(axis in a.terms)) return false;
+  return true;
+}
+
+/** Do two index maps agree on every axis of a shape? */
+export function sameMap(shape: Shape, a: IndexMap, b: IndexMap): boolean {
+  if (a === b) return true;
+  for (const axis in shape) if (!sameIndex(a[axis], b[axis])) return false;
+  return true;
 }
 
 /** A view whose input's index is affine in its own; the others (flatten, pad, concat) are handled where they are met. */
@@ -62,23 +105,19 @@ export const isAffineView = (node: Node): node is AffineView =>
 export const isView = (node: Node): boolean =>
   isAffineView(node) || node.op === "flatten" || node.op === "pad" || node.op === "concat";
 
-/** Indices of a view's input, from those of the view. */
+/** Indices of a view's input, from those of the view; they may have more axes than the input. */
 export function throughView(view: AffineView, map: IndexMap): IndexMap {
-  const [x] = view.inputs;
   if (isOp(view, "rename")) {
-    const { names } = view.attributes;
-    return Object.fromEntries(axesOf(x.shape).map((axis) => [axis, map[names[axis] ?? axis]]));
+    const { names } = view.attributes, through: Record<string, Index> = {};
+    for (const axis in view.inputs[0].shape) through[axis] = map[names[axis] ?? axis];
+    return through;
   }
-  if (isOp(view, "slice")) {
-    const { axis, start } = view.attributes;
-    return { ...map, [axis]: combine([[map[axis], 1]], start) };
-  }
+  if (isOp(view, "slice")) return moved(map, view.attributes.axis, view.attributes.start);
   if (isOp(view, "unflatten")) {
     const { axis, sizes } = view.attributes, strides = stridesOf(sizes);
-    const whole = combine(axesOf(sizes).map((part) => [map[part], strides[part]]));
-    return Object.fromEntries(axesOf(x.shape).map((name) => [name, name === axis ? whole : map[name]]));
+    return { ...map, [axis]: combine(axesOf(sizes).map((part) => [map[part], strides[part]])) };
   }
-  return Object.fromEntries(axesOf(x.shape).map((axis) => [axis, map[axis]]));
+  return map;
 }
 
 /** Address of a stored node's element. */
@@ -90,11 +129,10 @@ function addressIn(shape: Shape, strides: Readonly<Record<string, number>>, map:
 }
 
 /** Does every axis of the node follow the loop axis of its own name, from 0 on? */
-export const isAligned = (shape: Shape, map: IndexMap): boolean =>
-  axesOf(shape).every((axis) => {
-    const { offset, terms } = map[axis], names = Object.keys(terms);
-    return offset === 0 && names.length === 1 && names[0] === axis && terms[axis] === 1;
-  });
+export function isAligned(shape: Shape, map: IndexMap): boolean {
+  for (const axis in shape) if (map[axis].own !== axis) return false;
+  return true;
+}
 
 /** A stored node read through affine views: where each axis of the view lies in its memory. */
 export interface Operand {
