@@ -1,52 +1,23 @@
 //! Products whose weights are chosen by an index: rows are gathered group by group, weights never.
 
-use std::cell::Cell;
-
 use rayon::prelude::*;
 
 use super::Status;
 use super::axes::{Axis, count, join, offsets};
 use super::contract::Slot;
 use super::order::Order;
-use super::product::{Product, with_scratch};
-use crate::plan::{GroupedIntoKernel, GroupedKernel};
+use super::product::{Operand, Product, Steps};
+use crate::plan::{GroupedIntoKernel, GroupedKernel, StorageType};
 
-/// Floats to copy below which one thread does it.
-const PARALLEL: usize = 1 << 16;
+/// A group's product with fewer multiplications than this is left to one thread, beside others.
+const SMALL: usize = 1 << 22;
 
-thread_local! {
-    static LEFT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
-    static RIGHT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
-}
-
-/// Calls `body(row, its floats)` for each row of `panel`, in parallel if it pays.
-fn each_row(panel: &mut [f32], length: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
-    if length == 0 {
-        return;
-    }
-    if panel.len() < PARALLEL {
-        panel.chunks_exact_mut(length).enumerate().for_each(|(row, floats)| body(row, floats));
-    } else {
-        panel.par_chunks_exact_mut(length).with_min_len(8).enumerate().for_each(|(row, floats)| body(row, floats));
-    }
-}
-
-/// # Safety
-/// `from + stride · i` is readable for each float of `to`.
-unsafe fn gather(to: &mut [f32], from: *const f32, stride: isize) {
-    for (i, to) in to.iter_mut().enumerate() {
-        // SAFETY: the caller's contract.
-        *to = unsafe { *from.offset(stride * i as isize) };
-    }
-}
-
-/// # Safety
-/// `to + stride · i` is writable for each float of `from`.
-unsafe fn scatter(from: &[f32], to: *mut f32, stride: isize) {
-    for (i, &from) in from.iter().enumerate() {
-        // SAFETY: the caller's contract.
-        unsafe { *to.offset(stride * i as isize) = from };
-    }
+/// Runs `each(group, may it use all threads?)` for groups with so many multiplications: large ones one after the other,
+/// the others side by side.
+fn for_groups(work: &[usize], each: impl Fn(usize, bool) + Sync) {
+    let (small, large): (Vec<usize>, Vec<usize>) = (0..work.len()).partition(|&group| work[group] < SMALL);
+    large.into_iter().for_each(|group| each(group, true));
+    small.into_par_iter().for_each(|group| each(group, false));
 }
 
 pub struct Grouped {
@@ -59,6 +30,7 @@ pub struct Grouped {
     n: Axis<2>,
     group: isize,
     offsets: [isize; 3],
+    types: [StorageType; 2],
 }
 
 impl Grouped {
@@ -70,13 +42,14 @@ impl Grouped {
             n: Axis::new(kernel.n.size, [kernel.n.b, kernel.n.c]),
             group: kernel.group as isize,
             offsets: [kernel.offsets.a, kernel.offsets.b, kernel.offsets.c].map(|offset| offset as isize),
+            types: kernel.types.storage(),
         }
     }
 
     /// # Safety
     /// The slots are as large as the kernel's bindings say; c overlaps no other slot, and nobody else uses it.
     pub unsafe fn run(&self, slots: &[*mut u8], status: Status<'_>) {
-        let (a, b, c) = (Slot(slots[0].cast::<f32>()), Slot(slots[1].cast::<f32>()), Slot(slots[3].cast::<f32>()));
+        let ([a, b], c) = ([slots[0], slots[1]].map(Slot), Slot(slots[3].cast::<f32>()));
         let positions = count(&self.positions);
         let (depth, width) = (self.k.size, self.n.size);
         if positions == 0 || width == 0 {
@@ -98,46 +71,39 @@ impl Grouped {
             return status.report();
         };
         order.rest().iter().for_each(|&position| clear(position));
-        for group in 0..self.groups {
-            let members = order.group(group);
-            if members.is_empty() {
-                continue;
-            }
-            if depth == 0 {
-                members.iter().for_each(|&position| clear(position));
-                continue;
-            }
-            with_scratch(&LEFT, members.len() * depth, |left| {
-                // SAFETY: validated offsets, and positions that `Order::read` checked.
-                each_row(left, depth, |i, floats| unsafe {
-                    gather(floats, a.at(self.offsets[0] + row(members[i])[0]), self.k.strides[0]);
-                });
-                with_scratch(&RIGHT, members.len() * width, |right| {
-                    let product = Product {
-                        m: members.len(),
-                        n: width,
-                        k: depth,
-                        a: left.as_ptr(),
-                        a_m: depth as isize,
-                        a_k: 1,
-                        // SAFETY: validated offsets, and positions that `Order::read` checked.
-                        b: unsafe { b.at(self.offsets[1] + self.group * group as isize) },
-                        b_k: self.k.strides[1],
-                        b_n: self.n.strides[0],
-                        c: right.as_mut_ptr(),
-                        c_m: width as isize,
-                        c_n: 1,
-                        add: false,
-                    };
-                    // SAFETY: validated offsets, and positions that `Order::read` checked.
-                    unsafe { product.run(true) };
-                    // SAFETY: validated offsets, and positions that `Order::read` checked.
-                    each_row(right, width, |i, floats| unsafe {
-                        scatter(floats, c.at(self.offsets[2] + row(members[i])[1]), self.n.strides[1]);
-                    });
-                });
-            });
-        }
+        let work: Vec<usize> = (0..self.groups).map(|group| order.group(group).len() * depth * width).collect();
+        for_groups(&work, |group, parallel| {
+            let (from, to): (Vec<isize>, Vec<isize>) =
+                order.group(group).iter().map(|&position| (row(position)[0], row(position)[1])).unzip();
+            let start = |slot: Slot<u8>, side: usize, more: isize| {
+                slot.address((self.offsets[side] + more) * self.types[side].bytes() as isize)
+            };
+            let product = Product {
+                m: from.len(),
+                n: width,
+                k: depth,
+                a: Operand {
+                    start: start(a, 0, 0),
+                    dtype: self.types[0],
+                    lines: Steps::At(&from),
+                    depth: Steps::Even(self.k.strides[0]),
+                    runs: &[0],
+                },
+                b: Operand {
+                    start: start(b, 1, self.group * group as isize),
+                    dtype: self.types[1],
+                    lines: Steps::Even(self.n.strides[0]),
+                    depth: Steps::Even(self.k.strides[1]),
+                    runs: &[0],
+                },
+                c: c.address(self.offsets[2]),
+                c_rows: Steps::At(&to),
+                c_column: self.n.strides[1],
+                add: false,
+            };
+            // SAFETY: validated offsets, and positions that `Order::read` checked; groups have different rows.
+            unsafe { product.run(parallel) };
+        });
     }
 }
 
@@ -151,6 +117,7 @@ pub struct GroupedInto {
     n: Axis<2>,
     group: isize,
     offsets: [isize; 3],
+    types: [StorageType; 2],
 }
 
 impl GroupedInto {
@@ -162,13 +129,14 @@ impl GroupedInto {
             n: Axis::new(kernel.n.size, [kernel.n.b, kernel.n.c]),
             group: kernel.group as isize,
             offsets: [kernel.offsets.a, kernel.offsets.b, kernel.offsets.c].map(|offset| offset as isize),
+            types: kernel.types.storage(),
         }
     }
 
     /// # Safety
     /// The slots are as large as the kernel's bindings say; c overlaps no other slot, and nobody else uses it.
     pub unsafe fn run(&self, slots: &[*mut u8], status: Status<'_>) {
-        let (a, b, c) = (Slot(slots[0].cast::<f32>()), Slot(slots[1].cast::<f32>()), Slot(slots[3].cast::<f32>()));
+        let ([a, b], c) = ([slots[0], slots[1]].map(Slot), Slot(slots[3].cast::<f32>()));
         let positions = count(&self.positions);
         let (rows, width) = (self.m.size, self.n.size);
         if rows == 0 || width == 0 {
@@ -180,38 +148,31 @@ impl GroupedInto {
             status.report();
         }
         let row = |position: i32| offsets(&self.positions, position as usize);
-        for group in 0..self.groups {
-            let members = order.as_ref().map_or(&[][..], |order| order.group(group));
-            with_scratch(&LEFT, members.len() * rows, |left| {
-                // SAFETY: validated offsets, and positions that `Order::read` checked.
-                each_row(left, rows, |i, floats| unsafe {
-                    gather(floats, a.at(self.offsets[0] + row(members[i])[0]), self.m.strides[0]);
-                });
-                with_scratch(&RIGHT, members.len() * width, |right| {
-                    // SAFETY: validated offsets, and positions that `Order::read` checked.
-                    each_row(right, width, |i, floats| unsafe {
-                        gather(floats, b.at(self.offsets[1] + row(members[i])[1]), self.n.strides[0]);
-                    });
-                    let product = Product {
-                        m: rows,
-                        n: width,
-                        k: members.len(),
-                        a: left.as_ptr(),
-                        a_m: 1,
-                        a_k: rows as isize,
-                        b: right.as_ptr(),
-                        b_k: width as isize,
-                        b_n: 1,
-                        // SAFETY: validated offsets, and positions that `Order::read` checked.
-                        c: unsafe { c.at(self.offsets[2] + self.group * group as isize) },
-                        c_m: self.m.strides[1],
-                        c_n: self.n.strides[1],
-                        add: false,
-                    };
-                    // SAFETY: validated offsets, and positions that `Order::read` checked.
-                    unsafe { product.run(true) };
-                });
-            });
-        }
+        let members = |group: usize| order.as_ref().map_or(&[][..], |order| order.group(group));
+        let work: Vec<usize> = (0..self.groups).map(|group| members(group).len() * rows * width).collect();
+        for_groups(&work, |group, parallel| {
+            let (left, right): (Vec<isize>, Vec<isize>) =
+                members(group).iter().map(|&position| (row(position)[0], row(position)[1])).unzip();
+            let operand = |slot: Slot<u8>, side: usize, line: isize, depth| Operand {
+                start: slot.address(self.offsets[side] * self.types[side].bytes() as isize),
+                dtype: self.types[side],
+                lines: Steps::Even(line),
+                depth,
+                runs: &[0],
+            };
+            let product = Product {
+                m: rows,
+                n: width,
+                k: left.len(),
+                a: operand(a, 0, self.m.strides[0], Steps::At(&left)),
+                b: operand(b, 1, self.n.strides[0], Steps::At(&right)),
+                c: c.address(self.offsets[2] + self.group * group as isize),
+                c_rows: Steps::Even(self.m.strides[1]),
+                c_column: self.n.strides[1],
+                add: false,
+            };
+            // SAFETY: validated offsets, and positions that `Order::read` checked; groups have different parts of c.
+            unsafe { product.run(parallel) };
+        });
     }
 }

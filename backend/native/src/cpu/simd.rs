@@ -14,6 +14,7 @@ pub trait Vector: Copy {
     unsafe fn store(self, to: *mut f32);
     /// self · b + c
     unsafe fn multiply_add(self, b: Self, c: Self) -> Self;
+    unsafe fn add(self, b: Self) -> Self;
     /// The lanes' sum, always joined in the same order.
     unsafe fn sum(self) -> f32;
 
@@ -61,6 +62,14 @@ impl Vector for Plain {
         Self(lanes)
     }
     #[inline(always)]
+    unsafe fn add(self, b: Self) -> Self {
+        let mut lanes = self.0;
+        for (lane, b) in lanes.iter_mut().zip(b.0) {
+            *lane += b;
+        }
+        Self(lanes)
+    }
+    #[inline(always)]
     unsafe fn sum(self) -> f32 {
         halve(self.0)
     }
@@ -102,6 +111,11 @@ mod x86 {
             Self(unsafe { arch::_mm256_fmadd_ps(self.0, b.0, c.0) })
         }
         #[inline(always)]
+        unsafe fn add(self, b: Self) -> Self {
+            // SAFETY: see `splat`.
+            Self(unsafe { arch::_mm256_add_ps(self.0, b.0) })
+        }
+        #[inline(always)]
         unsafe fn sum(self) -> f32 {
             let mut lanes = [0.0; 8];
             // SAFETY: see `splat`; eight floats.
@@ -135,6 +149,11 @@ mod x86 {
         unsafe fn multiply_add(self, b: Self, c: Self) -> Self {
             // SAFETY: see `Avx2::splat`.
             Self(unsafe { arch::_mm512_fmadd_ps(self.0, b.0, c.0) })
+        }
+        #[inline(always)]
+        unsafe fn add(self, b: Self) -> Self {
+            // SAFETY: see `Avx2::splat`.
+            Self(unsafe { arch::_mm512_add_ps(self.0, b.0) })
         }
         #[inline(always)]
         unsafe fn sum(self) -> f32 {

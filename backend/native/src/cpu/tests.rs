@@ -3,7 +3,8 @@
 use super::*;
 use crate::plan::{
     Argument, BatchAxis, Checked, ColumnAxis, ContractKernel, CopyKernel, DepthAxis, GroupedIntoKernel, GroupedKernel,
-    Kernel, Offsets, OrderKernel, PlanStep, RowAxis, ScatterAxis, ScatterKernel, TopkAxis, TopkKernel, TopkSlots,
+    Kernel, Offsets, OperandTypes, OrderKernel, PlanStep, RowAxis, ScatterAxis, ScatterKernel, StorageType, TopkAxis,
+    TopkKernel, TopkSlots,
 };
 
 /// A small generator of random numbers (splitmix64).
@@ -124,6 +125,7 @@ fn random_contract(random: &mut Random, sizes: [i64; 3], batch: &[i64], depth: &
         k,
         offsets: Offsets { a: 3, b: 5, c: 2 },
         accumulate: false,
+        types: OperandTypes::default(),
     }
 }
 
@@ -176,6 +178,31 @@ fn contractions_of_every_shape_and_layout() {
         let expected = contract(&kernel, &a, &b, c_length);
         let (slots, _) = launch(&Kernel::Contract(kernel.clone()), &[a, b, nans(c_length)], 2);
         close(&slots[2], &expected, 1e-5 * (k as f64 + 1.0).sqrt() * 10.0, &format!("{kernel:?}"));
+    }
+}
+
+#[test]
+fn products_widen_16_bit_operands() {
+    let mut random = Random(6);
+    for case in 0..40 {
+        let sizes = [[5, 20, 40], [30, 33, 9], [100, 70, 330], [1, 64, 64]][case % 4];
+        let kernel = random_contract(&mut random, sizes, &[], &[]);
+        let [a, b] = [3 + sizes[0] * sizes[2], 5 + sizes[1] * sizes[2]].map(|count| {
+            let wide = floats(&mut random, count as usize + 1);
+            wide.into_iter().map(|bits| bits & 0xffff_0000).collect::<Vec<_>>()
+        });
+        let c_length = 2 + (sizes[0] * sizes[1]) as usize;
+        let expected = contract(&kernel, &a, &b, c_length);
+        let narrow = |wide: &[u32]| wide.chunks(2).map(|pair| pair[0] >> 16 | pair.get(1).unwrap_or(&0)).collect();
+        let bf16 = Some(StorageType::Bf16);
+        let types =
+            [OperandTypes { a: bf16, b: bf16 }, OperandTypes { a: bf16, b: None }, OperandTypes { a: None, b: bf16 }]
+                [case % 3];
+        let kernel = ContractKernel { types, ..kernel };
+        let a = if types.a.is_some() { narrow(&a) } else { a };
+        let b = if types.b.is_some() { narrow(&b) } else { b };
+        let (slots, _) = launch(&Kernel::Contract(kernel.clone()), &[a, b, nans(c_length)], 2);
+        close(&slots[2], &expected, 1e-5 * (sizes[2] as f64 + 1.0).sqrt() * 10.0, &format!("{kernel:?}"));
     }
 }
 
@@ -251,6 +278,7 @@ fn grouped_products_choose_weights_by_index() {
                 n: ColumnAxis { size: width, b: b_n, c: column },
                 group: depth * width,
                 offsets: Offsets { a: 1, b: 0, c: 0 },
+                types: OperandTypes::default(),
             };
             let mut expected = vec![0.0; count * width as usize];
             for (position, &group) in index.iter().enumerate() {
@@ -282,6 +310,7 @@ fn an_order_spoilt_in_memory_is_reported_and_gives_zeros() {
         n: ColumnAxis { size: 2, b: 1, c: 1 },
         group: 4,
         offsets: Offsets::default(),
+        types: OperandTypes::default(),
     };
     let mut random = Random(7);
     let words = [floats(&mut random, 6), floats(&mut random, 8), nans(6), nans(6)];
@@ -308,6 +337,7 @@ fn grouped_into_sums_outer_products_per_group() {
             n: ColumnAxis { size: width, b: 1, c: 1 },
             group: rows * width,
             offsets: Offsets::default(),
+            types: OperandTypes::default(),
         };
         let mut expected = vec![0.0; (groups * rows * width) as usize];
         for (position, &group) in index.iter().enumerate().filter(|(_, group)| **group >= 0) {

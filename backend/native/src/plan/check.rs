@@ -1,7 +1,10 @@
 //! Validation of a plan: what a device may rely on without looking again.
 
 use super::extent::{self, Range};
-use super::kernel::{ContractKernel, GroupedIntoKernel, GroupedKernel, Kernel, OrderKernel, ScatterKernel, TopkKernel};
+use super::instruction::RegisterType;
+use super::kernel::{
+    ContractKernel, GroupedIntoKernel, GroupedKernel, Kernel, OperandTypes, OrderKernel, ScatterKernel, TopkKernel,
+};
 use super::{ALIGNMENT, Plan, PlanBuffer, VERSION, check_loop};
 use crate::ensure;
 use crate::error::{Error, Result};
@@ -77,7 +80,7 @@ fn check_output(axes: impl IntoIterator<Item = (i64, i64)>) -> Result<()> {
 }
 
 fn contract(kernel: &ContractKernel, bindings: &mut Bindings) -> Result<()> {
-    let ContractKernel { batch, m, n, k, offsets, accumulate } = kernel;
+    let ContractKernel { batch, m, n, k, offsets, accumulate, types } = kernel;
     ensure!(!k.is_empty(), "k has no axis");
     let sizes = batch.iter().map(|axis| axis.size).chain([m.size, n.size]).chain(k.iter().map(|axis| axis.size));
     check_sizes(sizes)?;
@@ -88,9 +91,19 @@ fn contract(kernel: &ContractKernel, bindings: &mut Bindings) -> Result<()> {
         bindings.read(2, extent::of_axes(offsets.c, output()))?;
     }
     let a = batch.iter().map(|axis| (axis.size, axis.a)).chain([(m.size, m.a), (n.size, 0)]);
-    bindings.read(0, extent::of_axes(offsets.a, a.chain(k.iter().map(|axis| (axis.size, axis.a)))))?;
+    let a = extent::of_axes(offsets.a, a.chain(k.iter().map(|axis| (axis.size, axis.a))));
     let b = batch.iter().map(|axis| (axis.size, axis.b)).chain([(m.size, 0), (n.size, n.b)]);
-    bindings.read(1, extent::of_axes(offsets.b, b.chain(k.iter().map(|axis| (axis.size, axis.b)))))
+    let b = extent::of_axes(offsets.b, b.chain(k.iter().map(|axis| (axis.size, axis.b))));
+    factors(types, bindings, [a, b])
+}
+
+/// The factors of a product, in slots 0 and 1.
+fn factors(types: &OperandTypes, bindings: &mut Bindings, ranges: [Range; 2]) -> Result<()> {
+    for (slot, (dtype, range)) in types.storage().into_iter().zip(ranges).enumerate() {
+        ensure!(dtype.register() == RegisterType::F32, "a product of {dtype:?} elements in slot {slot}");
+        bindings.touch(slot, dtype.bytes(), range, false)?;
+    }
+    Ok(())
 }
 
 /// The range of an `order` buffer: positions, then groups + 1 offsets.
@@ -115,28 +128,27 @@ fn check_positions(groups: i64, sizes: impl Iterator<Item = i64> + Clone) -> Res
 }
 
 fn grouped(kernel: &GroupedKernel, bindings: &mut Bindings) -> Result<()> {
-    let GroupedKernel { groups, positions, k, n, group, offsets } = kernel;
+    let GroupedKernel { groups, positions, k, n, group, offsets, types } = kernel;
     let count = check_positions(*groups, positions.iter().map(|axis| axis.size))?;
     check_sizes([count, k.size, n.size])?;
     let output = || positions.iter().map(|axis| (axis.size, axis.c)).chain([(n.size, n.c)]);
     check_output(output())?;
     let a = positions.iter().map(|axis| (axis.size, axis.a)).chain([(n.size, 0), (k.size, k.a)]);
-    bindings.read(0, extent::of_axes(offsets.a, a))?;
-    bindings.read(1, extent::of_axes(offsets.b, [(count, 0), (*groups, *group), (k.size, k.b), (n.size, n.b)]))?;
+    let b = [(count, 0), (*groups, *group), (k.size, k.b), (n.size, n.b)];
+    factors(types, bindings, [extent::of_axes(offsets.a, a), extent::of_axes(offsets.b, b)])?;
     bindings.read(2, order_range(count, *groups))?;
     bindings.write(3, extent::of_axes(offsets.c, output()))
 }
 
 fn grouped_into(kernel: &GroupedIntoKernel, bindings: &mut Bindings) -> Result<()> {
-    let GroupedIntoKernel { groups, positions, m, n, group, offsets } = kernel;
+    let GroupedIntoKernel { groups, positions, m, n, group, offsets, types } = kernel;
     let count = check_positions(*groups, positions.iter().map(|axis| axis.size))?;
     check_sizes([count, m.size, n.size])?;
     let output = [(*groups, *group), (m.size, m.c), (n.size, n.c)];
     check_output(output)?;
     let a = positions.iter().map(|axis| (axis.size, axis.a)).chain([(m.size, m.a), (n.size, 0)]);
-    bindings.read(0, extent::of_axes(offsets.a, a))?;
     let b = positions.iter().map(|axis| (axis.size, axis.b)).chain([(m.size, 0), (n.size, n.b)]);
-    bindings.read(1, extent::of_axes(offsets.b, b))?;
+    factors(types, bindings, [extent::of_axes(offsets.a, a), extent::of_axes(offsets.b, b)])?;
     bindings.read(2, order_range(count, *groups))?;
     bindings.write(3, extent::of_axes(offsets.c, output))
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::instruction::{Instruction, Stage};
+use super::instruction::{Instruction, Stage, StorageType};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,6 +81,21 @@ pub struct Offsets {
     pub c: i64,
 }
 
+/// How the operands of a product are stored: 16 bits wide, or else as f32.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct OperandTypes {
+    #[serde(default)]
+    pub a: Option<StorageType>,
+    #[serde(default)]
+    pub b: Option<StorageType>,
+}
+
+impl OperandTypes {
+    pub fn storage(self) -> [StorageType; 2] {
+        [self.a, self.b].map(|dtype| dtype.unwrap_or(StorageType::F32))
+    }
+}
+
 #[derive(Debug, Clone, Deserialize)]
 pub struct ContractKernel {
     pub batch: Vec<BatchAxis>,
@@ -91,6 +106,8 @@ pub struct ContractKernel {
     /// Adds to what is in c.
     #[serde(default)]
     pub accumulate: bool,
+    #[serde(default)]
+    pub types: OperandTypes,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -107,6 +124,8 @@ pub struct GroupedKernel {
     pub n: ColumnAxis,
     pub group: i64,
     pub offsets: Offsets,
+    #[serde(default)]
+    pub types: OperandTypes,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -117,6 +136,8 @@ pub struct GroupedIntoKernel {
     pub n: ColumnAxis,
     pub group: i64,
     pub offsets: Offsets,
+    #[serde(default)]
+    pub types: OperandTypes,
 }
 
 #[derive(Debug, Clone, Deserialize)]

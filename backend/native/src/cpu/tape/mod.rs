@@ -6,7 +6,7 @@
 //! whole batch of them at a time, and their values are spread over each row's lanes for the inner stages.
 
 mod compile;
-mod element;
+pub mod element;
 #[cfg(test)]
 mod evaluate;
 mod ops;
