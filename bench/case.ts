@@ -143,6 +143,8 @@ export interface Cost {
 export interface Round {
   /** Seconds of one piece of work: the best of those that the round had time for. */
   readonly seconds: number;
+  /** How often the work was done in it (default: once). */
+  readonly times?: number;
   /** Peak memory of processes that the contestant started, where it knows. */
   readonly peakBytes?: number;
 }
@@ -155,6 +157,8 @@ export interface Ready {
   readonly about?: string;
   /** Bytes that its plan moves, where it knows. */
   readonly bytes?: number;
+  /** Bytes that its process held before the work: programs and libraries. */
+  readonly baseBytes?: number;
 }
 
 /** A piece of work, prepared: each call does it once. */

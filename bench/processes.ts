@@ -53,15 +53,23 @@ function computedByAll(): number | undefined {
   return user + nice + system + irq + softirq + (steal ?? 0);
 }
 
-/** Starts to watch the processors; the result says which share of them others than these processes took since. */
-export function watchOthers(pids: readonly number[]): () => number | undefined {
-  const own = (): number => [computedBy("self"), ...pids.map(computedBy)].reduce((a, b) => a + b, 0);
-  const before = computedByAll(), ours = own(), began = performance.now();
+/** What the processors did during a round. */
+export interface Watched {
+  /** Seconds that the contestants' processes and this one computed, all threads together. */
+  readonly own: number;
+  /** Share of the processors that others took; unknown where the system does not tell. */
+  readonly others?: number;
+}
+
+/** Starts to watch the processors; the result says what they did since. */
+export function watch(pids: readonly number[]): () => Watched {
+  const sum = (): number => [computedBy("self"), ...pids.map(computedBy)].reduce((a, b) => a + b, 0);
+  const before = computedByAll(), ours = sum(), began = performance.now();
   return () => {
-    const after = computedByAll();
-    if (before === undefined || after === undefined) return undefined;
+    const after = computedByAll(), own = sum() - ours;
+    if (before === undefined || after === undefined) return { own: own / 100 };
     const hundredths = (performance.now() - began) / 10 * navigator.hardwareConcurrency;
-    return Math.min(1, Math.max(0, (after - before - (own() - ours)) / hundredths));
+    return { own: own / 100, others: Math.min(1, Math.max(0, (after - before - own) / hundredths)) };
   };
 }
 

@@ -3,7 +3,7 @@
  * machine is repeated, up to a limit; what counts is the best quiet round, or, where there is none, the best of all.
  */
 import type { Cost, Ready, Round } from "./case.ts";
-import { type Running, watchOthers } from "./processes.ts";
+import { type Running, watch } from "./processes.ts";
 
 /** Somebody who does a case's work. */
 export interface Contestant {
@@ -33,6 +33,8 @@ export interface Measured {
   readonly role: Contestant["role"];
   /** Best round; none where it failed. */
   readonly seconds?: number;
+  /** Seconds that its threads computed, added up: the least of all rounds. Others' work lengthens it little. */
+  readonly cpu_seconds?: number;
   /** Floating-point operations of the work's products. */
   readonly flops: number;
   /** Bytes that the work moves: counted by hand, or by the plan where nobody did. */
@@ -43,6 +45,8 @@ export interface Measured {
   readonly roof?: string;
   /** The most memory that its process held. */
   readonly peak_bytes?: number;
+  /** What it held before the work. */
+  readonly base_bytes?: number;
   /** Share of the processors that others took in the best round. */
   readonly others_share?: number;
   readonly rounds: number;
@@ -60,7 +64,7 @@ interface Entered {
   readonly contestant: Contestant;
   readonly running?: Running;
   readonly error?: string;
-  readonly rounds: (Round & { readonly others?: number })[];
+  readonly rounds: (Round & { readonly others?: number; readonly computed: number })[];
   spent: number;
 }
 
@@ -98,10 +102,11 @@ export async function measure(
     while (entered.some((each) => !isDone(each, options))) {
       for (const each of entered) {
         if (isDone(each, options)) continue;
-        const others = watchOthers(pids), began = performance.now();
+        const watched = watch(pids), began = performance.now();
         const round = await each.running!.round(options.roundSeconds);
         each.spent += (performance.now() - began) / 1000;
-        each.rounds.push({ ...round, others: others() });
+        const { own, others } = watched();
+        each.rounds.push({ ...round, others, computed: own / (round.times ?? 1) });
       }
     }
   } finally {
@@ -120,10 +125,12 @@ export async function measure(
       by: contestant.name,
       role: contestant.role,
       seconds: found?.seconds,
+      cpu_seconds: rounds.length > 0 ? Math.min(...rounds.map(({ computed }) => computed)) : undefined,
       flops: cost.flops,
       bytes: cost.bytes || (ready.bytes ?? 0),
       ...(roofSeconds && found && { share_of_roof: roofSeconds / found.seconds, roof: roof.contestant.name }),
       peak_bytes: Math.max(0, ...rounds.map(({ peakBytes }) => peakBytes ?? 0)) || undefined,
+      base_bytes: ready.baseBytes,
       others_share: found?.others,
       rounds: rounds.length,
       noisy_rounds: rounds.filter((round) => !isQuiet(round, options)).length,

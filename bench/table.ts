@@ -14,11 +14,13 @@ const columns: readonly (readonly [title: string, cell: (row: Measured, ours: nu
   ["case", (row) => row.case],
   ["by", ({ by }) => by],
   ["time", ({ seconds }) => seconds === undefined ? "–" : time(seconds)],
+  ["threads' time", ({ cpu_seconds }) => cpu_seconds && cpu_seconds >= 0.05 ? time(cpu_seconds) : ""],
   ["× ours", ({ seconds, role }, ours) => seconds && ours && role === "peer" ? (seconds / ours).toFixed(2) : ""],
   ["GFLOP/s", ({ flops, seconds }) => flops && seconds ? (flops / seconds / 1e9).toFixed(1) : ""],
   ["GB/s", ({ bytes, seconds }) => bytes && seconds ? (bytes / seconds / 1e9).toFixed(1) : ""],
   ["of roof", ({ share_of_roof, role }) => share_of_roof && role !== "roof" ? percent(share_of_roof) : ""],
   ["peak MiB", ({ peak_bytes }) => peak_bytes ? (peak_bytes / 2 ** 20).toFixed(0) : ""],
+  ["before", ({ base_bytes }) => base_bytes ? (base_bytes / 2 ** 20).toFixed(0) : ""],
   ["others", ({ others_share }) => others_share === undefined ? "" : percent(others_share)],
   ["losses", ({ losses }) => (losses ?? []).map((loss) => loss.toPrecision(6)).join(" ")],
 ];

@@ -34,13 +34,14 @@ async function prepare(work: Work): Promise<Prepared> {
 /** Does it until so many seconds are over, at least once. */
 async function round({ run }: Prepared, seconds: number): Promise<Round> {
   const began = performance.now();
-  let best = Infinity;
+  let best = Infinity, times = 0;
   do {
     const from = performance.now();
     await run();
     best = Math.min(best, (performance.now() - from) / 1000);
+    times++;
   } while (performance.now() - began < 1000 * seconds);
-  return { seconds: best };
+  return { seconds: best, times };
 }
 
 if (import.meta.main) {
@@ -54,10 +55,11 @@ if (import.meta.main) {
       for (const line of lines) {
         if (prepared) say(await round(prepared, JSON.parse(line).seconds));
         else {
+          const baseBytes = Deno.memoryUsage().rss;
           prepared = await prepare(JSON.parse(line));
           if (!(prepared.losses ?? []).every(Number.isFinite)) throw new UserError(`losses ${prepared.losses}`);
           const { run: _, ...ready } = prepared;
-          say(ready);
+          say({ ...ready, baseBytes });
         }
       }
     }

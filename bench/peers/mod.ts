@@ -1,6 +1,6 @@
 /** @file The peers: who of them does which work, and the command that starts each. */
 import { join } from "node:path";
-import type { Work } from "../case.ts";
+import type { StepWork, Work } from "../case.ts";
 import { root, startWorker } from "../processes.ts";
 import type { Contestant } from "../rounds.ts";
 
@@ -13,8 +13,29 @@ export function peersFor(work: Work, python: string): Contestant[] {
   });
   switch (work.kind) {
     case "step":
-      return [script("PyTorch", "xft_torch.py")];
+      return work.device ? [] : stepPeers(work, script);
     default:
       return [];
   }
+}
+
+type Script = (name: string, file: string, ...flags: string[]) => Contestant;
+
+function stepPeers({ step, config }: StepWork, script: Script): Contestant[] {
+  // Without instructions for bf16 PyTorch needs minutes for what takes seconds in f32: once is enough to say so.
+  const small = config.hiddenSize <= 256 && step === "dense";
+  return [
+    script("PyTorch", "xft_torch.py"),
+    script("PyTorch, torch.compile", "xft_torch.py", "--compile"),
+    ...small ? [script("PyTorch, bf16", "xft_torch.py", "--bf16")] : [],
+    ...step === "moe"
+      ? [
+        script("PyTorch, checkpointed layers", "xft_torch.py", "--checkpoint"),
+        script("transformers' Mixtral, eager", "mixtral.py", "eager"),
+        script("transformers' Mixtral, grouped_mm", "mixtral.py", "grouped_mm"),
+        ...config.hiddenSize <= 256 ? [script("JAX, ragged_dot", "xft_jax.py", "--ragged")] : [],
+      ]
+      : [],
+    script("JAX", "xft_jax.py"),
+  ];
 }

@@ -14,6 +14,15 @@ Run = Callable[[], Optional[float]]
 """Does the work once; returns the seconds where it knows better than the clock around it."""
 
 
+def held() -> int:
+    """Bytes that this process holds: what its libraries take before any work."""
+    try:
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS"))
+    except OSError:
+        return 0
+
+
 def serve(prepare: Callable[[dict[str, Any]], tuple[dict[str, Any], Run]]) -> None:
     """`prepare` makes the work ready and returns what to say about it (losses, about) and how to do it once."""
     answers = os.fdopen(os.dup(1), "w")
@@ -24,16 +33,19 @@ def serve(prepare: Callable[[dict[str, Any]], tuple[dict[str, Any], Run]]) -> No
         answers.flush()
 
     try:
-        ready, run = prepare(json.loads(sys.stdin.readline()))
-        say(ready)
+        work, base = json.loads(sys.stdin.readline()), held()
+        ready, run = prepare(work)
+        say({**ready, "baseBytes": base})
         for line in sys.stdin:
             seconds, began, best = json.loads(line)["seconds"], time.perf_counter(), float("inf")
+            times = 0
             while True:
                 start = time.perf_counter()
                 own = run()
                 best = min(best, time.perf_counter() - start if own is None else own)
+                times += 1
                 if time.perf_counter() - began >= seconds:
                     break
-            say({"seconds": best})
+            say({"seconds": best, "times": times})
     except Exception as error:  # the other side prints it beside the contestant's name
         say({"error": f"{type(error).__name__}: {error}"})
