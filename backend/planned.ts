@@ -1,6 +1,6 @@
 /** @file Whatever runs plans, behind the common interface: memory by reference, plans by program. */
 import { node } from "../dsl/build.ts";
-import { halfBits, type HalfType, halfValue, isHalf } from "../dsl/half.ts";
+import { allHalfBits, type HalfType, halfValue, isHalf } from "../dsl/half.ts";
 import { evaluate } from "../dsl/interpret.ts";
 import type { Node } from "../dsl/node.ts";
 import type { DType } from "../dsl/tensor.ts";
@@ -55,7 +55,7 @@ export interface PlanRunner {
 
 /** Values as they lie in memory. */
 const stored = ({ dtype }: Node, values: ArrayLike<number>): DeviceArray | Uint16Array => {
-  if (isHalf(dtype)) return Uint16Array.from(values, (value) => halfBits(dtype, value));
+  if (isHalf(dtype)) return allHalfBits(dtype, values);
   if (dtype === "f32") return values instanceof Float32Array ? values : Float32Array.from(values);
   return dtype === "u32" ? Uint32Array.from(values) : Int32Array.from(values);
 };

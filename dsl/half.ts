@@ -30,6 +30,13 @@ export function halfBits(dtype: HalfType, x: number): number {
   return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
 }
 
+/** `halfBits` of many values. */
+export function allHalfBits(dtype: HalfType, values: ArrayLike<number>): Uint16Array<ArrayBuffer> {
+  const out = new Uint16Array(values.length);
+  for (let i = 0; i < out.length; i++) out[i] = halfBits(dtype, values[i]);
+  return out;
+}
+
 /** The value of 16 bits. */
 export function halfValue(dtype: HalfType, bits: number): number {
   if (dtype === "f16") {

@@ -7,10 +7,12 @@ import {
   and,
   argmax,
   at,
+  cast,
   expand,
   full,
   iota,
   less,
+  mapTree,
   maximum,
   mul,
   not,
@@ -73,6 +75,9 @@ export const longer = (cache: Cache, more: number): Cache => eachKept(cache, (ke
 export const rowsOf = (cache: Cache, rows: Tensor<"batch", "int">): Cache =>
   eachKept(cache, (kept) => take(rename(kept, { batch: "from" }), "from", rows));
 
+/** Weights of two bytes as f32: products and look-ups read them as they are stored. */
+const widened = <P>(model: P): P => mapTree((x) => cast(x, "f32"), model);
+
 /** Logits of a model of either kind. */
 function forward(config: ModelConfig, model: AnyModel, tokens: Tokens, options: LlamaOptions): Output {
   return config.kind === "llama"
@@ -107,8 +112,9 @@ export function next(
       kept[which][layer] = write(cache[which][layer], "key", start, rename(x, { seq: "key" }));
     return { key: put("key", key), value: put("value", value), keep };
   };
-  const { hidden } = forward(config, model, tokens, { turn: ropeAt(turns(config, keys), position), memory });
-  const last = at(unembed(slice(hidden, "seq", seq - 1), model), "seq", 0);
+  const weights = widened(model);
+  const { hidden } = forward(config, weights, tokens, { turn: ropeAt(turns(config, keys), position), memory });
+  const last = at(unembed(slice(hidden, "seq", seq - 1), weights), "seq", 0);
   const logits = slice(last, "vocab", 0, known);
   return {
     cache: kept,

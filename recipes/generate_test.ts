@@ -3,13 +3,15 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { compile, values } from "../backend/compile.ts";
 import { UserError } from "../dsl/errors.ts";
 import { tensor } from "../dsl/mod.ts";
+import { nodeOf } from "../dsl/tensor.ts";
 import type { Device } from "../backend/runtime.ts";
 import { allDevices, withDevice } from "../tests/devices.ts";
+import { withTempDir } from "../tests/support.ts";
 import { tinyDense, tinyMixture, tinyModel } from "../tests/tiny.ts";
 import { generate, perplexity, sample } from "./generate.ts";
 import { llama, type Model, swiglu, type Tokens } from "./model/llama.ts";
 import { type Moe, moe } from "./model/moe.ts";
-import type { Loaded } from "./model/parameters.ts";
+import { type Loaded, loadModel, saveModel } from "./model/parameters.ts";
 
 const tokenizer = {
   vocabSize: 10,
@@ -80,6 +82,26 @@ for (const name of allDevices()) {
         assertEquals(finished, end < 0 ? "length" : "end");
       });
     }));
+
+  for (const dtype of ["BF16", "F16"] as const) {
+    Deno.test(`generate, ${name}: weights stored as ${dtype} give what they give widened to f32`, () =>
+      withDevice(name, (device) =>
+        withTempDir(async (folder) => {
+          for (const config of [tinyDense({ tie_word_embeddings: true }), tinyMixture()]) {
+            await saveModel(folder, tinyModel(config, device) as Loaded, device, { dtype, overwrite: true });
+            const options = { maxTokens: 4, ignoreEnd: true, top: 10 };
+            const narrow = loadModel(folder, device, "stored"), wide = loadModel(folder, device);
+            assertEquals(nodeOf(narrow.model.embedding).dtype, dtype.toLowerCase());
+            const got = await generate(narrow, tokenizer, device, prompts, options);
+            const expected = await generate(wide, tokenizer, device, prompts, options);
+            for (const [i, { ids, top }] of got.entries()) {
+              assertEquals(ids, expected[i].ids);
+              const logits = new Map(expected[i].top);
+              for (const [id, logit] of top!) assert(Math.abs(logits.get(id)! - logit) < 1e-4);
+            }
+          }
+        })));
+  }
 }
 
 Deno.test("generate: a stop text is cut off, sampling repeats with its seed, spare rows are never generated", () =>

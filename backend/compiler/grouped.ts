@@ -21,7 +21,7 @@ function foldedIndex(index: Node, shared: Shape): Node {
 }
 
 /** Rows of x times the weights that the index chooses. */
-export function lowerContractAt(node: Node<"contractAt">, widens: boolean): Node {
+export function lowerContractAt(node: Node<"contractAt">): Node {
   const { axis, over } = node.attributes, [x, w, index] = node.inputs;
   const both = axesOf(w.shape).filter((name) =>
     name !== axis && (name in index.shape || (name in x.shape && !over.includes(name)))
@@ -29,7 +29,7 @@ export function lowerContractAt(node: Node<"contractAt">, widens: boolean): Node
   if (both.length > 0) {
     const chosen = contiguous(foldedIndex(index, ordered(w.shape, both)));
     const folded = make("contractAt", [x, flattened(w, [axis, ...both], axis), chosen], { axis, over });
-    return expand(lowerContractAt(folded, widens), node.shape);
+    return expand(lowerContractAt(folded), node.shape);
   }
   const depth = axesOf(w.shape).filter((name) => over.includes(name) && name in x.shape);
   const free = axesOf(w.shape).filter((name) => name !== axis && !depth.includes(name));
@@ -37,7 +37,7 @@ export function lowerContractAt(node: Node<"contractAt">, widens: boolean): Node
   const more = missing(index.shape, without(x.shape, depth));
   const chosen = contiguous(expand(index, { ...index.shape, ...ordered(x.shape, more) }));
   const order = make("order", [chosen], { groups: w.shape[axis] });
-  const { nodes, wide } = operands([x, w], widens);
+  const { nodes, wide } = operands([x, w]);
   const result = make("contractAt", [packed(nodes[0], depth), packed(nodes[1], depth, free), chosen, order], {
     axis,
     over: depth,
@@ -47,7 +47,7 @@ export function lowerContractAt(node: Node<"contractAt">, widens: boolean): Node
 }
 
 /** Products of rows, added up where the index says. */
-export function lowerContractInto(node: Node<"contractInto">, widens: boolean): Node {
+export function lowerContractInto(node: Node<"contractInto">): Node {
   const { axis, size, over, order } = node.attributes, [x, y, index] = node.inputs;
   const kept = order.filter((name) => name !== axis);
   const both = kept.filter((name) => name in index.shape || (name in x.shape && name in y.shape));
@@ -59,7 +59,7 @@ export function lowerContractInto(node: Node<"contractInto">, widens: boolean): 
       over: [...over, ...both],
       order: [axis, ...kept.filter((name) => !both.includes(name))],
     });
-    const parts = make("unflatten", [lowerContractInto(folded, widens)], { axis, sizes: { [axis]: size, ...shared } });
+    const parts = make("unflatten", [lowerContractInto(folded)], { axis, sizes: { [axis]: size, ...shared } });
     return expand(parts, node.shape);
   }
   const rows = kept.filter((name) => name in x.shape), columns = kept.filter((name) => name in y.shape);
@@ -70,7 +70,7 @@ export function lowerContractInto(node: Node<"contractInto">, widens: boolean): 
   const more = over.filter((name) => !(name in index.shape));
   const chosen = contiguous(expand(index, { ...index.shape, ...ordered(space, more) }));
   const sorted = make("order", [chosen], { groups: size });
-  const { nodes, wide } = operands([x, y], widens);
+  const { nodes, wide } = operands([x, y]);
   const result = make("contractInto", [packed(nodes[0], rows), packed(nodes[1], columns), chosen, sorted], {
     axis,
     size,

@@ -14,7 +14,7 @@ import { isOp, type Node, standingFor, topological } from "../../dsl/node.ts";
 import { axesOf, sizeOf } from "../../dsl/shape.ts";
 import { substitute } from "../../dsl/substitute.ts";
 import { lowerContractAt, lowerContractInto } from "./grouped.ts";
-import { contiguous, copy, flattened, operands, stored } from "./storage.ts";
+import { contiguous, copy, flattened, narrow, operands, stored } from "./storage.ts";
 import { isView } from "./views.ts";
 
 /** Replaces every call by the function's body. */
@@ -34,13 +34,11 @@ export function inline(roots: readonly Node[]): Node[] {
 
 /** What a device can do that decides how programs are lowered. */
 export interface LowerOptions {
-  /** Do its products read 16-bit operands, widening them on the way? */
-  readonly widens: boolean;
   /** Buffers that one kernel binds at most. */
   readonly maxBindings: number;
 }
 
-function lowerContract(node: Node<"contract">, { widens }: LowerOptions): Node {
+function lowerContract(node: Node<"contract">): Node {
   const { over, into } = node.attributes, [x, y] = node.inputs;
   const kept = axesOf(node.shape);
   const rows = kept.some((axis) => axis in x.shape && !(axis in y.shape));
@@ -51,7 +49,7 @@ function lowerContract(node: Node<"contract">, { widens }: LowerOptions): Node {
     const result = isOp(total, "sum") ? lowerLong(total) : total;
     return into ? make("placed", [result], { into }) : result;
   }
-  const { nodes, wide } = operands([x, y], widens);
+  const { nodes, wide } = operands([x, y]);
   return make("contract", nodes, { ...node.attributes, order: kept, ...wide });
 }
 
@@ -126,18 +124,24 @@ function lowerConcat(node: Node<"concat">, { maxBindings }: LowerOptions): Node 
   return make("concat", pieces, node.attributes);
 }
 
+/** Rows are widened when they are found, not a whole table for some of them. */
+function lowerTake(node: Node<"take">): Node {
+  const [table, index] = node.inputs, found = make("take", [contiguous(narrow(table)), index], node.attributes);
+  return cast(found, node.dtype);
+}
+
 function lowerOne(node: Node, options: LowerOptions): Node {
   if (addsNothing(node)) return expand(constant(0, node.dtype), node.shape);
   if (accumulating.has(node.op) && node.inputs.some(({ dtype }) => isHalf(dtype))) return lowerHalf(node, options);
   if (isOp(node, "sum") || isOp(node, "max")) return lowerLong(node);
-  if (isOp(node, "contract")) return lowerContract(node, options);
-  if (isOp(node, "contractAt") && node.inputs.length === 3) return lowerContractAt(node, options.widens);
-  if (isOp(node, "contractInto") && node.inputs.length === 3) return lowerContractInto(node, options.widens);
+  if (isOp(node, "contract")) return lowerContract(node);
+  if (isOp(node, "contractAt") && node.inputs.length === 3) return lowerContractAt(node);
+  if (isOp(node, "contractInto") && node.inputs.length === 3) return lowerContractInto(node);
   if (isOp(node, "flatten")) {
     return flattened(node.inputs[0], node.attributes.axes, node.attributes.axis);
   }
   if (isOp(node, "concat")) return lowerConcat(node, options);
-  if (isOp(node, "take")) return make("take", [contiguous(node.inputs[0]), node.inputs[1]], node.attributes);
+  if (isOp(node, "take")) return lowerTake(node);
   if (isOp(node, "scatter")) {
     const [x, index] = node.inputs;
     return make("scatter", [stored(x), contiguous(index)], node.attributes);

@@ -12,7 +12,7 @@ Deno.test("a row of 24 layers' values is put together by kernels of 7 buffers, i
     (_, i) => node("data", [], { shape: { layer: 1, expert: 2 }, dtype: "f32", values: Float32Array.of(i, -i) }),
   );
   const row = node("concat", pieces, { axis: "layer" });
-  const [lowered] = lower([row], { widens: false, maxBindings: 7 });
+  const [lowered] = lower([row], { maxBindings: 7 });
   for (const { inputs } of topological([lowered])) assertLessOrEqual(inputs.length, 6);
   assertEquals(evaluate([lowered])[0].data, evaluate([row])[0].data);
 });

@@ -90,7 +90,6 @@ function passes(program: Program, options: PipelineOptions): CompiledProgram {
     largeBytes: options.largeBytes ?? largeBytes,
     accumulates: onHost,
     windowAlignment: onHost ? 4 : 256,
-    widens: !onHost,
     // One binding is for the status word.
     maxBindings: capabilities.maxBindings - 1,
   };

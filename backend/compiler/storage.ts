@@ -19,9 +19,9 @@ export function narrow(x: Node): Node {
   return found === inner ? x : make(x.op, [found, ...rest], x.attributes);
 }
 
-/** Operands of a product: 16-bit ones as they are stored where the device `widens` them itself. */
-export function operands(xs: readonly Node[], widens: boolean): { nodes: readonly Node[]; wide?: { wide: true } } {
-  const nodes = (widens ? xs.map(narrow) : xs).map(stored);
+/** Operands of a product: 16-bit ones as they are stored, products widen them on the way. */
+export function operands(xs: readonly Node[]): { nodes: readonly Node[]; wide?: { wide: true } } {
+  const nodes = xs.map(narrow).map(stored);
   return { nodes, ...(nodes.some(({ dtype }) => isHalf(dtype)) && { wide: { wide: true } }) };
 }
 

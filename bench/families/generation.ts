@@ -37,7 +37,7 @@ const exists = (path: string): Promise<boolean> => Deno.stat(path).then(() => tr
 
 /** A call of `generate` on the loaded model. */
 export async function prepareGeneration({ batch, prompt, tokens }: GenerationWork): Promise<Prepared> {
-  const device = await open("cpu"), model = loadModel(await smollm2Folder(), device);
+  const device = await open("cpu"), model = loadModel(await smollm2Folder(), device, "bf16");
   const { tokens: ids } = batchOf(denseOf("smollm2"), batch, prompt);
   const prompts = Array.from({ length: batch }, (_, i) => [...ids.subarray(i * prompt, (i + 1) * prompt)]);
   // Ids are all that is asked for; a tokenizer would only turn them into text.

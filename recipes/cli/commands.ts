@@ -3,6 +3,7 @@ import { UserError } from "../../dsl/errors.ts";
 import { choice, command, integer, number, objective, output, path, paths, text, texts, toggle } from "./schema.ts";
 
 const LAMBDA_RULE = "λ is a share, between 0 and 1.";
+const WEIGHT_TYPES = ["stored", "f32", "bf16", "f16"] as const;
 const DATA_HELP = "instruction data: JSON or JSONL, gzip too (several: in order)";
 
 /** What `train` and `learn` share; what is absent comes from the preset. */
@@ -140,6 +141,9 @@ export const commands = {
       top: integer("also the N best logits of the first step", { min: 1 }),
       noSpecial: toggle("add no beginning or end token"),
       ignoreEnd: toggle("go on past the end token"),
+      storage: choice("type of the weights in memory: as their file has them, or this one", WEIGHT_TYPES, {
+        fallback: "stored",
+      }),
       out: path("also write the results here (JSON lines)", { metavar: "FILE" }),
       overwrite: toggle("replace what is at --out"),
     },

@@ -1,10 +1,10 @@
 /** @file A model's parameters on a device: from a folder, to a folder, or fresh. */
 import { UserError } from "../../dsl/errors.ts";
-import { tensor } from "../../dsl/mod.ts";
+import { type DType, tensor } from "../../dsl/mod.ts";
 import type { Node } from "../../dsl/node.ts";
 import { nodeOf, tensorOf } from "../../dsl/tensor.ts";
 import { entriesOf } from "../../dsl/tree.ts";
-import type { TensorOut } from "../../backend/checkpoint.ts";
+import type { Checkpoint, TensorOut } from "../../backend/checkpoint.ts";
 import type { Device } from "../../backend/runtime.ts";
 import type { ModelConfig } from "../convert/config.ts";
 import { type ModelOutOptions, openModel, writeModelFolder } from "../convert/huggingface.ts";
@@ -36,22 +36,34 @@ const pair = (config: ModelConfig, model: AnyModel): Loaded => ({ config, model 
 /** Is it a mixture? */
 export const isMixture = (loaded: Loaded): loaded is Mixture => loaded.config.kind === "moe";
 
+/** How weights lie in a device's memory: `stored` as their file has them, where that is f32, f16 or bf16. */
+export type WeightType = "f32" | "f16" | "bf16" | "stored";
+
 /**
- * A folder's weights in a device's memory (f32). One tensor at a time passes through the host.
+ * A folder's weights in a device's memory. One tensor at a time passes through the host.
  *
+ * @param storage of matrices (default f32); vectors are f32 always
  * @throws {UserError} if the folder is none, or config and weights do not agree
  */
-export function loadModel(folder: string, device: Device): Loaded {
+export function loadModel(folder: string, device: Device, storage: WeightType = "f32"): Loaded {
   using opened = openModel(folder);
   const leaves = layout(opened.config);
   return pair(
     opened.config,
     treeOf(leaves, (leaf) => {
-      const place = device.allocate(leaf.shape, "f32"), piece = sizeOf(leaf) / leaf.names.length;
+      const place = device.allocate(leaf.shape, dtypeOf(leaf, opened.checkpoint, storage));
+      const piece = sizeOf(leaf) / leaf.names.length;
       leaf.names.forEach((name, i) => device.write(place, opened.checkpoint.read(name), i * piece));
       return tensorOf(place);
     }),
   );
+}
+
+function dtypeOf({ columns, names: [name] }: Leaf, { tensors }: Checkpoint, storage: WeightType): DType {
+  if (columns.length === 0) return "f32";
+  if (storage !== "stored") return storage;
+  const dtype = tensors.get(name)?.dtype.toLowerCase();
+  return dtype === "f16" || dtype === "bf16" ? dtype : "f32";
 }
 
 /** As `loadModel`. @throws {UserError} also if it is a mixture */

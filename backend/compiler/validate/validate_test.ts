@@ -26,7 +26,7 @@ const updated = add(w, mul(gradient, expand(rate, gradient.shape)));
 /** A product, its use, and an update of w in place. */
 const program = { parameters: [x, w, rate], results: [sum(hidden, ["a", "c"]), updated] };
 const donated = new Set([w]), maxBindings = 8;
-const lowered = lower(program.results, { widens: false, maxBindings }),
+const lowered = lower(program.results, { maxBindings }),
   grouping = group(lowered, { maxBindings, fuse: "on" });
 const scheduled = schedule(grouping, donated);
 const cpu: Capabilities = {

@@ -1,5 +1,5 @@
 /** @file Which elements a kernel reads and writes, slot by slot: what the plan's validator goes by. */
-import type { Access, Affine, Kernel, LoopKernel } from "../kernel.ts";
+import type { Access, Affine, Kernel, LoopKernel, OperandTypes } from "../kernel.ts";
 
 /** One axis of a walk through memory. */
 interface Axis {
@@ -34,6 +34,16 @@ const plain = (slot: number, writes: boolean, offset: number, axes: readonly Axi
   gathers: false,
 });
 
+/** An operand of a product, which may be stored in two bytes. */
+const operand = (
+  { types, offsets }: { readonly types?: OperandTypes; readonly offsets: Readonly<Record<"a" | "b", number>> },
+  name: "a" | "b",
+  axes: readonly Axis[],
+): Walk => ({
+  ...plain(name === "a" ? 0 : 1, false, offsets[name], axes),
+  bytesPerElement: types?.[name] ? 2 : 4,
+});
+
 const product = (sizes: readonly number[]): number => sizes.reduce((a, b) => a * b, 1);
 
 /** Every walk of a kernel. */
@@ -44,8 +54,8 @@ export function walksOf(kernel: Kernel): Walk[] {
     case "contract": {
       const { batch, m, n, k, offsets } = kernel;
       return [
-        plain(0, false, offsets.a, axesOf("a", batch, [m], k)),
-        plain(1, false, offsets.b, axesOf("b", batch, [n], k)),
+        operand(kernel, "a", axesOf("a", batch, [m], k)),
+        operand(kernel, "b", axesOf("b", batch, [n], k)),
         plain(2, true, offsets.c, axesOf("c", batch, [m], [n])),
       ];
     }
@@ -53,8 +63,8 @@ export function walksOf(kernel: Kernel): Walk[] {
       const { positions, k, n, group, groups, offsets } = kernel;
       const count = product(positions.map(({ size }) => size));
       return [
-        plain(0, false, offsets.a, axesOf("a", positions, [k])),
-        plain(1, false, offsets.b, [...axesOf("b", [k], [n]), { size: groups, stride: group }]),
+        operand(kernel, "a", axesOf("a", positions, [k])),
+        operand(kernel, "b", [...axesOf("b", [k], [n]), { size: groups, stride: group }]),
         plain(2, false, 0, [{ size: count + groups + 1, stride: 1 }]),
         plain(3, true, offsets.c, axesOf("c", positions, [n])),
       ];
@@ -63,8 +73,8 @@ export function walksOf(kernel: Kernel): Walk[] {
       const { positions, m, n, group, groups, offsets } = kernel;
       const count = product(positions.map(({ size }) => size));
       return [
-        plain(0, false, offsets.a, axesOf("a", positions, [m])),
-        plain(1, false, offsets.b, axesOf("b", positions, [n])),
+        operand(kernel, "a", axesOf("a", positions, [m])),
+        operand(kernel, "b", axesOf("b", positions, [n])),
         plain(2, false, 0, [{ size: count + groups + 1, stride: 1 }]),
         plain(3, true, offsets.c, [...axesOf("c", [m], [n]), { size: groups, stride: group }]),
       ];

@@ -11,7 +11,7 @@ import type { Arguments } from "../schema.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.generate>, context: Context): Promise<JsonResult> {
-  const { model, out, overwrite, maxTokens, temperature, topP, top, stop, seed, ignoreEnd } = args;
+  const { model, storage, out, overwrite, maxTokens, temperature, topP, top, stop, seed, ignoreEnd } = args;
   if (out) checkTarget(out, "file", { overwrite });
   const texts = [...args.prompt, ...args.promptFile.map(readText)];
   using tokenizer = loadTokenizer(model);
@@ -20,7 +20,7 @@ export async function run(args: Arguments<typeof commands.generate>, context: Co
   using bar = context.progress("generate", undefined, "tokens");
   const { signal } = context;
   const options = { maxTokens, temperature, topP, top, stop, seed, ignoreEnd, signal };
-  const generations = await generate(loadModel(model, device), tokenizer, device, prompts, {
+  const generations = await generate(loadModel(model, device, storage), tokenizer, device, prompts, {
     ...options,
     onProgress: ({ tokens, done, total }) => bar.update(tokens, `${done} of ${total} finished`),
   });

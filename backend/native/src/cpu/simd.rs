@@ -1,5 +1,7 @@
 //! Vectors of f32 for the hand-written products: one code, compiled for each instruction set.
 
+use super::convert;
+
 /// A vector and what it can do.
 ///
 /// # Safety
@@ -11,6 +13,10 @@ pub trait Vector: Copy {
     const FUSED: bool;
     unsafe fn splat(value: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
+    /// As many bfloat16 numbers, widened.
+    unsafe fn load_bf16(from: *const u16) -> Self;
+    /// As many IEEE halfs, widened.
+    unsafe fn load_f16(from: *const u16) -> Self;
     unsafe fn store(self, to: *mut f32);
     /// self · b + c
     unsafe fn multiply_add(self, b: Self, c: Self) -> Self;
@@ -47,6 +53,26 @@ impl Vector for Plain {
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller's contract.
         Self(unsafe { from.cast::<[f32; 8]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> Self {
+        // SAFETY: the caller's contract.
+        let bits = unsafe { from.cast::<[u16; 8]>().read_unaligned() };
+        let mut lanes = [0.0; 8];
+        for (lane, bits) in lanes.iter_mut().zip(bits) {
+            *lane = convert::from_bf16(bits);
+        }
+        Self(lanes)
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16) -> Self {
+        // SAFETY: the caller's contract.
+        let bits = unsafe { from.cast::<[u16; 8]>().read_unaligned() };
+        let mut lanes = [0.0; 8];
+        for (lane, bits) in lanes.iter_mut().zip(bits) {
+            *lane = convert::from_f16(bits);
+        }
+        Self(lanes)
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -101,6 +127,19 @@ mod x86 {
             Self(unsafe { arch::_mm256_loadu_ps(from) })
         }
         #[inline(always)]
+        unsafe fn load_bf16(from: *const u16) -> Self {
+            // SAFETY: see `splat`.
+            unsafe {
+                let words = arch::_mm256_cvtepu16_epi32(arch::_mm_loadu_si128(from.cast()));
+                Self(arch::_mm256_castsi256_ps(arch::_mm256_slli_epi32::<16>(words)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_f16(from: *const u16) -> Self {
+            // SAFETY: see `splat`; every processor with AVX2 converts halfs, and who calls this has asked.
+            Self(unsafe { arch::_mm256_cvtph_ps(arch::_mm_loadu_si128(from.cast())) })
+        }
+        #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
             // SAFETY: see `splat`.
             unsafe { arch::_mm256_storeu_ps(to, self.0) };
@@ -139,6 +178,19 @@ mod x86 {
         unsafe fn load(from: *const f32) -> Self {
             // SAFETY: see `Avx2::splat`.
             Self(unsafe { arch::_mm512_loadu_ps(from) })
+        }
+        #[inline(always)]
+        unsafe fn load_bf16(from: *const u16) -> Self {
+            // SAFETY: see `Avx2::splat`.
+            unsafe {
+                let words = arch::_mm512_cvtepu16_epi32(arch::_mm256_loadu_si256(from.cast()));
+                Self(arch::_mm512_castsi512_ps(arch::_mm512_slli_epi32::<16>(words)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_f16(from: *const u16) -> Self {
+            // SAFETY: see `Avx2::splat`.
+            Self(unsafe { arch::_mm512_cvtph_ps(arch::_mm256_loadu_si256(from.cast())) })
         }
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {

@@ -1,6 +1,9 @@
-//! Products with few rows (decoding: 1–16 tokens times a weight matrix). The weights are read once, as they lie.
+//! Products with few rows (decoding: 1–16 tokens times a weight matrix). The weights are read once, as they lie; those of
+//! 16 bits are widened in registers.
 
 use super::simd::{self, Vector};
+use super::tape::element::{Brain, Element, Half, Word};
+use crate::plan::StorageType;
 
 /// Rows at most; beyond, packing pays.
 pub const MAX_ROWS: usize = 16;
@@ -17,7 +20,10 @@ pub struct Small {
     /// Row i at `a + i · row_stride`, each contiguous.
     pub a: *const f32,
     pub row_stride: usize,
-    pub b: *const f32,
+    pub b: *const u8,
+    /// f32, f16 or bf16.
+    pub b_dtype: StorageType,
+    /// Strides of b, in elements.
     pub b_depth: isize,
     pub b_column: isize,
     pub c: *mut f32,
@@ -30,6 +36,42 @@ pub struct Small {
 unsafe impl Sync for Small {}
 // SAFETY: as above.
 unsafe impl Send for Small {}
+
+/// Weights as they lie in memory.
+trait Weight: Element {
+    /// # Safety
+    /// As `V::load`, of as many elements.
+    unsafe fn load<V: Vector>(from: *const Self::Raw) -> V;
+
+    #[inline(always)]
+    fn value(raw: Self::Raw) -> f32 {
+        f32::from_bits(Self::widen(raw))
+    }
+}
+
+impl Weight for Word {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const u32) -> V {
+        // SAFETY: the caller's contract.
+        unsafe { V::load(from.cast()) }
+    }
+}
+
+impl Weight for Half {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const u16) -> V {
+        // SAFETY: the caller's contract.
+        unsafe { V::load_f16(from) }
+    }
+}
+
+impl Weight for Brain {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const u16) -> V {
+        // SAFETY: the caller's contract.
+        unsafe { V::load_bf16(from) }
+    }
+}
 
 type Columns = unsafe fn(&Small, usize, usize);
 
@@ -45,17 +87,26 @@ impl Small {
     /// All operands are readable and writable over their extents, c overlaps neither a nor b, and no two threads
     /// work on the same columns. [`Self::fits`].
     pub fn columns(&self) -> Columns {
+        match self.b_dtype {
+            StorageType::F16 => self.columns_of::<Half>(),
+            StorageType::Bf16 => self.columns_of::<Brain>(),
+            _ => self.columns_of::<Word>(),
+        }
+    }
+
+    fn columns_of<W: Weight>(&self) -> Columns {
         let deep = self.b_depth == 1;
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f") {
-                return if deep { dots_avx512 } else { rows_avx512 };
+                return if deep { dots_avx512::<W> } else { rows_avx512::<W> };
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return if deep { dots_avx2 } else { rows_avx2 };
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if avx2 && is_x86_feature_detected!("f16c") {
+                return if deep { dots_avx2::<W> } else { rows_avx2::<W> };
             }
         }
-        if deep { dots_plain } else { rows_plain }
+        if deep { dots_plain::<W> } else { rows_plain::<W> }
     }
 
     /// # Safety
@@ -74,30 +125,30 @@ macro_rules! variants {
     ($feature:literal, $vector:ty, $dots:ident, $rows:ident) => {
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = $feature)]
-        unsafe fn $dots(product: &Small, from: usize, to: usize) {
+        unsafe fn $dots<W: Weight>(product: &Small, from: usize, to: usize) {
             // SAFETY: the caller's contract; this processor has the instructions.
-            unsafe { dots::<$vector>(product, from, to) }
+            unsafe { dots::<$vector, W>(product, from, to) }
         }
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = $feature)]
-        unsafe fn $rows(product: &Small, from: usize, to: usize) {
+        unsafe fn $rows<W: Weight>(product: &Small, from: usize, to: usize) {
             // SAFETY: the caller's contract; this processor has the instructions.
-            unsafe { stream::<$vector>(product, from, to) }
+            unsafe { stream::<$vector, W>(product, from, to) }
         }
     };
 }
 
-variants!("avx2,fma", simd::Avx2, dots_avx2, rows_avx2);
+variants!("avx2,fma,f16c", simd::Avx2, dots_avx2, rows_avx2);
 variants!("avx512f,avx2,fma", simd::Avx512, dots_avx512, rows_avx512);
 
-unsafe fn dots_plain(product: &Small, from: usize, to: usize) {
+unsafe fn dots_plain<W: Weight>(product: &Small, from: usize, to: usize) {
     // SAFETY: the caller's contract.
-    unsafe { dots::<simd::Plain>(product, from, to) }
+    unsafe { dots::<simd::Plain, W>(product, from, to) }
 }
 
-unsafe fn rows_plain(product: &Small, from: usize, to: usize) {
+unsafe fn rows_plain<W: Weight>(product: &Small, from: usize, to: usize) {
     // SAFETY: the caller's contract.
-    unsafe { stream::<simd::Plain>(product, from, to) }
+    unsafe { stream::<simd::Plain, W>(product, from, to) }
 }
 
 /// M rows times N columns, the weights' depth being contiguous. Every dot product is summed in the same order,
@@ -106,7 +157,7 @@ unsafe fn rows_plain(product: &Small, from: usize, to: usize) {
 /// # Safety
 /// As [`Small::columns`].
 #[inline(always)]
-unsafe fn tile<V: Vector, const M: usize, const N: usize>(product: &Small, row: usize, column: usize) {
+unsafe fn tile<V: Vector, W: Weight, const M: usize, const N: usize>(product: &Small, row: usize, column: usize) {
     let depth = product.depth;
     // SAFETY: rows and columns are inside the operands, each `depth` floats long.
     unsafe {
@@ -115,7 +166,7 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize>(product: &Small, row: 
         for (i, a) in a.iter_mut().enumerate() {
             *a = a.add((row + i) * product.row_stride);
         }
-        let mut b = [product.b; N];
+        let mut b = [product.b.cast::<W::Raw>(); N];
         for (j, b) in b.iter_mut().enumerate() {
             *b = b.offset((column + j) as isize * product.b_column);
         }
@@ -125,7 +176,7 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize>(product: &Small, row: 
         while k < whole {
             let mut weights = [V::splat(0.0); N];
             for j in 0..N {
-                weights[j] = V::load(b[j].add(k));
+                weights[j] = W::load::<V>(b[j].add(k));
             }
             for i in 0..M {
                 let value = V::load(a[i].add(k));
@@ -139,7 +190,7 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize>(product: &Small, row: 
             for (j, sum) in sums.iter().enumerate() {
                 let mut total = sum.sum();
                 for k in whole..depth {
-                    total = V::multiply_add_one(*a[i].add(k), *b[j].add(k), total);
+                    total = V::multiply_add_one(*a[i].add(k), W::value(*b[j].add(k)), total);
                 }
                 product.finish(row + i, column + j, total);
             }
@@ -150,7 +201,7 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize>(product: &Small, row: 
 /// # Safety
 /// As [`Small::columns`].
 #[inline(always)]
-unsafe fn dots<V: Vector>(product: &Small, from: usize, to: usize) {
+unsafe fn dots<V: Vector, W: Weight>(product: &Small, from: usize, to: usize) {
     let mut column = from;
     while column < to {
         let columns = if to - column >= 4 { 4 } else { 1 };
@@ -161,15 +212,15 @@ unsafe fn dots<V: Vector>(product: &Small, from: usize, to: usize) {
             unsafe {
                 if columns == 4 {
                     match rest {
-                        1 => tile::<V, 1, 4>(product, row, column),
-                        2 => tile::<V, 2, 4>(product, row, column),
-                        _ => tile::<V, 3, 4>(product, row, column),
+                        1 => tile::<V, W, 1, 4>(product, row, column),
+                        2 => tile::<V, W, 2, 4>(product, row, column),
+                        _ => tile::<V, W, 3, 4>(product, row, column),
                     }
                 } else {
                     match rest {
-                        1 => tile::<V, 1, 1>(product, row, column),
-                        2 => tile::<V, 2, 1>(product, row, column),
-                        _ => tile::<V, 3, 1>(product, row, column),
+                        1 => tile::<V, W, 1, 1>(product, row, column),
+                        2 => tile::<V, W, 2, 1>(product, row, column),
+                        _ => tile::<V, W, 3, 1>(product, row, column),
                     }
                 }
             }
@@ -184,7 +235,7 @@ unsafe fn dots<V: Vector>(product: &Small, from: usize, to: usize) {
 /// # Safety
 /// As [`Small::columns`]; the sums are `rows` rows of `BLOCK` floats.
 #[inline(always)]
-unsafe fn accumulate<V: Vector, const K: usize>(
+unsafe fn accumulate<V: Vector, W: Weight, const K: usize>(
     product: &Small,
     sums: &mut [f32],
     k: usize,
@@ -193,7 +244,7 @@ unsafe fn accumulate<V: Vector, const K: usize>(
 ) {
     // SAFETY: columns `from .. from + count` of rows `k .. k + K` are inside b, and row k … of a.
     unsafe {
-        let mut b = [product.b; K];
+        let mut b = [product.b.cast::<W::Raw>(); K];
         for (i, b) in b.iter_mut().enumerate() {
             *b = b.offset((k + i) as isize * product.b_depth).add(from);
         }
@@ -212,7 +263,7 @@ unsafe fn accumulate<V: Vector, const K: usize>(
             while column < whole {
                 let mut sum = V::load(to.add(column));
                 for i in 0..K {
-                    sum = vectors[i].multiply_add(V::load(b[i].add(column)), sum);
+                    sum = vectors[i].multiply_add(W::load::<V>(b[i].add(column)), sum);
                 }
                 sum.store(to.add(column));
                 column += V::WIDTH;
@@ -220,7 +271,7 @@ unsafe fn accumulate<V: Vector, const K: usize>(
             for column in whole..count {
                 let mut sum = *to.add(column);
                 for i in 0..K {
-                    sum = V::multiply_add_one(factors[i], *b[i].add(column), sum);
+                    sum = V::multiply_add_one(factors[i], W::value(*b[i].add(column)), sum);
                 }
                 *to.add(column) = sum;
             }
@@ -231,7 +282,7 @@ unsafe fn accumulate<V: Vector, const K: usize>(
 /// # Safety
 /// As [`Small::columns`].
 #[inline(always)]
-unsafe fn stream<V: Vector>(product: &Small, from: usize, to: usize) {
+unsafe fn stream<V: Vector, W: Weight>(product: &Small, from: usize, to: usize) {
     let mut sums = [0.0; MAX_ROWS * BLOCK];
     let mut column = from;
     while column < to {
@@ -241,11 +292,11 @@ unsafe fn stream<V: Vector>(product: &Small, from: usize, to: usize) {
         // SAFETY: the caller's contract.
         unsafe {
             while k + 4 <= product.depth {
-                accumulate::<V, 4>(product, &mut sums, k, column, count);
+                accumulate::<V, W, 4>(product, &mut sums, k, column, count);
                 k += 4;
             }
             while k < product.depth {
-                accumulate::<V, 1>(product, &mut sums, k, column, count);
+                accumulate::<V, W, 1>(product, &mut sums, k, column, count);
                 k += 1;
             }
             for row in 0..product.rows {

@@ -9,7 +9,6 @@ use std::cell::Cell;
 use rayon::prelude::*;
 
 use super::small::Small;
-use crate::plan::StorageType;
 pub use operand::{Operand, Steps};
 
 /// Multiplications below which a product stays on one thread.
@@ -93,16 +92,14 @@ impl Product<'_> {
     fn as_small(&self) -> Option<Small> {
         let (Steps::Even(b_column), Steps::Even(b_depth)) = (self.b.lines, self.b.depth) else { return None };
         let Steps::Even(c_row) = self.c_rows else { return None };
-        let fits = !self.b.runs.is_empty()
-            && self.b.dtype == StorageType::F32
-            && self.k > 2
-            && Small::fits(self.m, b_depth, b_column);
+        let fits = !self.b.runs.is_empty() && self.k > 2 && Small::fits(self.m, b_depth, b_column);
         fits.then_some(Small {
             rows: self.m,
             depth: self.k,
             a: std::ptr::null(),
             row_stride: self.k,
-            b: self.b.start.cast(),
+            b: self.b.start,
+            b_dtype: self.b.dtype,
             b_depth,
             b_column,
             c: self.c,
@@ -119,7 +116,7 @@ impl Product<'_> {
             for run in 0..self.a.runs.len() {
                 // SAFETY: the caller's contract.
                 unsafe { self.a.copy_lines(run, self.m, self.k, rows) };
-                let b = small.b.wrapping_offset(self.b.runs[run]);
+                let b = small.b.wrapping_offset(self.b.runs[run] * self.b.dtype.bytes() as isize);
                 let add = self.add || run > 0;
                 // SAFETY: the caller's contract.
                 unsafe { run_columns(&Small { a: rows.as_ptr(), b, add, ..small }, self.n, parallel) };
