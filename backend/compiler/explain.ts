@@ -179,9 +179,11 @@ export function reportOf(
   // A loop's kernels run once for every tile: they are one entry.
   const entries = new Map<string, ExplainedStep[]>(), groups = new Map<Group, number>();
   for (const step of steps) {
-    const { group } = step.unit;
-    if (!groups.has(group)) groups.set(group, groups.size);
-    const key = `${groups.get(group)} ${step.kernel.kind} ${sizesOf(step.kernel)}`;
+    const { group, loop } = step.unit;
+    for (const each of loop ? [loop.group, group] : [group]) if (!groups.has(each)) groups.set(each, groups.size);
+    const key = `${groups.get(group)} ${loop ? groups.get(loop.group) : ""} ${step.kernel.kind} ${
+      sizesOf(step.kernel)
+    }`;
     (entries.get(key) ?? entries.set(key, []).get(key)!).push(step);
   }
   const sum = (of: readonly ExplainedStep[], f: (step: ExplainedStep) => number): number =>

@@ -137,7 +137,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     if (node.op === "take") always.add(node.inputs[0]);
   }
 
-  const stored = new Set<Node>(always), settled = new Set<Node>(), inputsInto = new WeakMap<Group, readonly Node[]>();
+  const stored = new Set<Node>(always), settled = new Set<Node>(), inputsInto = new Map<Group, readonly Node[]>();
   const resolve: Resolver = (own, node, map) => {
     const mine = own !== undefined && groupOf.get(node) === own;
     if (mine && isAligned(node.shape, map)) return "compute";
@@ -147,7 +147,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
   };
 
   // Pairs of groups that stay apart: only a merge, which makes a new group, can change that.
-  const apart = new WeakMap<LoopGroup, Set<LoopGroup>>();
+  const apart = new Map<LoopGroup, Set<LoopGroup>>();
   // A merge may make room for another: bindings between two kernels vanish when they become one.
   if (limits.fuse === "on") { for (let round = 0; round < 3; round++) mergeAll(); }
   settleStorage(stored);
@@ -260,33 +260,34 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
 
   /** Is there a path from producer to consumer through another kernel, or one that needs other elements? */
   function crosses(producer: LoopGroup, consumer: LoopGroup): boolean {
-    const { oldest } = producer;
-    const seen = new Set<Node | Group>(), stack: { node: Node; outside: boolean }[] = [];
+    const { oldest } = producer, seen = new Set<Node | Group>([consumer]), stack: Node[] = [];
+    const expand = (node: Node, its: Group | undefined): void => {
+      for (const input of its ? inputsOfGroup(its) : node.inputs) stack.push(input);
+    };
+    /** What is older than the producer rarely waits for it; where it did, `circleIn` finds out and all is searched. */
+    const isOlder = (node: Node, its: Group | undefined): boolean =>
+      !limits.thorough && node.id < oldest && (!its || its.kind !== "loop" || its.youngest < oldest);
+    const enter = (node: Node, its: Group | undefined): void => {
+      const key = its ?? node;
+      if (isOlder(node, its) || seen.has(key)) return;
+      seen.add(key);
+      expand(node, its);
+    };
     for (const member of consumer.nodes) {
       const { read, barriers } = sources(member);
       for (const { source, map, aligned } of read) {
-        if (groupOf.get(source) === producer && !aligned && resolve(consumer, source, map) === "load") return true;
-        stack.push({ node: source, outside: false });
+        const its = groupOf.get(source);
+        if (its !== producer) enter(source, its);
+        else if (!aligned && resolve(consumer, source, map) === "load") return true;
       }
-      for (const node of barriers) stack.push({ node, outside: true });
+      stack.push(...barriers);
     }
-    let steps = 0;
     while (stack.length > 0) {
-      const { node, outside } = stack.pop()!;
-      const its = groupOf.get(node);
-      if (its === consumer) continue;
-      if (its === producer) {
-        if (outside) return true;
-        continue;
-      }
-      // What is older than the producer rarely waits for it; where it did, `circleIn` finds out and all is searched.
-      if (!limits.thorough && node.id < oldest && (!its || its.kind !== "loop" || its.youngest < oldest)) continue;
-      const key = its ?? node;
-      if (seen.has(key)) continue;
-      seen.add(key);
+      const node = stack.pop()!, its = groupOf.get(node);
+      if (its === producer) return true;
+      enter(node, its);
       // A search this long means that the two are far apart: not worth a long-lived kernel.
-      if (++steps > 400) return true;
-      for (const input of its ? inputsOfGroup(its) : node.inputs) stack.push({ node: input, outside: true });
+      if (seen.size > 401) return true;
     }
     return false;
   }

@@ -155,11 +155,14 @@ function emit(
     }
   });
   const kernels: (Kernel | WgslKernel)[] = [], kernelOf = new Map<string, number>(), planSteps: PlanStep[] = [];
+  const numbers = new Map<Kernel | WgslKernel, number>();
   const kernelNumber = (kernel: Kernel | WgslKernel): number => {
-    const key = JSON.stringify(kernel), old = kernelOf.get(key);
-    if (old !== undefined) return old;
-    kernelOf.set(key, kernels.length);
-    return kernels.push(kernel) - 1;
+    const known = numbers.get(kernel);
+    if (known !== undefined) return known;
+    const key = JSON.stringify(kernel), number = kernelOf.get(key) ?? kernels.push(kernel) - 1;
+    kernelOf.set(key, number);
+    numbers.set(kernel, number);
+    return number;
   };
   // Scratch memory of shaders lives for one step of the program.
   const scratch: Lifetime[] = [];

@@ -61,8 +61,20 @@ export interface StepLimits extends GroupLimits, LowerOptions {
 /** Is it a value of the program, not a loop's scratch memory? */
 export const isNodeMemory = (memory: Node | Scratch): memory is Node => "op" in memory;
 
-/** Groups, orders and emits a lowered program. */
-export function stepsOf(results: readonly Node[], limits: StepLimits, donated: ReadonlySet<Node>): Steps {
+/** A tile's body as kernels in order: the same for all loops with this body. */
+interface Body {
+  readonly roots: readonly Node[];
+  readonly steps: readonly Step[];
+  readonly refused: ReadonlyMap<string, number>;
+}
+
+/** Groups, orders and emits a lowered program. `bodies` are those of tiles met before, by their results. */
+export function stepsOf(
+  results: readonly Node[],
+  limits: StepLimits,
+  donated: ReadonlySet<Node>,
+  bodies = new Map<string, Body>(),
+): Steps {
   const { watch } = limits,
     grouping = timed(watch, "group", () => {
       const quick = group(results, limits);
@@ -74,7 +86,7 @@ export function stepsOf(results: readonly Node[], limits: StepLimits, donated: R
     refused = new Map(grouping.refused);
   if (limits.validate) validateSchedule(scheduled, { grouping, donated, maxBindings: limits.maxBindings });
   const steps = units.flatMap((unit): Step[] => {
-    if (unit.group.kind === "tiled") return loop(unit, unit.group, limits, refused);
+    if (unit.group.kind === "tiled") return loop(unit, unit.group, limits, refused, bodies);
     const kernels = unit.group.kind === "loop"
       ? [unit.body!]
       : templateSteps(unit.group.node, inPlace.has(unit.writes[0]));
@@ -89,14 +101,20 @@ const isEmpty = (kernel: Kernel): boolean =>
   kernel.kind === "loop" && kernel.sizes.slice(0, kernel.outer).some((size) => size === 0);
 
 /** A loop's kernels, tile by tile. */
-function loop(unit: Unit, group: TiledGroup, limits: StepLimits, refused: Map<string, number>): Step[] {
+function loop(
+  unit: Unit,
+  group: TiledGroup,
+  limits: StepLimits,
+  refused: Map<string, number>,
+  bodies: Map<string, Body>,
+): Step[] {
   const { body, inputs } = group;
   const outer = [...group.nodes].filter((node) => isOp(node, "tiled")) as unknown as Node<"tiled">[];
   const result = (index: number): Node | undefined => outer.find(({ attributes }) => attributes.result === index);
   const cleared = outer.filter(({ attributes }) => body.results[attributes.result].accumulate);
   return [
     ...cleared.map((node) => ({ unit, kernel: zeros(sizeOf(node.shape)), slots: [wholly(node)] })),
-    ...body.tiles.flatMap((tile) => tileSteps(unit, tile, body.axis, inputs, result, limits, refused)),
+    ...body.tiles.flatMap((tile) => tileSteps(unit, tile, body.axis, inputs, result, limits, refused, bodies)),
   ];
 }
 
@@ -108,11 +126,10 @@ function tileSteps(
   result: (index: number) => Node | undefined,
   limits: StepLimits,
   refused: Map<string, number>,
+  bodies: Map<string, Body>,
 ): Step[] {
   const wanted = tile.results.map((_, i) => i).filter((i) => result(i) !== undefined);
-  const roots = timed(limits.watch, "lower", () => lower(wanted.map((i) => tile.results[i]), limits));
-  if (!roots.every((root) => placementOf(root))) throw new Error("a loop's result has lost its place");
-  const { steps, refused: more } = stepsOf(roots, limits, new Set());
+  const { roots, steps, refused: more } = bodyOf(wanted.map((i) => tile.results[i]), limits, bodies);
   for (const [reason, count] of more) refused.set(reason, (refused.get(reason) ?? 0) + count);
   const scratch = scratchOf(steps, limits.maxBufferBytes);
   const slot = (node: Node, start: number): Slot => {
@@ -139,6 +156,17 @@ function tileSteps(
       slots: slots.map((each) => isNodeMemory(each.memory) ? slot(each.memory, start) : each),
     }))
   );
+}
+
+/** The kernels of a tile's results. Loops of equal layers have the same nodes as results: they are compiled once. */
+function bodyOf(results: readonly Node[], limits: StepLimits, bodies: Map<string, Body>): Body {
+  const name = results.map(({ id }) => id).join(), known = bodies.get(name);
+  if (known) return known;
+  const roots = timed(limits.watch, "lower", () => lower(results, limits));
+  if (!roots.every((root) => placementOf(root))) throw new Error("a loop's result has lost its place");
+  const body = { roots, ...stepsOf(roots, limits, new Set(), bodies) };
+  bodies.set(name, body);
+  return body;
 }
 
 /** Places of a body's own values: the same for every tile. */

@@ -27,11 +27,18 @@ const fewestCachedRows = 64;
 /** Bytes of an operand that a cache holds. */
 const cacheBytes = 2 ** 20;
 
-/** The same roots, with large intermediate values inside loops. */
+/** The same roots, with large intermediate values inside loops. Bodies of loops that do the same are the same nodes. */
 export function tile(roots: readonly Node[], limits: TileLimits): Node[] {
-  const loops = clustersOf(roots, topological(roots), limits.largeBytes).flatMap((cluster) => loopsOf(cluster, limits));
+  const clusters = clustersOf(roots, topological(roots), limits.largeBytes),
+    windows = new Map<string, Node<"window">>();
+  const loops = clusters.flatMap((cluster) => loopsOf(cluster, { ...limits, windows }));
   if (loops.length === 0) return [...roots];
   return rebuild(roots, new Map(loops.flatMap((loop) => loop.exits.map((exit) => [exit, loop] as const))));
+}
+
+interface Context extends TileLimits {
+  /** Windows made so far, by place in their loop and type: loops of equal layers look through the same ones. */
+  readonly windows: Map<string, Node<"window">>;
 }
 
 /** A loop to be: what it needs from outside, and which nodes it computes. */
@@ -42,18 +49,18 @@ interface Loop {
 }
 
 /** The loops of a cluster, one for each phase; none if no axis serves. */
-function loopsOf(cluster: Cluster, limits: TileLimits): Loop[] {
+function loopsOf(cluster: Cluster, context: Context): Loop[] {
   const choices = cluster.axes.flatMap((axis) => {
-    const size = tileSize(cluster, axis, limits);
+    const size = tileSize(cluster, axis, context);
     return size === undefined ? [] : [{ axis, size, bytes: size * bytesPerStep(cluster, axis) }];
   });
   // The first axis whose tiles are small enough, or that with the smallest.
-  const small = choices.filter(({ bytes }) => bytes <= 2 * limits.largeBytes);
+  const small = choices.filter(({ bytes }) => bytes <= 2 * context.largeBytes);
   const others = choices.filter((choice) => !small.includes(choice)).sort((a, b) => a.bytes - b.bytes);
   for (const { axis, size } of [...small, ...others]) {
-    const loops = cluster.phases.map((exits, phase) => loopOver(cluster, axis, size, exits, phase, limits))
+    const loops = cluster.phases.map((exits, phase) => loopOver(cluster, axis, size, exits, phase, context))
       .filter(({ exits }) => exits.length > 0);
-    if (loops.every((loop) => aligned(loop, size, limits.windowAlignment))) return loops;
+    if (loops.every((loop) => aligned(loop, size, context.windowAlignment))) return loops;
   }
   return [];
 }
@@ -101,13 +108,13 @@ function loopOver(
   size: number,
   exits: readonly Node[],
   phase: number,
-  limits: TileLimits,
+  context: Context,
 ): Loop {
   const extent = cluster.seeds[0].shape[axis], count = Math.floor(extent / size), rest = extent % size;
   const inputs: Node[] = [];
   const tiles = [
-    tileOf(cluster, axis, size, Array.from({ length: count }, (_, i) => i * size), exits, phase, inputs, limits),
-    ...(rest > 0 ? [tileOf(cluster, axis, rest, [count * size], exits, phase, inputs, limits)] : []),
+    tileOf(cluster, axis, size, Array.from({ length: count }, (_, i) => i * size), exits, phase, inputs, context),
+    ...(rest > 0 ? [tileOf(cluster, axis, rest, [count * size], exits, phase, inputs, context)] : []),
   ];
   const results = exits.map(({ shape, dtype }) => ({ shape, dtype, accumulate: !(axis in shape) }));
   return { inputs, exits, body: { axis, results, tiles } };
@@ -122,7 +129,7 @@ function tileOf(
   exits: readonly Node[],
   phase: number,
   inputs: Node[],
-  limits: TileLimits,
+  { accumulates, windows: shared }: Context,
 ): Tile {
   const windows: Node<"window">[] = [], made = new Map<string, Node>();
   const windowOn = (x: Node, along?: string): Node => {
@@ -132,8 +139,11 @@ function tileOf(
     const at = windows.length;
     if (at === inputs.length) inputs.push(x);
     if (inputs[at] !== x) throw new Error("tiles of one loop look at different tensors");
-    windows.push(make("window", [], { shape, dtype: x.dtype, within: x.shape, ...(along !== undefined && { along }) }));
-    return windows[at];
+    const attributes = { shape, dtype: x.dtype, within: x.shape, ...(along !== undefined && { along }) };
+    const name = `${at} ${JSON.stringify(attributes)}`, window = shared.get(name) ?? make("window", [], attributes);
+    shared.set(name, window);
+    windows.push(window);
+    return window;
   };
 
   /** The node for one tile; `along`: which of its axes the tiles cut, if any. */
@@ -157,7 +167,7 @@ function tileOf(
   const results = exits.map((exit, i) => {
     const value = values[i], into: Placement = { within: exit.shape, accumulate: !(axis in exit.shape) };
     const direct = isOp(value, "contract") && value.dtype === "f32" && !used.has(value) &&
-      (limits.accumulates || !into.accumulate);
+      (accumulates || !into.accumulate);
     return direct ? make("contract", value.inputs, { ...value.attributes, into }) : make("placed", [value], { into });
   });
   return { size, starts, windows, results };
