@@ -181,7 +181,7 @@ function orderAxes(group: LoopGroup, writes: readonly Node[]): { outer: string[]
   const order = [...new Set([...axesOf(widest.shape), ...axesOf(group.space)])].filter((axis) => axis in group.space);
   const outer = order.filter((axis) => !isInner(axis) && group.space[axis] !== 1);
   // Inner axes run as the reductions' operands lie in memory.
-  const operand = [...group.nodes].find(isReduction)?.inputs[0].shape ?? group.space;
+  const operand = group.nodes.find(isReduction)?.inputs[0].shape ?? group.space;
   const inner = axesOf(operand).filter((axis) => isInner(axis) && group.space[axis] !== 1);
   const spare = group.reduced[0];
   return { outer, inner: group.reduced.length > 0 && inner.length === 0 ? [spare] : inner };

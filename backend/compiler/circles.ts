@@ -3,13 +3,10 @@ import type { Node } from "../../dsl/node.ts";
 import { isArgument } from "./costs.ts";
 import type { Group, Grouping } from "./group.ts";
 
-/** The nodes of a group. */
-export const membersOf = (group: Group): readonly Node[] => group.kind === "template" ? [group.node] : [...group.nodes];
-
 /** Kernels whose stored values a kernel reads, each with the value for which it does. */
 function needsOf(group: Group, { groupOf, stored }: Grouping): Map<Group, Node> {
   const needs = new Map<Group, Node>(), seen = new Set<Node>();
-  for (const root of membersOf(group).filter((node) => stored.has(node))) {
+  for (const root of group.nodes.filter((node) => stored.has(node))) {
     const stack = [root];
     while (stack.length > 0) {
       for (const input of stack.pop()!.inputs) {

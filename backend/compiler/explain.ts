@@ -131,8 +131,6 @@ const counted = (words: Iterable<string>): Map<string, number> => {
 const times = (counts: ReadonlyMap<string, number>): string[] =>
   [...counts].map(([word, count]) => count > 1 ? `${word}×${count}` : word);
 
-const nodesOf = (group: Group): readonly Node[] => group.kind === "template" ? [group.node] : [...group.nodes];
-
 function axesIn(group: Group): string {
   if (group.kind === "tiled") return `${group.body.axis}, tile by tile`;
   if (group.kind === "template") return showShape(group.node.shape).slice(1, -1);
@@ -146,7 +144,7 @@ const apartIn = (group: Group): string[] => {
   if (group.kind === "tiled") return [];
   if (group.kind === "template") return [`${group.node.op} has a kernel of its own`];
   const last = new Map(
-    group.refusals.filter(({ source }) => !group.nodes.has(source)).map((each) => [each.source, each]),
+    group.refusals.filter(({ source }) => !group.nodes.includes(source)).map((each) => [each.source, each]),
   );
   return times(counted([...last.values()].map(({ source, reason }) => `${source.op}: ${reason}`)));
 };
@@ -192,7 +190,7 @@ export function reportOf(
     timed ? took.get(step) ?? 0 : Math.max(flopsOf(step.kernel) / operationsPerByte, step.reads + step.writes);
   const writer = new Map<Node, number>(), whole = sum(steps, cost);
   const kernels = [...entries.values()].map((same, number): KernelReport => {
-    const [{ unit, kernel }] = same, { group } = unit, nodes = nodesOf(group);
+    const [{ unit, kernel }] = same, { group } = unit, { nodes } = group;
     const outside = unit.reads.some(({ op }) => op === "window") ? unit.loop?.reads ?? [] : [];
     const after = new Set([...unit.reads, ...outside].flatMap((node) => writer.get(node) ?? []));
     for (const node of [...unit.writes, ...(unit.loop?.writes ?? [])]) writer.set(node, number);
@@ -231,8 +229,7 @@ export function reportOf(
 
 /** Which operations of a step look up or place elements by an index, and along which axis, for an error's message. */
 export function indexedBy({ unit: { group } }: ExplainedStep): string {
-  const nodes = group.kind === "template" ? [group.node] : [...group.nodes];
-  const found = nodes.flatMap((node) => {
+  const found = group.nodes.flatMap((node) => {
     if (isOp(node, "order")) return [`contractAt (or its gradient) into ${node.attributes.groups} groups`];
     if (isOp(node, "take")) return [`take along axis "${node.attributes.axis}" of ${showShape(node.inputs[0].shape)}`];
     if (isOp(node, "scatter")) return [`the gradient of take along axis "${node.attributes.axis}"`];

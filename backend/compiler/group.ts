@@ -5,7 +5,7 @@
  */
 import { isOp, type Node, topological } from "../../dsl/node.ts";
 import type { TiledBody } from "../../dsl/primitives/tiled.ts";
-import { axesOf, type Shape, sizeOf, without } from "../../dsl/shape.ts";
+import { axesOf, sameAxes, type Shape, sizeOf, without } from "../../dsl/shape.ts";
 import { freeNodes, inlineCosts, inlineLimit, isArgument, isReduction, isTemplate } from "./costs.ts";
 import {
   identity,
@@ -22,8 +22,7 @@ import {
 /** Elementwise nodes and reductions that run as one kernel over `space`; `reduced` are its inner axes. */
 export interface LoopGroup {
   readonly kind: "loop";
-  readonly id: number;
-  readonly nodes: Set<Node>;
+  readonly nodes: readonly Node[];
   readonly space: Shape;
   readonly reduced: readonly string[];
   /** Smallest and largest number of its nodes. */
@@ -46,17 +45,17 @@ export interface Refusal {
 /** A node with a kernel template of its own. */
 export interface TemplateGroup {
   readonly kind: "template";
-  readonly id: number;
   readonly node: Node;
+  /** That node alone. */
+  readonly nodes: readonly Node[];
 }
 
 /** A loop over tiles; its nodes are its results. */
 export interface TiledGroup {
   readonly kind: "tiled";
-  readonly id: number;
   readonly body: TiledBody;
   readonly inputs: readonly Node[];
-  readonly nodes: Set<Node>;
+  readonly nodes: Node[];
 }
 
 /** What becomes one kernel (a template may take two), or one loop of kernels. */
@@ -113,16 +112,15 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     for (const input of node.inputs) (users.get(input) ?? users.set(input, []).get(input)!).push(node);
   }
   const groupOf = new Map<Node, Group>(), refused = new Map<string, number>(), sourcesOf = new Map<Node, Sources>();
-  let nextId = 0;
   const loops = new Map<TiledBody, TiledGroup>();
   for (const node of order) {
     if (isOp(node, "tiled")) {
       const { body } = node.attributes;
-      const loop = loops.get(body) ?? { kind: "tiled", id: nextId++, body, inputs: node.inputs, nodes: new Set() };
+      const loop = loops.get(body) ?? { kind: "tiled", body, inputs: node.inputs, nodes: [] };
       loops.set(body, loop);
-      loop.nodes.add(node);
+      loop.nodes.push(node);
       groupOf.set(node, loop);
-    } else if (isTemplate(node)) groupOf.set(node, { kind: "template", id: nextId++, node });
+    } else if (isTemplate(node)) groupOf.set(node, { kind: "template", node, nodes: [node] });
     else if (!isArgument(node) && !isView(node) && !free.has(node)) {
       const over = isReduction(node) ? node.attributes.over : [];
       const space = isReduction(node) ? { ...node.shape, ...pick(node.inputs[0].shape, over) } : node.shape;
@@ -146,6 +144,9 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     return costs.get(node)! <= inlineLimit ? "compute" : "load";
   };
 
+  // The last search that came by a node or group.
+  const seenIn = new Map<Node | Group, number>();
+  let searches = 0;
   // Pairs of groups that stay apart: only a merge, which makes a new group, can change that.
   const apart = new Map<LoopGroup, Set<LoopGroup>>();
   // A merge may make room for another: bindings between two kernels vanish when they become one.
@@ -153,19 +154,18 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
   settleStorage(stored);
   limitBindings();
   const groups = [...new Set(order.map((node) => groupOf.get(node)).filter((each) => each !== undefined))]
-    .filter((each) => each.kind !== "loop" || [...each.nodes].some((node) => stored.has(node)));
+    .filter((each) => each.kind !== "loop" || each.nodes.some((node) => stored.has(node)));
   return { roots, groupOf, stored, groups, refused, resolve };
 
   function lone(node: Node, space: Shape, reduced: readonly string[]): LoopGroup {
-    const id = nextId++, nodes = new Set([node]), most = mostBindings(node);
+    const { id } = node, most = mostBindings(node);
     return {
       kind: "loop",
-      id,
-      nodes,
+      nodes: [node],
       space,
       reduced,
-      oldest: node.id,
-      youngest: node.id,
+      oldest: id,
+      youngest: id,
       most,
       reasons: [],
       refusals: [],
@@ -179,33 +179,30 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
         if (!producer || !consumer || producer === consumer || producer.kind !== "loop" || consumer.kind !== "loop") {
           continue;
         }
-        if (!aligned) continue;
-        const tried = apart.get(producer) ?? new Set();
-        if (tried.has(consumer)) continue;
-        apart.set(producer, tried.add(consumer));
-        const merged = fit(producer, consumer);
-        if (!merged) refuse("different spaces", consumer, source);
-        else join(producer, consumer, merged, source);
+        if (!aligned || apart.get(producer)?.has(consumer)) continue;
+        const shape = fit(producer, consumer);
+        const refusal = shape ? join(producer, consumer, shape, source) : "different spaces";
+        if (refusal === undefined) continue;
+        refuse(refusal, consumer, source);
+        (apart.get(producer) ?? apart.set(producer, new Set()).get(producer)!).add(consumer);
       }
     }
   }
 
+  /** Makes one group of two, or says why not. */
   function join(
     producer: LoopGroup,
     consumer: LoopGroup,
     shape: { space: Shape; reduced: readonly string[] },
     via: Node,
-  ): void {
-    if (producer.nodes.size + consumer.nodes.size > 160) return refuse("kernel too large", consumer, via);
-    if (serialises(producer, consumer, shape, via)) return refuse("would run a large map on few rows", consumer, via);
-    if (crosses(producer, consumer)) {
-      return refuse("another kernel lies between, or elements are needed out of order", consumer, via);
-    }
+  ): string | undefined {
+    if (producer.nodes.length + consumer.nodes.length > 160) return "kernel too large";
+    if (serialises(producer, consumer, shape, via)) return "would run a large map on few rows";
+    if (crosses(producer, consumer)) return "another kernel lies between, or elements are needed out of order";
     const together: LoopGroup = {
       kind: "loop",
-      id: consumer.id,
       ...shape,
-      nodes: new Set([...producer.nodes, ...consumer.nodes]),
+      nodes: [...producer.nodes, ...consumer.nodes],
       oldest: Math.min(producer.oldest, consumer.oldest),
       youngest: Math.max(producer.youngest, consumer.youngest),
       most: producer.most + consumer.most,
@@ -217,9 +214,10 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
       refusals: [...producer.refusals, ...consumer.refusals],
     };
     if (together.most > limits.maxBindings && bindings(together) > limits.maxBindings) {
-      return refuse("too many buffers for one kernel", consumer, via);
+      return "too many buffers for one kernel";
     }
     for (const node of together.nodes) groupOf.set(node, together);
+    return undefined;
   }
 
   function refuse(reason: string, consumer?: LoopGroup, source?: Node): void {
@@ -249,18 +247,16 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
   function inputsOfGroup(its: Group): readonly Node[] {
     const known = inputsInto.get(its);
     if (known) return known;
-    const found = new Set<Node>();
-    for (const member of its.kind === "template" ? [its.node] : its.nodes) {
-      for (const input of member.inputs) if (groupOf.get(input) !== its) found.add(input);
-    }
-    const made = [...found];
+    const made: Node[] = [];
+    for (const { inputs } of its.nodes) for (const input of inputs) if (groupOf.get(input) !== its) made.push(input);
     inputsInto.set(its, made);
     return made;
   }
 
   /** Is there a path from producer to consumer through another kernel, or one that needs other elements? */
   function crosses(producer: LoopGroup, consumer: LoopGroup): boolean {
-    const { oldest } = producer, seen = new Set<Node | Group>([consumer]), stack: Node[] = [];
+    const { oldest } = producer, stack: Node[] = [], search = ++searches;
+    let seen = 0;
     const expand = (node: Node, its: Group | undefined): void => {
       for (const input of its ? inputsOfGroup(its) : node.inputs) stack.push(input);
     };
@@ -269,8 +265,9 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
       !limits.thorough && node.id < oldest && (!its || its.kind !== "loop" || its.youngest < oldest);
     const enter = (node: Node, its: Group | undefined): void => {
       const key = its ?? node;
-      if (isOlder(node, its) || seen.has(key)) return;
-      seen.add(key);
+      if (key === consumer || seenIn.get(key) === search || isOlder(node, its)) return;
+      seenIn.set(key, search);
+      seen++;
       expand(node, its);
     };
     for (const member of consumer.nodes) {
@@ -287,7 +284,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
       if (its === producer) return true;
       enter(node, its);
       // A search this long means that the two are far apart: not worth a long-lived kernel.
-      if (seen.size > 401) return true;
+      if (seen > 400) return true;
     }
     return false;
   }
@@ -299,14 +296,15 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     { space, reduced }: { space: Shape; reduced: readonly string[] },
     via: Node,
   ): boolean {
-    const rows = sizeOf(without(space, reduced)), map = producer.reduced.length === 0 ? producer : consumer;
+    const map = producer.reduced.length === 0 ? producer : consumer;
     if (reduced.length === 0 || sizeOf(space) <= 16384 || map.reduced.length > 0) return false;
     if (sizeOf(map.space) <= 16384) return false;
+    const rows = sizeOf(without(space, reduced));
     // A reduction across memory (not along its last axis) walks columns: enough of them must be there to share out.
     const along = reduced.includes(axesOf(map.space).at(-1)!);
     if (rows >= (along ? 64 : 65536)) return false;
-    const alone = (users.get(via) ?? []).every((user) => consumer.nodes.has(user)) && !always.has(via);
-    return !(map === producer && producer.nodes.size === 1 && alone);
+    const alone = (users.get(via) ?? []).every((user) => groupOf.get(user) === consumer) && !always.has(via);
+    return !(map === producer && producer.nodes.length === 1 && alone);
   }
 
   /** Buffers that a node adds to a kernel's at most: an answer that spares the exact one for most groups. */
@@ -324,7 +322,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     for (const node of each.nodes) {
       if (always.has(node) || (users.get(node) ?? []).some((user) => usedOutside(user, each))) bound.add(node);
     }
-    visitLoads(each, [...each.nodes], (node) => bound.add(node));
+    visitLoads(each, each.nodes, (node) => bound.add(node));
     return bound.size;
   }
 
@@ -346,7 +344,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     const dearest = new Map<LoopGroup, Node | undefined>();
     const computedBy = new Map<Node, Set<LoopGroup>>();
     const look = (each: LoopGroup): void => {
-      const writes = [...each.nodes].filter((node) => stored.has(node)), bound = new Set(writes);
+      const writes = each.nodes.filter((node) => stored.has(node)), bound = new Set(writes);
       const again = visitLoads(each, writes, (node) => bound.add(node));
       for (const node of again) (computedBy.get(node) ?? computedBy.set(node, new Set()).get(node)!).add(each);
       dearest.set(each, bound.size > most ? dearestOf(again) : undefined);
@@ -380,12 +378,14 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
    * computed again.
    */
   function visitLoads(own: LoopGroup, starts: readonly Node[], load: (node: Node) => void): Set<Node> {
-    const seen = new Map<Node, IndexMap[]>(), again = new Set<Node>();
+    const seen = new Map<Node, IndexMap>(), more = new Map<Node, IndexMap[]>(), again = new Set<Node>();
     const walk = (node: Node, map: IndexMap): void => {
-      const known = seen.get(node);
-      if (known?.some((other) => sameMap(node.shape, map, other))) return;
-      if (known) known.push(map);
-      else seen.set(node, [map]);
+      const first = seen.get(node), others = first && more.get(node);
+      if (first && sameMap(node.shape, map, first)) return;
+      if (others?.some((other) => sameMap(node.shape, map, other))) return;
+      if (others) others.push(map);
+      else if (first) more.set(node, [map]);
+      else seen.set(node, map);
       if (resolve(own, node, map) === "load") return load(node);
       if (groupOf.has(node) && groupOf.get(node) !== own && !free.has(node)) again.add(node);
       for (const [input, inner] of inputsOf(node, map)) walk(input, inner);
@@ -441,19 +441,17 @@ export function inputsOf(node: Node, map: IndexMap): [Node, IndexMap][] {
 
 /** The one space two groups can share, if there is one. */
 function fit(producer: LoopGroup, consumer: LoopGroup): { space: Shape; reduced: readonly string[] } | undefined {
-  const same = (a: Shape, b: Shape): boolean =>
-    sizeOf(a) === sizeOf(b) && axesOf(a).length === axesOf(b).length && axesOf(a).every((axis) => a[axis] === b[axis]);
   const [p, c] = [producer, consumer];
-  if (same(p.space, c.space)) {
+  if (sameAxes(p.space, c.space)) {
     if (p.reduced.length === 0) return { space: c.space, reduced: c.reduced };
     if (c.reduced.length === 0) return { space: p.space, reduced: p.reduced };
     const equal = p.reduced.length === c.reduced.length && p.reduced.every((axis) => c.reduced.includes(axis));
     return equal ? { space: p.space, reduced: p.reduced } : undefined;
   }
-  if (p.reduced.length === 0 && c.reduced.length > 0 && same(p.space, without(c.space, c.reduced))) {
+  if (p.reduced.length === 0 && c.reduced.length > 0 && sameAxes(p.space, without(c.space, c.reduced))) {
     return { space: c.space, reduced: c.reduced };
   }
-  if (c.reduced.length === 0 && p.reduced.length > 0 && same(c.space, without(p.space, p.reduced))) {
+  if (c.reduced.length === 0 && p.reduced.length > 0 && sameAxes(c.space, without(p.space, p.reduced))) {
     return { space: p.space, reduced: p.reduced };
   }
   return undefined;

@@ -149,11 +149,10 @@ export function schedule(grouping: Grouping & { readonly resolve: Resolver }, do
   }
 }
 
-const youngest = (group: Group): number =>
-  group.kind === "template" ? group.node.id : Math.max(...[...group.nodes].map(({ id }) => id));
+const youngest = ({ nodes }: Group): number => Math.max(...nodes.map(({ id }) => id));
 
 function unitOf(group: Group, { stored, resolve }: Grouping & { readonly resolve: Resolver }): Unit {
-  if (group.kind === "tiled") return { group, reads: [...new Set(group.inputs)], writes: [...group.nodes] };
+  if (group.kind === "tiled") return { group, reads: [...new Set(group.inputs)], writes: group.nodes };
   if (group.kind === "template") {
     const reads = new Set(group.node.inputs.map((input) => operandOf(input)?.base ?? input));
     const { node } = group;
@@ -164,7 +163,7 @@ function unitOf(group: Group, { stored, resolve }: Grouping & { readonly resolve
     }
     return { group, reads: [...reads], writes: [node] };
   }
-  const writes = [...group.nodes].filter((node) => stored.has(node)).sort((a, b) => a.id - b.id);
+  const writes = group.nodes.filter((node) => stored.has(node)).sort((a, b) => a.id - b.id);
   const body = loopBody(group, writes, resolve);
   return { group, body, reads: body.slots.filter((node) => !writes.includes(node)), writes };
 }
@@ -176,8 +175,7 @@ function dependencies(unit: Unit, writer: ReadonlyMap<Node, Unit>): Set<Unit> {
     if (made && made !== unit) needs.add(made);
   };
   unit.reads.forEach(need);
-  const members = unit.group.kind === "template" ? [unit.group.node] : unit.group.nodes;
-  for (const member of members) {
+  for (const member of unit.group.nodes) {
     for (const input of member.inputs) {
       for (const waited of barriersOf(input)) {
         let at = waited;

@@ -109,7 +109,7 @@ function loop(
   bodies: Map<string, Body>,
 ): Step[] {
   const { body, inputs } = group;
-  const outer = [...group.nodes].filter((node) => isOp(node, "tiled")) as unknown as Node<"tiled">[];
+  const outer = group.nodes.filter((node) => isOp(node, "tiled")) as unknown as Node<"tiled">[];
   const result = (index: number): Node | undefined => outer.find(({ attributes }) => attributes.result === index);
   const cleared = outer.filter(({ attributes }) => body.results[attributes.result].accumulate);
   return [

@@ -3,7 +3,7 @@
  * what crosses from one to another lies in memory.
  */
 import { type Node, topological } from "../../../dsl/node.ts";
-import { circleIn, membersOf } from "../circles.ts";
+import { circleIn } from "../circles.ts";
 import { isArgument, isReduction, isTemplate } from "../costs.ts";
 import type { Group, Grouping } from "../group.ts";
 import { fault } from "./fault.ts";
@@ -12,7 +12,7 @@ import { fault } from "./fault.ts";
 export function validateGrouping(grouping: Grouping): void {
   const { roots, groupOf, stored, groups } = grouping, order = topological(roots), owners = new Map<Node, Group>();
   for (const group of groups) {
-    for (const node of membersOf(group)) {
+    for (const node of group.nodes) {
       if (owners.has(node)) fault("group", node, "is computed by two kernels");
       if (groupOf.get(node) !== group) fault("group", node, "stands in a kernel that is not its own");
       owners.set(node, group);
