@@ -30,6 +30,8 @@ export type StepWork = {
   readonly seq: number;
   readonly checkpoint: boolean;
   readonly storage: Storage;
+  /** `false`: forward and backward alone, each gradient read once (default: the optimiser's update, too). */
+  readonly update?: boolean;
   /** What runs the step (default: the CPU). */
   readonly device?: string;
   /** `off`: one kernel per operation (default `on`). */
@@ -92,12 +94,8 @@ export type MergeWork = {
 /** The start of a command; without words that of an empty Deno script. */
 export type StartWork = { readonly kind: "start"; readonly words: readonly string[] };
 
-/** Tracing and compiling a training step. */
-export type CompileWork = {
-  readonly kind: "compile";
-  readonly config: ModelConfig;
-  readonly seq: number;
-};
+/** Tracing and compiling the training step of a 24-layer mixture (`compile.ts`). */
+export type CompileWork = { readonly kind: "compile" };
 
 /** Anything that is measured. */
 export type Work =
@@ -111,10 +109,13 @@ export type Work =
   | StartWork
   | CompileWork;
 
-/** A roof: the products of some work by OpenBLAS, or reading so many bytes and writing them elsewhere. */
+/**
+ * A roof: the products of some work by OpenBLAS, so many bytes read and written elsewhere, or files read and one written.
+ */
 export type RoofWork =
   | { readonly kind: "products"; readonly products: readonly Product[] }
-  | { readonly kind: "copy"; readonly bytes: number };
+  | { readonly kind: "copy"; readonly bytes: number }
+  | { readonly kind: "files"; readonly inputs: readonly string[]; readonly out: string; readonly bytes: number };
 
 /** What is measured against what: who does the same work is chosen by its kind. */
 export interface Case {

@@ -110,6 +110,9 @@ async function run(asked: Asked, words: readonly string[]): Promise<Results> {
 if (import.meta.main) {
   try {
     const asked = parse(Deno.args), results = await run(asked, Deno.args);
+    // Loaded at the end: a page's libraries are no part of what is measured.
+    const { pageOf } = await import("./page.ts");
+    await Deno.writeTextFile(join(asked.out, "page.html"), pageOf(results));
     console.log(textOf(results.cases));
     if (asked.json) console.log(JSON.stringify(results));
   } catch (error) {

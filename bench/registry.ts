@@ -1,11 +1,14 @@
 /** @file Every case, and who does it: ours, the roof of its kind, and the peers that can. */
 import { join } from "node:path";
-import type { Case, Cost, Work } from "./case.ts";
+import type { ModelConfig } from "../recipes/convert/config.ts";
+import { denseConfig } from "../recipes/merge/folder.ts";
+import { countParameters } from "../recipes/model/layout.ts";
+import type { Case, Cost, MergeWork, Work } from "./case.ts";
 import { compileCases, startCases, startCommand, startCompile, startEmpty } from "./families/commands.ts";
 import { generationCases } from "./families/generation.ts";
 import { kernelCases, toyKernels } from "./families/kernels.ts";
 import { longCases, toyLong } from "./families/long.ts";
-import { mergeCases, ourMerge, toyMerges } from "./families/merges.ts";
+import { mergeCases, ourMerge, placeFor, toyMerges } from "./families/merges.ts";
 import { groupedCases, productCases, toyProducts } from "./families/products.ts";
 import { scalingCases, stepCases, toySteps } from "./families/steps.ts";
 import { peersFor } from "./peers/mod.ts";
@@ -34,7 +37,7 @@ const started = (work: Work): Promise<Running> => {
     case "start":
       return startCommand(work);
     case "compile":
-      return startCompile(work);
+      return startCompile();
     default:
       return startWorker({ words: [Deno.execPath(), "run", "--quiet", "--allow-all", `${root}bench/worker.ts`] }, work);
   }
@@ -45,7 +48,8 @@ function roofOf(work: Work, { products, bytes }: Cost, python: string | undefine
   if (work.kind === "start") return [{ name: "empty Deno script", role: "floor", start: startEmpty }];
   if (work.kind === "compile") return [];
   if (products.length > 0) return [python ? openBlas(python, products) : ownProduct(products)];
-  if (!python || bytes === 0 || work.kind === "merge") return [];
+  if (!python || bytes === 0) return [];
+  if (work.kind === "merge") return [{ name: "copy of the bytes", role: "roof", start: () => startCopy(work, python) }];
   const words = [python, join(root, "bench/peers/roofs.py")] as const;
   return [{
     name: "copy (numpy)",
@@ -53,6 +57,21 @@ function roofOf(work: Work, { products, bytes }: Cost, python: string | undefine
     start: () => startWorker({ words }, { kind: "copy", bytes: bytes / 2 }),
   }];
 }
+
+/** Reads what a merge reads and writes as much as it writes. */
+async function startCopy(work: MergeWork, python: string): Promise<Running> {
+  const place = await placeFor(work), words = [python, join(root, "bench/peers/roofs.py")] as const;
+  const inputs = place.inputs.map((folder) => join(folder, "model.safetensors"));
+  const bytes = 4 * countParameters(withoutExperts(work.config)).total;
+  const running = await startWorker({ words }, { kind: "files", inputs, out: place.out, bytes });
+  const dispose = async (): Promise<void> => {
+    await running[Symbol.asyncDispose]();
+    await place[Symbol.asyncDispose]();
+  };
+  return { ...running, [Symbol.asyncDispose]: dispose };
+}
+
+const withoutExperts = (config: ModelConfig): ModelConfig => config.kind === "moe" ? denseConfig(config) : config;
 
 const openBlas = (python: string, products: Cost["products"]): Contestant => ({
   name: "OpenBLAS (numpy)",

@@ -63,7 +63,7 @@ export interface Measured {
 interface Entered {
   readonly contestant: Contestant;
   readonly running?: Running;
-  readonly error?: string;
+  error?: string;
   readonly rounds: (Round & { readonly others?: number; readonly computed: number })[];
   spent: number;
 }
@@ -81,8 +81,8 @@ const isQuiet = ({ others }: { readonly others?: number }, { quiet }: RoundOptio
   others === undefined || others <= quiet;
 
 /** Has it rounds enough? Twice as many are tried where some were noisy. */
-function isDone({ running, rounds, spent }: Entered, options: RoundOptions): boolean {
-  if (!running || rounds.length >= 2 * options.rounds) return true;
+function isDone({ running, rounds, spent, error }: Entered, options: RoundOptions): boolean {
+  if (!running || error !== undefined || rounds.length >= 2 * options.rounds) return true;
   if (rounds.length > 0 && spent > options.limitSeconds) return true;
   return rounds.filter((round) => isQuiet(round, options)).length >= options.rounds;
 }
@@ -103,7 +103,10 @@ export async function measure(
       for (const each of entered) {
         if (isDone(each, options)) continue;
         const watched = watch(pids), began = performance.now();
-        const round = await each.running!.round(options.roundSeconds);
+        const round = await each.running!.round(options.roundSeconds).catch(({ message }: Error) => {
+          each.error = message;
+        });
+        if (!round) continue;
         each.spent += (performance.now() - began) / 1000;
         const { own, others } = watched();
         each.rounds.push({ ...round, others, computed: own / (round.times ?? 1) });

@@ -47,7 +47,7 @@ function attention({ query, key, value }: Attended): Rows {
 }
 
 /** Every gradient is asked for and none is kept: a step would hand them to its optimiser. */
-const touched = (gradient: unknown): Scalar => {
+export const touched = (gradient: unknown): Scalar => {
   const [first, ...rest] = leaves(gradient).map(([, leaf]) => sum(leaf) as Scalar);
   return add(first, ...rest);
 };

@@ -1,17 +1,19 @@
 /** @file Whole training steps: dense, mixture, coefficients; and how their time grows with what they are made of. */
 import { compile, free, number } from "../../backend/compile.ts";
 import { open } from "../../backend/open.ts";
-import { key, tensor } from "../../dsl/mod.ts";
+import { key, tensor, valueAndGradWith } from "../../dsl/mod.ts";
 import { learnStep, type Parameters } from "../../recipes/learn.ts";
-import { toBatch } from "../../recipes/model/batch.ts";
-import { layout } from "../../recipes/model/layout.ts";
+import { type Batch, toBatch } from "../../recipes/model/batch.ts";
+import { type AnyModel, layout } from "../../recipes/model/layout.ts";
 import type { Model } from "../../recipes/model/llama.ts";
+import { lossFor } from "../../recipes/model/loss.ts";
 import type { Moe } from "../../recipes/model/moe.ts";
 import { xft } from "../../recipes/objectives/xft.ts";
 import { adamw, optimizer } from "../../recipes/optim/mod.ts";
 import { trainStep } from "../../recipes/train.ts";
 import type { Case, Prepared, StepWork } from "../case.ts";
 import { batchOf, modelOf } from "../weights.ts";
+import { touched } from "./long.ts";
 import { denseOf, mixtureOf, type SizeName, sizes } from "./sizes.ts";
 
 /** Learning rate of weights, and of coefficients. */
@@ -75,6 +77,13 @@ export const scalingCases: readonly Case[] = [
     [256, 512, 1024, 2048].map((seq) => [seq, step("moe", "tiny", { batch: 1, seq })]),
   ),
   ...curve(
+    "experts, forward and backward alone",
+    "experts, 6 of them active",
+    [8, 16, 32, 64].map((
+      experts,
+    ) => [experts, step("moe", "tiny", { config: mixtureOf("tiny", { experts }), update: false })]),
+  ),
+  ...curve(
     "experts",
     "experts, 6 of them active",
     [8, 16, 32, 64].map((experts) => [experts, step("moe", "tiny", { config: mixtureOf("tiny", { experts }) })]),
@@ -104,6 +113,22 @@ export async function prepareStep(work: StepWork): Promise<Prepared> {
       return loss;
     };
     bytes = () => run.report(parameters, state, model, batch, shares, rate).moved;
+  } else if (work.update === false) {
+    const run = compile(
+      (parameters: AnyModel, data: Batch) => {
+        const { value, grad } = valueAndGradWith(lossFor(config, work))(parameters, data, null);
+        return { loss: value.nll, gradients: touched(grad) };
+      },
+      device,
+      { fuse: work.fuse },
+    );
+    const model = modelOf(config, device, work.storage);
+    once = async () => {
+      const out = await run(model, batch), loss = await number(out.loss, device);
+      free(out, device);
+      return loss;
+    };
+    bytes = () => run.report(model, batch).moved;
   } else {
     const { checkpoint } = work,
       rate = tensor({}, [RATE]),

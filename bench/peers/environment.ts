@@ -1,9 +1,10 @@
-/** @file The Python that peers run in: a virtual environment in the user's cache, made once for these requirements. */
+/** @file What peers run in, made once and kept in the user's cache: a virtual environment of Python, llama.cpp for node. */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { userCache } from "../../backend/cache.ts";
 import { UserError } from "../../dsl/errors.ts";
-import { succeeds } from "../../tests/commands.ts";
+import { output, succeeds } from "../../tests/commands.ts";
+import { smollm2Place } from "../../tests/support.ts";
 import { root } from "../processes.ts";
 
 const requirements = join(root, "bench/peers/requirements.txt");
@@ -38,4 +39,29 @@ export async function peersPython(): Promise<string> {
   }
   await Deno.writeTextFile(done, "");
   return python;
+}
+
+const LLAMA = "node-llama-cpp@3.22.1";
+
+/** Where npm installed llama.cpp for node; it is installed where it is not. @throws Error if npm cannot */
+export async function llamaFolder(): Promise<string> {
+  const folder = join(userCache(), "bench", LLAMA);
+  if (await succeeds("node", ["-e", `require("fs").statSync(${JSON.stringify(join(folder, "complete"))})`])) {
+    return folder;
+  }
+  console.error(`Installing ${LLAMA} into the user's cache (700 MB, once) …`);
+  await Deno.mkdir(folder, { recursive: true });
+  await Deno.writeTextFile(join(folder, "package.json"), '{"private": true}');
+  await output("npm", ["install", "--no-audit", "--no-fund", "--ignore-scripts", LLAMA], { cwd: folder });
+  await Deno.writeTextFile(join(folder, "complete"), "");
+  return folder;
+}
+
+/** SmolLM2-135M-Instruct with 16 bits a weight, for llama.cpp. @throws Error if it cannot be made */
+export async function halfGguf(python: string): Promise<string> {
+  const place = join(userCache(), "bench", "SmolLM2-135M-Instruct.f16.gguf"), part = `${place}.${Deno.pid}.part`;
+  if (await Deno.stat(place).then(() => true, () => false)) return place;
+  await output(python, [join(root, "bench/peers/f16.py"), smollm2Place(), part]);
+  await Deno.rename(part, place);
+  return place;
 }

@@ -2,7 +2,10 @@
 import { join } from "node:path";
 import type { StepWork, Work } from "../case.ts";
 import { root, startWorker } from "../processes.ts";
+import { smollm2Place } from "../../tests/support.ts";
+import { startMerge } from "../families/merges.ts";
 import type { Contestant } from "../rounds.ts";
+import { halfGguf, llamaFolder } from "./environment.ts";
 
 /** Peers that can do a piece of work. */
 export function peersFor(work: Work, python: string): Contestant[] {
@@ -13,7 +16,27 @@ export function peersFor(work: Work, python: string): Contestant[] {
   });
   switch (work.kind) {
     case "step":
-      return work.device ? [] : stepPeers(work, script);
+      return work.device || work.update === false ? [] : stepPeers(work, script);
+    case "generation":
+      return ["f16", "Q4_1"].map((storage) => ({
+        name: `llama.cpp, ${storage}`,
+        role: "peer",
+        start: async () => {
+          const model = storage === "f16" ? await halfGguf(python) : smollm2Place();
+          return await startWorker({
+            words: ["node", join(root, "bench/peers/llama.mjs"), await llamaFolder(), model],
+          }, work);
+        },
+      }));
+    case "merge":
+      return work.method === "xft" ? [] : [{
+        name: "mergekit",
+        role: "peer",
+        start: () =>
+          startMerge(work, ({ file, out }) => ({
+            words: [python, "-m", "mergekit.scripts.run_yaml", file, out, "--no-copy-tokenizer"],
+          })),
+      }];
     default:
       return [];
   }

@@ -71,7 +71,28 @@ def copy(size: int) -> Run:
     return run
 
 
+def files(inputs: list[str], out: str, size: int) -> Run:
+    """Seconds to read files and to write one of `size` bytes, by ordinary calls, until it is on the disk."""
+
+    def run() -> float:
+        def work() -> None:
+            buffer, left = bytearray(2**23), size
+            with open(out, "wb", buffering=0) as target:
+                for path in inputs:
+                    with open(path, "rb", buffering=0) as source:
+                        while count := source.readinto(buffer):
+                            left -= target.write(memoryview(buffer)[: min(count, left)])
+                os.fsync(target.fileno())
+            os.remove(out)
+
+        return timed(work)
+
+    return run
+
+
 def prepare(work: dict[str, Any]) -> tuple[dict[str, Any], Run]:
+    if work["kind"] == "files":
+        return {}, files(work["inputs"], work["out"], work["bytes"])
     run = copy(work["bytes"]) if work["kind"] == "copy" else products(work["products"])
     return {"about": f"numpy {np.__version__}"}, run
 
