@@ -79,6 +79,8 @@ export type GenerationWork = {
   readonly batch: number;
   readonly prompt: number;
   readonly tokens: number;
+  /** Of matrices. */
+  readonly storage: Storage;
 };
 
 /** Models into one, from folder to folder, by a whole command. */

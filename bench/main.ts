@@ -3,7 +3,7 @@
  *
  * `--only NAME[,NAME…]` takes the cases whose name contains one of them, `--json` prints one object as the last line,
  * `--size toy` runs every kind of case very small, `--rounds N` says how many rounds count, `--limit SECONDS` after how
- * long a contestant gets no further round, `--out DIR` where results.json and page.html go (default: runs/bench).
+ * long a contestant gets no further round, `--out DIR` where results.json, page.html and table.md go (default: runs/bench).
  */
 import { join, resolve } from "node:path";
 import { UserError } from "../dsl/errors.ts";
@@ -14,7 +14,7 @@ import { type Machine, machine } from "./machine.ts";
 import { peersPython, pythonWithNumpy } from "./peers/environment.ts";
 import { casesOf, contestantsOf, type Surroundings } from "./registry.ts";
 import { measure, type Measured, type RoundOptions } from "./rounds.ts";
-import { textOf } from "./table.ts";
+import { markdownOf, textOf } from "./table.ts";
 
 /** What the command was asked for. */
 interface Asked {
@@ -113,6 +113,7 @@ if (import.meta.main) {
     // Loaded at the end: a page's libraries are no part of what is measured.
     const { pageOf } = await import("./page.ts");
     await Deno.writeTextFile(join(asked.out, "page.html"), pageOf(results));
+    await Deno.writeTextFile(join(asked.out, "table.md"), `${markdownOf(results.cases)}\n`);
     console.log(textOf(results.cases));
     if (asked.json) console.log(JSON.stringify(results));
   } catch (error) {

@@ -11,18 +11,16 @@ import { xft } from "../processes.ts";
 import { batchOf } from "../weights.ts";
 import { denseOf } from "./sizes.ts";
 
-const generation = (batch: number, prompt: number, tokens: number): GenerationWork => ({
-  kind: "generation",
-  batch,
-  prompt,
-  tokens,
-});
+function generation(name: string, batch: number, prompt: number, tokens: number): Case {
+  const work: GenerationWork = { kind: "generation", batch, prompt, tokens, storage: "bf16" };
+  return { name: `generation/${name}`, work, variants: { "f32 weights": { ...work, storage: "f32" } } };
+}
 
 /** Each with a short prompt, so that what is timed is mostly tokens; and a long prompt with one token. */
 export const generationCases: readonly Case[] = [
-  { name: "generation/batch 1", work: generation(1, 16, 64) },
-  { name: "generation/batch 16", work: generation(16, 16, 64) },
-  { name: "generation/prompt 512", work: generation(1, 512, 1) },
+  generation("batch 1", 1, 16, 64),
+  generation("batch 16", 16, 16, 64),
+  generation("prompt 512", 1, 512, 1),
 ];
 
 /** Our folder of the model, converted once from the GGUF file that the tests' set-up fetches. */
@@ -36,8 +34,8 @@ export async function smollm2Folder(): Promise<string> {
 const exists = (path: string): Promise<boolean> => Deno.stat(path).then(() => true, () => false);
 
 /** A call of `generate` on the loaded model. */
-export async function prepareGeneration({ batch, prompt, tokens }: GenerationWork): Promise<Prepared> {
-  const device = await open("cpu"), model = loadModel(await smollm2Folder(), device, "bf16");
+export async function prepareGeneration({ batch, prompt, tokens, storage }: GenerationWork): Promise<Prepared> {
+  const device = await open("cpu"), model = loadModel(await smollm2Folder(), device, storage);
   const { tokens: ids } = batchOf(denseOf("smollm2"), batch, prompt);
   const prompts = Array.from({ length: batch }, (_, i) => [...ids.subarray(i * prompt, (i + 1) * prompt)]);
   // Ids are all that is asked for; a tokenizer would only turn them into text.
