@@ -5,7 +5,7 @@ import { checkout, withTempDir } from "../tests/support.ts";
 import { costOf } from "./costs.ts";
 import { denseOf, mixtureOf, sizes } from "./families/sizes.ts";
 import { rowsOf } from "./families/products.ts";
-import type { Measured } from "./rounds.ts";
+import { type Contestant, measure, type Measured } from "./rounds.ts";
 import { casesOf } from "./registry.ts";
 
 Deno.test("every case runs at toy size, and the last line of --json has its figures", () =>
@@ -49,6 +49,29 @@ Deno.test("uneven routing sends all rows somewhere, half of them to one expert",
   const rows = rowsOf({ m: 5120, experts: 7, routing: "uneven" });
   assertEquals(rows.reduce((a, b) => a + b, 0), 5120);
   assert(rows[0] >= 2560 && rows[6] > 0);
+});
+
+/** A contestant whose rounds take what they are told to take. */
+function scripted(name: string, role: Contestant["role"], seconds: number[], losses?: number[]): Contestant {
+  const left = [...seconds];
+  const round = () =>
+    left.length > 0 ? Promise.resolve({ seconds: left.shift()! }) : Promise.reject(new Error("broke"));
+  const running = { ready: { losses }, round, [Symbol.asyncDispose]: () => Promise.resolve() };
+  return { name, role, start: () => Promise.resolve(running) };
+}
+
+Deno.test("the best round counts, shares are of the roof of the same case, and a failure stops nobody else", async () => {
+  const rows = await measure({ name: "work" }, { flops: 8, bytes: 0, products: [] }, [
+    scripted("xft", "ours", [4, 2, 3], [1.5, 1.25]),
+    scripted("roof", "roof", [1, 3, 5]),
+    scripted("peer", "peer", [6, 6, 8], [1.5001, 1.2501]),
+    scripted("other model", "peer", [6, 6, 8], [1.6, 1.3]),
+    scripted("broken", "peer", [9]),
+  ], { rounds: 3, roundSeconds: 0, limitSeconds: 60, quiet: 1 });
+  assertEquals(rows.map(({ seconds }) => seconds), [2, 1, 6, 6, 9]);
+  assertEquals(rows.map(({ share_of_roof }) => share_of_roof), [1 / 2, 1, 1 / 6, 1 / 6, 1 / 9]);
+  assertEquals(rows.map(({ same_losses }) => same_losses), [true, undefined, true, false, undefined]);
+  assertEquals(rows.map(({ error }) => error), [undefined, undefined, undefined, undefined, "broke"]);
 });
 
 const plain = { checkpoint: false, storage: "f32" } as const;

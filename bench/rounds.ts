@@ -54,6 +54,8 @@ export interface Measured {
   readonly noisy_rounds: number;
   /** Losses of its first steps. */
   readonly losses?: readonly number[];
+  /** Are they those of the case's first contestant, up to rounding: did both do the same work? */
+  readonly same_losses?: boolean;
   readonly about?: string;
   /** Why there is no figure. */
   readonly error?: string;
@@ -85,6 +87,15 @@ function isDone({ running, rounds, spent, error }: Entered, options: RoundOption
   if (!running || error !== undefined || rounds.length >= 2 * options.rounds) return true;
   if (rounds.length > 0 && spent > options.limitSeconds) return true;
   return rounds.filter((round) => isQuiet(round, options)).length >= options.rounds;
+}
+
+/** Rounding, to 16 bits too, stays below it; another model does not. */
+const LOSS_TOLERANCE = 1e-3;
+
+/** Do two contestants see the same losses? Unknown where one of them tells none. */
+function agree(own: readonly number[] | undefined, first: readonly number[] | undefined): boolean | undefined {
+  if (!own || !first) return undefined;
+  return own.every((loss, i) => Math.abs(loss - first[i]) <= LOSS_TOLERANCE * Math.abs(first[i]));
 }
 
 /** Times a case's contestants against each other. A contestant that fails has a line that says why. */
@@ -128,7 +139,10 @@ export async function measure(
       by: contestant.name,
       role: contestant.role,
       seconds: found?.seconds,
-      cpu_seconds: rounds.length > 0 ? Math.min(...rounds.map(({ computed }) => computed)) : undefined,
+      // A roof's seconds are put together from parts, its threads' time is not.
+      cpu_seconds: rounds.length > 0 && contestant.role !== "roof"
+        ? Math.min(...rounds.map(({ computed }) => computed))
+        : undefined,
       flops: cost.flops,
       bytes: cost.bytes || (ready.bytes ?? 0),
       ...(roofSeconds && found && { share_of_roof: roofSeconds / found.seconds, roof: roof.contestant.name }),
@@ -138,6 +152,7 @@ export async function measure(
       rounds: rounds.length,
       noisy_rounds: rounds.filter((round) => !isQuiet(round, options)).length,
       losses: ready.losses,
+      same_losses: agree(ready.losses, entered[0].running?.ready.losses),
       about: ready.about,
       error,
       curve: named.curve,

@@ -22,7 +22,13 @@ const columns: readonly (readonly [title: string, cell: (row: Measured, ours: nu
   ["peak MiB", ({ peak_bytes }) => peak_bytes ? (peak_bytes / 2 ** 20).toFixed(0) : ""],
   ["before", ({ base_bytes }) => base_bytes ? (base_bytes / 2 ** 20).toFixed(0) : ""],
   ["others", ({ others_share }) => others_share === undefined ? "" : percent(others_share)],
-  ["losses", ({ losses }) => (losses ?? []).map((loss) => loss.toPrecision(6)).join(" ")],
+  [
+    "losses",
+    ({ losses, same_losses }) =>
+      `${(losses ?? []).map((loss) => loss.toPrecision(6)).join(" ")}${
+        same_losses === false ? " (another model)" : ""
+      }`,
+  ],
 ];
 
 /** Cells of all rows, the titles first; `× ours` compares with the case's first row. */
