@@ -11,7 +11,16 @@ import { axesOf, sizeOf, stridesOf } from "../../dsl/shape.ts";
 import { isReduction } from "./costs.ts";
 import { inputsOf, type LoopGroup, type Resolver } from "./group.ts";
 import type { Affine, Guard, Instruction, LoopKernel, Stage, StorageType } from "./kernel.ts";
-import { address, identity, type Index, type IndexMap, isAffineView, throughView } from "./views.ts";
+import {
+  address,
+  identity,
+  type Index,
+  type IndexMap,
+  isAffineView,
+  sameIndex,
+  sameMap,
+  throughView,
+} from "./views.ts";
 
 /** A kernel and the nodes behind its slots. */
 export interface LoopBody {
@@ -26,6 +35,19 @@ interface Bound {
   readonly index: Index;
   readonly size: number;
 }
+
+/** A value that a kernel has computed already: a node's, at an index, under conditions. */
+interface Known {
+  readonly map: IndexMap;
+  readonly bounds: readonly Bound[];
+  readonly register: number;
+}
+
+const sameBounds = (a: readonly Bound[], b: readonly Bound[]): boolean =>
+  a === b ||
+  (a.length === b.length && a.every(({ index, size }, i) => size === b[i].size && sameIndex(index, b[i].index)));
+
+const unbounded: readonly Bound[] = [];
 
 /** Operations whose result is one of their operands, or its opposite: it needs no rounding. */
 const selecting = new Set<Node["op"]>(["copy", "neg", "maximum", "where"]);
@@ -42,10 +64,10 @@ export function loopBody(group: LoopGroup, writes: readonly Node[], resolve: Res
   const axes = orderAxes(group, writes);
   const sizes = [...axes.outer, ...axes.inner].map((axis) => group.space[axis]);
   const names = [...axes.outer, ...axes.inner], slots: Node[] = [];
-  const body: Instruction[] = [], known = new Map<string, number>(), values = new Map<string, number>();
+  const body: Instruction[] = [], known = new Map<string, number>(), values = new Map<Node, Known[]>();
 
   const emit = (instruction: Instruction): number => {
-    const key = JSON.stringify(instruction), old = known.get(key);
+    const key = nameOf(instruction), old = known.get(key);
     if (old !== undefined) return old;
     known.set(key, body.length);
     return body.push(instruction) - 1;
@@ -115,7 +137,7 @@ export function loopBody(group: LoopGroup, writes: readonly Node[], resolve: Res
     if (isOp(node, "iota")) return counter(map[node.attributes.axis]);
     const lower = primitiveOf(node.op).lower;
     if (!lower) throw new Error(`${node.op} has no scalar lowering and no template`);
-    const operands = inputs.map(([input, inner]) => value(input, inner, isReduction(node) ? [] : bounds));
+    const operands = inputs.map(([input, inner]) => value(input, inner, isReduction(node) ? unbounded : bounds));
     const register = lower(build, operands, node);
     // Fused or stored, a 16-bit value is one that 16 bits hold.
     if (!isHalf(node.dtype) || selecting.has(node.op)) return register;
@@ -123,11 +145,14 @@ export function loopBody(group: LoopGroup, writes: readonly Node[], resolve: Res
   };
 
   const value = (node: Node, map: IndexMap, bounds: readonly Bound[]): number => {
-    const key = `${node.id}${JSON.stringify(map)}${JSON.stringify(bounds)}`, old = values.get(key);
-    if (old !== undefined) return old;
-    const made = resolve(group, node, map) === "load" ? load(node, map, bounds) : compute(node, map, bounds);
-    values.set(key, made);
-    return made;
+    const before = values.get(node);
+    const old = before?.find((each) => sameMap(node.shape, each.map, map) && sameBounds(each.bounds, bounds));
+    if (old) return old.register;
+    const register = resolve(group, node, map) === "load" ? load(node, map, bounds) : compute(node, map, bounds);
+    const made = { map, bounds, register }, all = values.get(node);
+    if (all) all.push(made);
+    else values.set(node, [made]);
+    return register;
   };
 
   const below = ({ index, size }: Bound): number => build.binary("less", counter(index), build.constant(size, "i32"));
@@ -136,8 +161,10 @@ export function loopBody(group: LoopGroup, writes: readonly Node[], resolve: Res
   const zero = (node: Node): number => build.constant(0, registerType(node.dtype));
 
   for (const node of writes) {
-    const here = identity(node.shape), computed = compute(node, here, []);
-    const register = placementOf(node)?.accumulate ? build.binary("add", load(node, here, []), computed) : computed;
+    const here = identity(node.shape), computed = compute(node, here, unbounded);
+    const register = placementOf(node)?.accumulate
+      ? build.binary("add", load(node, here, unbounded), computed)
+      : computed;
     emit({
       op: "store",
       type: typeOf(register),
@@ -159,6 +186,16 @@ export function loopBody(group: LoopGroup, writes: readonly Node[], resolve: Res
     stages: stagesOf(body, outer),
   });
   return { kernel, slots, writes };
+}
+
+/** An instruction as text: equal texts are equal instructions. */
+function nameOf(instruction: Instruction): string {
+  const { op, type } = instruction;
+  if ("access" in instruction || "index" in instruction) return JSON.stringify(instruction);
+  if ("bits" in instruction) return `${op} ${type} ${instruction.bits}`;
+  if ("by" in instruction) return `${op} ${type} ${instruction.by} ${instruction.a}`;
+  if ("c" in instruction) return `${op} ${type} ${instruction.c} ${instruction.a} ${instruction.b}`;
+  return "b" in instruction ? `${op} ${type} ${instruction.a} ${instruction.b}` : `${op} ${type} ${instruction.a}`;
 }
 
 /** Memory of a flatten's input is that of the flatten itself: its axes end with the flattened ones. */
