@@ -265,7 +265,9 @@ export function userLine(): string | undefined {
  * comes with this library. What the compiler makes of nothing in particular (a constant) is nobody's.
  */
 function modelLine(): string | undefined {
-  const place = stackOf(40).find(({ file }) => !isIn(file, "dsl/"));
+  const outside = ({ file }: Place): boolean => !isIn(file, "dsl/");
+  // Every frame costs time, and the line is mostly near.
+  const place = stackOf(8, noted).find(outside) ?? stackOf(40, noted).find(outside);
   return place && isIn(place.file, "backend/") ? undefined : lineOf(place);
 }
 
@@ -274,11 +276,15 @@ interface Place {
   readonly line: string;
 }
 
-/** Where the functions in progress were called, the latest first. Ten frames, the default, may all be ours. */
-function stackOf(frames: number): Place[] {
-  const limit = Error.stackTraceLimit;
+/**
+ * Where the functions in progress were called, the latest first; those that `above` called, and itself, are left out.
+ * Ten frames, the default, may all be ours.
+ */
+function stackOf(frames: number, above: (...args: never) => unknown = stackOf): Place[] {
+  const limit = Error.stackTraceLimit, holder = { stack: "" };
   Error.stackTraceLimit = frames;
-  const stack = new Error().stack ?? "";
+  Error.captureStackTrace(holder, above);
+  const { stack } = holder;
   Error.stackTraceLimit = limit;
   return [...stack.matchAll(/((?:file|https?):\/\/[^()\s]+?):(\d+):\d+\)?$/gm)]
     .map(([, file, line]) => ({ file, line }));
