@@ -10,6 +10,7 @@ import type { Plan } from "./compiler/kernel.ts";
 import { type CompiledProgram, pipeline } from "./compiler/pipeline.ts";
 import { bytesOf } from "./compiler/schedule.ts";
 import { debugs } from "./debug.ts";
+import { type Runnable, runnable } from "./plan_cache.ts";
 import type { Capabilities, MemoryUse } from "./device.ts";
 import type { BuildOptions, Device, DeviceArray, Executable, Program } from "./runtime.ts";
 import "../dsl/primitives/mod.ts";
@@ -79,7 +80,7 @@ export class PlannedDevice implements Device {
   readonly #lost = new FinalizationRegistry<{ handle: number }>((memory) => this.#release(memory));
   readonly #handles = new WeakMap<Memory, { handle: number }>();
   // Programs run since the status word was last read: it tells a step, not whose.
-  readonly #ran = new Set<CompiledProgram>();
+  readonly #ran = new Set<() => CompiledProgram>();
   #closed = false;
 
   /** A device of this runner's own, which it closes in the end. */
@@ -158,7 +159,8 @@ export class PlannedDevice implements Device {
     const ran = [...this.#ran];
     this.#ran.clear();
     if (status !== 0) {
-      const suspects = ran.flatMap(({ steps, origins }) => steps[origins[status - 1]] ?? []).map(indexedBy);
+      const suspects = ran.map((whole) => whole()).flatMap(({ steps, origins }) => steps[origins[status - 1]] ?? [])
+        .map(indexedBy);
       const where = [...new Set(suspects.filter((each) => each !== ""))].join(", or ");
       throw new Error(
         `${
@@ -189,15 +191,19 @@ export class PlannedDevice implements Device {
   build(program: Program, options: BuildOptions): Executable {
     this.#mustBeOpen();
     const { capabilities } = this.#runner, { usedBytes } = this.#runner.memory();
-    const compiled = pipeline(program, { ...options, capabilities, usedBytes, validate: debugs("validate") });
+    const validate = debugs("validate"), settings = { ...options, capabilities, usedBytes, validate };
+    let known: CompiledProgram | undefined;
+    // With a plan from the cache, only who asks for an explanation compiles.
+    const whole = (): CompiledProgram => known ??= pipeline(program, settings);
+    const compiled = validate ? whole() : runnable(program, settings, whole);
     const plan = this.#runner.load(compiled.plan);
     const captured = new Map<Node, Node>();
     for (const source of compiled.arguments) {
       if (source.kind === "captured") captured.set(source.leaf, this.put(source.leaf));
     }
     return {
-      run: (args) => this.#run(program, compiled, plan, captured, args, options),
-      report: () => reportOf(compiled, this.#runner.profile(plan)),
+      run: (args) => this.#run(program, compiled, whole, plan, captured, args, options),
+      report: () => reportOf(whole(), this.#runner.profile(plan)),
       arenaBytes: compiled.plan.arena.reduce((a, b) => a + b, 0),
       kernels: compiled.plan.steps.length,
     };
@@ -205,7 +211,8 @@ export class PlannedDevice implements Device {
 
   async #run(
     program: Program,
-    compiled: CompiledProgram,
+    compiled: Runnable,
+    whole: () => CompiledProgram,
     plan: number,
     captured: ReadonlyMap<Node, Node>,
     args: readonly Node[],
@@ -221,7 +228,7 @@ export class PlannedDevice implements Device {
       const tensor = source.kind === "parameter" ? args[source.position] : captured.get(source.leaf)!;
       handles[i] = BigInt(this.#memory(tensor).handle);
     });
-    this.#ran.add(compiled);
+    this.#ran.add(whole);
     await this.#runner.run(plan, handles, upload);
     // Donated memory now belongs to the results that took it; the rest of it is given back.
     const taken = new Set(compiled.results);
