@@ -1,9 +1,10 @@
 /**
  * @file `deno task bench`: times our own work; with `--peers` other programs that do the same, in turns with ours.
  *
- * `--only NAME[,NAME…]` takes the cases whose name contains one of them, `--json` prints one object as the last line,
- * `--size toy` runs every kind of case very small, `--rounds N` says how many rounds count, `--limit SECONDS` after how
- * long a contestant gets no further round, `--out DIR` where results.json, page.html and table.md go (default: runs/bench).
+ * `--only NAME[,NAME…]` takes the cases whose name contains one of them, `--against NAME` (as often as wanted) lets only
+ * these peers take part, `--json` prints one object as the last line, `--size toy` runs every kind of case very small,
+ * `--rounds N` says how many rounds count, `--limit SECONDS` after how long a contestant gets no further round,
+ * `--out DIR` where results.json, page.html and table.md go (default: runs/bench).
  */
 import { join, resolve } from "node:path";
 import { UserError } from "../dsl/errors.ts";
@@ -21,6 +22,8 @@ interface Asked {
   readonly only: readonly string[];
   readonly json: boolean;
   readonly peers: boolean;
+  /** Names of the peers that take part; none: all. */
+  readonly against: readonly string[];
   readonly size: "full" | "toy";
   readonly out: string;
   readonly options: RoundOptions;
@@ -37,6 +40,7 @@ export interface Results {
 function parse(words: readonly string[]): Asked {
   const asked = {
     only: [] as string[],
+    against: [] as string[],
     json: false,
     peers: false,
     size: "full",
@@ -55,21 +59,25 @@ function parse(words: readonly string[]): Asked {
     if (flag === "--only") asked.only.push(...value().split(","));
     else if (flag === "--json") asked.json = true;
     else if (flag === "--peers") asked.peers = true;
+    else if (flag === "--against") asked.against.push(value());
     else if (flag === "--size") asked.size = value();
     else if (flag === "--out") asked.out = value();
     else if (flag === "--rounds") asked.rounds = Number(value());
     else if (flag === "--limit") asked.limit = Number(value());
-    else {throw new UserError(`${word}: known are --only, --json, --peers, --size, --rounds, --limit, --out.`, {
-        usage: true,
-      });}
+    else {throw new UserError(
+        `${word}: known are --only, --json, --peers, --against, --size, --rounds, --limit, --out.`,
+        {
+          usage: true,
+        },
+      );}
   }
-  const { only, json, peers, size, rounds, limit } = asked;
+  const { only, against, json, size, rounds, limit } = asked, peers = asked.peers || against.length > 0;
   if (size !== "full" && size !== "toy") throw new UserError(`--size ${size}: it is full or toy.`, { usage: true });
   if (!(rounds >= 1 && limit > 0)) throw new UserError("--rounds and --limit are positive numbers.", { usage: true });
   // Toy sizes are never compared, so no round of theirs is repeated.
   const [roundSeconds, quiet] = size === "toy" ? [0, 1] : [0.5, 0.1];
   const options = { rounds, limitSeconds: limit, roundSeconds, quiet };
-  return { only, json, peers, size, out: resolve(Deno.env.get("INIT_CWD") ?? ".", asked.out), options };
+  return { only, against, json, peers, size, out: resolve(Deno.env.get("INIT_CWD") ?? ".", asked.out), options };
 }
 
 function chosen({ size, only }: Asked): Case[] {
@@ -99,7 +107,10 @@ async function run(asked: Asked, words: readonly string[]): Promise<Results> {
   for (const [i, each] of cases.entries()) {
     console.error(`${i + 1} of ${cases.length}: ${each.name}`);
     const cost = costOf(each.work, denseOf("smollm2"));
-    const rows = await measure(each, cost, contestantsOf(each, cost, around), asked.options);
+    const contestants = contestantsOf(each, cost, around).filter(({ name, role }) =>
+      role !== "peer" || asked.against.length === 0 || asked.against.includes(name)
+    );
+    const rows = await measure(each, cost, contestants, asked.options);
     console.error(textOf(rows));
     measured.push(...rows);
     await Deno.writeTextFile(join(asked.out, "results.json"), `${JSON.stringify(results(), null, 1)}\n`);
