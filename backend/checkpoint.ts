@@ -15,6 +15,7 @@ const checkpointSymbols = {
   xft_checkpoint_upload: { parameters: ["u64", "buffer", "usize", "u64", "u64"], result: "i32" },
   xft_writer_create: { parameters: ["buffer", "usize", "buffer", "usize", "buffer"], result: "i32" },
   xft_writer_add: { parameters: ["u64", "buffer", "usize"], result: "i32" },
+  xft_writer_combine: { parameters: ["u64", "buffer", "buffer", "usize", "buffer", "usize"], result: "i32" },
   xft_writer_finish: { parameters: ["u64"], result: "i32" },
   xft_writer_close: { parameters: ["u64"], result: "i32" },
 } as const;
@@ -44,6 +45,8 @@ export interface TensorInfo {
 export interface Checkpoint extends Disposable {
   /** File or folder, as it was opened. */
   readonly path: string;
+  /** The library's handle of it, for what is computed there. */
+  readonly handle: bigint;
   /** What kind of file it is. */
   readonly format: "safetensors" | "gguf" | "llama2c";
   /** What the file says about itself: GGUF's keys, llama2.c's header, safetensors' `__metadata__`. */
@@ -76,6 +79,10 @@ class LibraryCheckpoint implements Checkpoint {
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   #handle: bigint;
+
+  get handle(): bigint {
+    return this.#handle;
+  }
 
   constructor(readonly path: string) {
     const bytes = encoder.encode(path);
@@ -141,14 +148,33 @@ export function openCheckpoint(path: string): Checkpoint {
 /** How weights can be stored by the writer. */
 export type StoredDtype = "F32" | "BF16" | "F16";
 
+/** A share of a tensor of an opened checkpoint. */
+export interface Term {
+  /** Where it is; open until the sum is written. */
+  readonly checkpoint: Checkpoint;
+  /** The tensor's name there. */
+  readonly name: string;
+  /** What it is multiplied with. */
+  readonly weight: number;
+}
+
+/** Σ weight · tensor, added up in f64 in the order of the terms, and rounded once: the same bits on every processor. */
+export interface Combination {
+  /** Tensors of one shape, at least one. */
+  readonly terms: readonly Term[];
+}
+
 /** A tensor to be written. */
 export interface TensorOut {
   /** Its name in the file. */
   readonly name: string;
   /** Sizes, outermost first. */
   readonly shape: readonly number[];
-  /** Its elements, row-major; a function is called when its turn comes, so that one tensor is in memory at a time. */
-  readonly data: Float32Array | (() => Float32Array | Promise<Float32Array>);
+  /**
+   * Its elements, row-major; a function is called when its turn comes, so that one tensor is in memory at a time. A
+   * combination goes from file to file in the library, and is never whole in memory.
+   */
+  readonly data: Float32Array | (() => Float32Array | Promise<Float32Array>) | Combination;
 }
 
 /** How a safetensors file is written. */
@@ -163,6 +189,8 @@ export interface WriteOptions {
 export interface SafetensorsWriter extends Disposable {
   /** Writes the next tensor. @throws {UserError} if the disk is full */
   add(values: Float32Array): void;
+  /** Computes the next tensor from others, and writes it. @throws {UserError} also if they do not fit together */
+  combine(sum: Combination): void;
   /** Makes the file durable and gives it its name. @throws {UserError} if the disk is full */
   finish(): void;
 }
@@ -198,6 +226,15 @@ export function createSafetensors(
       const floats = values as Float32Array<ArrayBuffer>;
       check(library().xft_writer_add(handle, floats, BigInt(values.length)), asUserError);
     },
+    combine({ terms }) {
+      const names = encoder.encode(JSON.stringify(terms.map(({ name }) => name))), count = BigInt(terms.length);
+      const checkpoints = BigUint64Array.from(terms, ({ checkpoint }) => checkpoint.handle);
+      const weights = Float64Array.from(terms, ({ weight }) => weight);
+      check(
+        library().xft_writer_combine(handle, checkpoints, weights, count, names, BigInt(names.length)),
+        asUserError,
+      );
+    },
     finish() {
       check(library().xft_writer_finish(handle), asUserError);
     },
@@ -227,6 +264,12 @@ export async function writeSafetensors(
 ): Promise<void> {
   const list = [...tensors];
   using writer = createSafetensors(path, list, options);
-  for (const { data } of list) writer.add(await (typeof data === "function" ? data() : data));
+  for (const { data } of list) await writeTensor(writer, data);
   writer.finish();
+}
+
+/** Writes the next tensor, whatever its elements come from. @throws {UserError} if the disk is full */
+export async function writeTensor(writer: SafetensorsWriter, data: TensorOut["data"]): Promise<void> {
+  if ("terms" in data) writer.combine(data);
+  else writer.add(await (typeof data === "function" ? data() : data));
 }

@@ -1,7 +1,25 @@
 /** @file The command line as one table: every command, its positionals and its flags. `optique.ts` makes parsers of it. */
 import { UserError } from "../../dsl/errors.ts";
-import { choice, command, integer, number, objective, output, path, paths, text, texts, toggle } from "./schema.ts";
+import {
+  choice,
+  command,
+  integer,
+  number,
+  numbers,
+  objective,
+  output,
+  path,
+  paths,
+  text,
+  texts,
+  toggle,
+} from "./schema.ts";
 
+/** Of a mixture's experts, then of dense models. */
+const MERGE_METHODS = [
+  ...["xft", "uniform", "shared"] as const,
+  ...["linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp"] as const,
+] as const;
 const LAMBDA_RULE = "λ is a share, between 0 and 1.";
 const WEIGHT_TYPES = ["stored", "f32", "bf16", "f16"] as const;
 const DATA_HELP = "instruction data: JSON or JSONL, gzip too (several: in order)";
@@ -102,25 +120,42 @@ export const commands = {
     check: checkStage,
   }),
   merge: command({
-    summary: "mixture → dense Hugging Face folder",
+    summary: "mixture → dense Hugging Face folder; several dense models → one",
+    description: "One folder is a mixture, whose experts are merged. Several are dense models of one architecture; " +
+      "one of mergekit's files describes such a merge, too.",
     examples: [
       "merge models/moe --out models/merged --coefficients coefficients.json",
       "merge models/moe --out models/uniform --method uniform --lambda 0.75",
+      "merge models/a models/b --out models/soup --method linear --weights 0.7,0.3",
+      "merge models/a models/b --out models/ties --method ties --base models/base",
+      "merge --mergekit merge.yml --out models/merged",
     ],
-    positionals: { moe: path("folder of a mixture", { metavar: "MOE", required: true }) },
+    positionals: { models: paths("folder of a mixture, or of dense models", { metavar: "MODEL" }) },
     flags: {
       ...output("folder of the dense model"),
-      coefficients: path("file from `learn` or `convert`", { metavar: "FILE" }),
-      method: choice("how (default: xft with coefficients, else uniform)", ["xft", "uniform", "shared"]),
+      coefficients: path("of a mixture: file from `learn` or `convert`", { metavar: "FILE" }),
+      method: choice("how (default: xft with coefficients, else uniform; linear for dense models)", MERGE_METHODS),
       lambda: number("share of the shared expert (default: the file's, else 0.75)", {
         min: 0,
         max: 1,
         rule: LAMBDA_RULE,
       }),
       overrideLambda: toggle("let --lambda win over the file's"),
-      dtype: choice("type of the weights written", ["F32", "BF16", "F16"], { fallback: "F32" }),
+      weights: numbers("of dense models: what each weighs (default: 1)"),
+      density: numbers("ties, dare: share of each model's changes that is kept (one, or one for each; default: 0.5)"),
+      base: path("ties, dare, task_arithmetic, slerp: the model that the others came from", { metavar: "DIR" }),
+      scale: number("ties, dare, task_arithmetic: what the merged change is multiplied with", { fallback: 1 }),
+      t: number("slerp: place between the base (0) and the model (1)", { fallback: 0.5, min: 0, max: 1 }),
+      mergekit: path("mergekit's description of a merge (paths in it: from the current folder)", { metavar: "FILE" }),
+      dtype: choice("type of the weights written (default: F32, or as mergekit's file says)", ["F32", "BF16", "F16"]),
     },
-    check({ method, coefficients }) {
+    check({ models, mergekit, method, coefficients }) {
+      if (mergekit !== undefined && models.length > 0) {
+        throw new UserError("--mergekit FILE: the file names the models; leave the others out.");
+      }
+      if (mergekit === undefined && models.length === 0) {
+        throw new UserError("MODEL is missing: folder of a mixture, or of dense models.");
+      }
       if (method === "xft" && !coefficients) throw new UserError("--method xft: it needs --coefficients FILE.");
       if (coefficients && method && method !== "xft") {
         throw new UserError(`--method ${method}: it takes no --coefficients.`);

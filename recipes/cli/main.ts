@@ -3,12 +3,12 @@
  *
  * stdout carries results (under `--json` one object as its last line), stderr everything else.
  */
-import { fileURLToPath } from "node:url";
 import { UserError } from "../../dsl/errors.ts";
 import { type CommandName, commands } from "./commands.ts";
 import { type Context, createContext, Interrupted, type JsonResult, writeAll } from "./context.ts";
 import { load } from "./dispatch.ts";
 import { explainFailure } from "./errors.ts";
+import { workingFolder } from "./files.ts";
 import { parseCommandLine, type Parsed } from "./optique.ts";
 import type { Command } from "./schema.ts";
 
@@ -86,16 +86,6 @@ function listen(control: ReturnType<typeof createContext>): Disposable {
   return {
     [Symbol.dispose]: () => handlers.forEach((handler, signal) => Deno.removeSignalListener(signal, handler)),
   };
-}
-
-/** Where relative paths start: `deno task` changes to the checkout and says in INIT_CWD where it was called. */
-function workingFolder(): string {
-  const cwd = Deno.cwd();
-  const called = Deno.env.get("INIT_CWD");
-  if (!called || !import.meta.url.startsWith("file:")) return cwd;
-  // Inherited from some outer task, the variable means nothing to a command started elsewhere.
-  const checkout = Deno.realPathSync(fileURLToPath(new URL("../..", import.meta.url)));
-  return Deno.realPathSync(cwd) === checkout ? called : cwd;
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -121,6 +121,16 @@ export function integer<const S extends Range>(help: string, settings: S = {} as
   });
 }
 
+/** Numbers with commas between them. */
+export function numbers(help: string): Field<readonly number[] | undefined> {
+  const parse = (word: string): number[] =>
+    word.split(",").map((part) => {
+      if (part.trim() === "" || !Number.isFinite(Number(part))) throw new UserError("expected numbers: N,N,….");
+      return Number(part);
+    });
+  return { help, metavar: "N,N,…", required: false, many: false, parse, fallback: undefined };
+}
+
 /** A number. */
 export function number<const S extends Range>(help: string, settings: S = {} as S): Field<Presence<number, S>> {
   return field(help, settings, "X", (word) => {

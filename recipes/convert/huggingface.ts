@@ -7,6 +7,7 @@ import {
   openCheckpoint,
   type StoredDtype,
   type TensorOut,
+  writeTensor,
 } from "../../backend/checkpoint.ts";
 import { loadTokenizer } from "../../backend/tokenizer.ts";
 import { formatConfig, isJsonObject, type JsonObject, type ModelConfig, parseConfig } from "./config.ts";
@@ -305,7 +306,7 @@ export async function writeModelFolder(out: string, model: ModelOut, options: Mo
         : `model-${number(index + 1)}-of-${number(parts.length)}.safetensors`;
       using writer = createSafetensors(join(folder, file), part, { dtype });
       for (const { name, data } of part) {
-        writer.add(await (typeof data === "function" ? data() : data));
+        await writeTensor(writer, data);
         weightMap[name] = file;
         options.progress?.(++done, tensors.length);
         await pause();

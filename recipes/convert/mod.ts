@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
-import { createSafetensors, openCheckpoint, type TensorOut } from "../../backend/checkpoint.ts";
+import { createSafetensors, openCheckpoint, type TensorOut, writeTensor } from "../../backend/checkpoint.ts";
 import {
   type AuthorsModel,
   fromAuthorsMoe,
@@ -180,7 +180,7 @@ async function convertToAuthors(input: string, out: string, options: ConvertOpti
     const path = join(folder, "model.safetensors");
     using writer = createSafetensors(path, theirs.tensors, { dtype: options.dtype });
     for (const { data } of theirs.tensors) {
-      writer.add(await (typeof data === "function" ? data() : data));
+      await writeTensor(writer, data);
       await pause();
     }
     writer.finish();

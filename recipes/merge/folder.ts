@@ -1,4 +1,4 @@
-/** @file Mixture's folder → dense model's folder, one matrix at a time on the host: no device, exact in f64. */
+/** @file Mixture's folder → dense model's folder, from file to file: no device, sums in f64. */
 import { UserError } from "../../dsl/errors.ts";
 import type { Checkpoint, TensorOut } from "../../backend/checkpoint.ts";
 import type { ModelConfig, MoeConfig } from "../convert/config.ts";
@@ -21,27 +21,7 @@ export function denseConfig(config: MoeConfig): ModelConfig & { readonly kind: "
   return { ...rest, kind: "llama" };
 }
 
-/** λ·shared + (1 − λ)·Σ weightᵢ·expertᵢ of one matrix, rounded to f32 once. Experts that weigh nothing are not read. */
-export function mergeMatrix(
-  read: (which: "shared" | number) => Float32Array,
-  weights: readonly number[],
-  lambda: number,
-): Float32Array {
-  const parts: ["shared" | number, number][] = [
-    ["shared", lambda],
-    ...weights.map((w, i): [number, number] => [i, (1 - lambda) * w]),
-  ];
-  let sum: Float64Array | undefined;
-  for (const [which, share] of parts) {
-    if (share === 0) continue;
-    const matrix = read(which);
-    sum ??= new Float64Array(matrix.length);
-    for (let i = 0; i < matrix.length; i++) sum[i] += share * matrix[i];
-  }
-  return Float32Array.from(sum!);
-}
-
-/** The dense model's tensors, each computed when its turn comes. */
+/** λ·shared + (1 − λ)·Σ weightᵢ·expertᵢ of each matrix. Experts that weigh nothing are not read. */
 function* denseTensors(
   config: MoeConfig,
   checkpoint: Checkpoint,
@@ -50,13 +30,19 @@ function* denseTensors(
   for (const { name, shape } of expectedTensors(denseConfig(config))) {
     const found = /^model\.layers\.(\d+)\.mlp\.(\w+_proj\.weight)$/.exec(name);
     if (!found) {
-      yield { name, shape, data: () => checkpoint.read(name) };
+      yield { name, shape, data: { terms: [{ checkpoint, name, weight: 1 }] } };
       continue;
     }
     const layer = Number(found[1]), prefix = `model.layers.${layer}.mlp`;
-    const read = (which: "shared" | number) =>
-      checkpoint.read(`${prefix}.${which === "shared" ? "shared" : `experts.${which}`}.${found[2]}`);
-    yield { name, shape, data: () => mergeMatrix(read, weights[layer], lambda[layer]) };
+    const terms = [
+      { checkpoint, name: `${prefix}.shared.${found[2]}`, weight: lambda[layer] },
+      ...weights[layer].map((weight, expert) => ({
+        checkpoint,
+        name: `${prefix}.experts.${expert}.${found[2]}`,
+        weight: (1 - lambda[layer]) * weight,
+      })),
+    ];
+    yield { name, shape, data: { terms: terms.filter(({ weight }) => weight !== 0) } };
   }
 }
 

@@ -1,10 +1,11 @@
-/** @file `xft merge`: mixture → dense Hugging Face folder. */
+/** @file `xft merge`: mixture → dense Hugging Face folder, or several dense models → one. */
 import { join } from "node:path";
 import { UserError } from "../../../dsl/errors.ts";
 import { readCoefficients } from "../../convert/coefficients.ts";
 import type { MoeConfig } from "../../convert/config.ts";
 import { checkTarget, kindOf } from "../../convert/files.ts";
 import { readConfig } from "../../convert/huggingface.ts";
+import { mergeDense } from "../../merge/dense.ts";
 import { mergeFolder } from "../../merge/folder.ts";
 import {
   distanceFromUniform,
@@ -13,19 +14,31 @@ import {
   uniformWeights,
   weightsOf,
 } from "../../merge/weights.ts";
+import { readMergekit } from "../../merge/mergekit.ts";
+import { isMethodName } from "../../merge/methods/mod.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
+import { readText, workingFolder } from "../files.ts";
 import type { Arguments } from "../schema.ts";
 
 /** λ where neither a file nor a flag says it: the paper's. */
 const DEFAULT_LAMBDA = 0.75;
 
+type MergeArguments = Arguments<typeof commands.merge>;
+
 /** Runs the command. */
-export async function run(args: Arguments<typeof commands.merge>, context: Context): Promise<JsonResult> {
-  const { moe, out, overwrite, lambda, overrideLambda, dtype } = args;
+export async function run(args: MergeArguments, context: Context): Promise<JsonResult> {
+  const { models: [moe, ...more], out, overwrite, lambda, overrideLambda, dtype } = args;
   checkTarget(out, "folder", { overwrite });
+  const dense = args.mergekit !== undefined || more.length > 0 ||
+    (args.method !== undefined && isMethodName(args.method));
+  if (dense) return await runDense(args, context);
   const config = readConfig(moe);
-  if (config.kind !== "moe") throw new UserError(`${moe}: this model is dense already, there is nothing to merge.`);
+  if (config.kind !== "moe") {
+    throw new UserError(
+      `${moe}: this model is dense already, there is nothing to merge; name others to merge it with.`,
+    );
+  }
   // A mixture's folder may carry its own coefficients.
   const beside = join(moe, "coefficients.json");
   const file = args.coefficients ?? (args.method === undefined && kindOf(beside) === "file" ? beside : undefined);
@@ -46,5 +59,29 @@ export async function run(args: Arguments<typeof commands.merge>, context: Conte
   using bar = context.progress("merge", undefined, "tensors");
   await mergeFolder(moe, out, { weights, dtype, overwrite, signal: context.signal, progress: bar.of });
   context.print(`${out}: merged by ${method}, λ ${shown}, softmax(α) up to ${distance.toFixed(4)} from uniform`);
+  return result;
+}
+
+/** Merges dense models. */
+async function runDense(args: MergeArguments, context: Context): Promise<JsonResult> {
+  const { out, overwrite, mergekit, dtype, t, scale, base, seed } = args, method = args.method ?? "linear";
+  if (!isMethodName(method)) {
+    throw new UserError(`--method ${method}: it merges a mixture's experts, not several models.`, { usage: true });
+  }
+  const described = mergekit === undefined
+    ? {
+      models: args.models,
+      options: { method, weights: args.weights, densities: args.density, base, t, lambda: scale },
+    }
+    : readMergekit(readText(mergekit), mergekit, workingFolder());
+  const { models, options } = described, result = { out, method: options.method, models, base: options.base };
+  if (args.dryRun) {
+    context.print(`would merge ${models.length} models by ${options.method} and write ${out}`);
+    return { dry_run: true, ...result };
+  }
+  using bar = context.progress("merge", undefined, "tensors");
+  const writing = { overwrite, signal: context.signal, progress: bar.of, seed, ...(dtype && { dtype }) };
+  await mergeDense(models, out, { ...options, ...writing });
+  context.print(`${out}: ${models.length} models merged by ${options.method}`);
   return result;
 }

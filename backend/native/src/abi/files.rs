@@ -10,6 +10,7 @@ use super::device::device;
 use super::{Table, bytes, bytes_mut, copy_out, guard, guard_length, lock, put, text};
 use crate::error::Result;
 use crate::io::Checkpoint;
+use crate::io::combine::Combination;
 use crate::io::writer::{Outline, Writer};
 use crate::{ensure, fail};
 
@@ -136,6 +137,35 @@ pub unsafe extern "C" fn xft_writer_add(handle: u64, values: *const f32, element
         let writer = WRITERS.get(handle)?;
         match lock(&writer).as_mut() {
             Some(writer) => writer.add(values),
+            None => fail!("this safetensors file is already complete"),
+        }
+    })
+}
+
+/// Writes Σ weight · tensor as the next tensor of the outline: of each term the checkpoint, the weight, and the tensor's
+/// name (`names` is a JSON list).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xft_writer_combine(
+    handle: u64,
+    checkpoints: *const u64,
+    weights: *const f64,
+    terms: usize,
+    names: *const u8,
+    names_length: usize,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let (checkpoints, weights) = unsafe { (numbers(checkpoints, terms)?, numbers(weights, terms)?) };
+        // SAFETY: the caller's contract.
+        let names: Vec<String> = serde_json::from_slice(unsafe { bytes(names, names_length) }?)?;
+        ensure!(names.len() == terms, "{terms} terms have {} names", names.len());
+        let checkpoints = checkpoints.iter().map(|&each| CHECKPOINTS.get(each)).collect::<Result<Vec<_>>>()?;
+        let terms = checkpoints.iter().zip(&names).zip(weights);
+        let terms = terms.map(|((checkpoint, name), &weight)| (&**checkpoint, name.as_str(), weight));
+        let sum = Combination::new(terms.collect())?;
+        let writer = WRITERS.get(handle)?;
+        match lock(&writer).as_mut() {
+            Some(writer) => writer.combine(&sum),
             None => fail!("this safetensors file is already complete"),
         }
     })

@@ -5,6 +5,7 @@
 //! from a file is checked before it is used: no header can make a reader overflow, allocate without measure or look
 //! outside its file.
 
+pub mod combine;
 pub mod dequantise;
 pub mod dtype;
 pub mod gguf;
@@ -181,6 +182,14 @@ impl Checkpoint {
         out.par_chunks_mut(PIECE)
             .zip(raw.par_chunks(PIECE / block * size))
             .try_for_each(|(out, raw)| dequantise::to_f32(tensor.dtype, &raw[..out.len() / block * size], out))
+            .map_err(|error| Error(format!("{}: tensor \"{}\": {error}", self.sources[tensor.file], tensor.name)))
+    }
+
+    /// As `convert`, on this thread.
+    fn convert_here(&self, tensor: &Tensor, start: usize, out: &mut [f32]) -> Result<()> {
+        let (block, size) = (tensor.dtype.block(), tensor.dtype.block_bytes());
+        let raw = &self.raw(tensor)[start / block * size..][..out.len() / block * size];
+        dequantise::to_f32(tensor.dtype, raw, out)
             .map_err(|error| Error(format!("{}: tensor \"{}\": {error}", self.sources[tensor.file], tensor.name)))
     }
 

@@ -10,7 +10,8 @@ use half::{bf16, f16};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Dtype, reason, safetensors};
+use super::combine::Combination;
+use super::{CHUNK, Dtype, reason, safetensors};
 use crate::error::{Error, Result};
 use crate::{ensure, fail};
 
@@ -76,18 +77,41 @@ impl Writer {
         file.write_all(bytes).map_err(|error| self.failed(&error))
     }
 
-    /// Writes the next tensor.
-    pub fn add(&mut self, values: &[f32]) -> Result<()> {
+    /// The next tensor has this many elements, and is counted as written.
+    fn begin(&mut self, elements: usize) -> Result<()> {
         let Some((name, shape)) = self.tensors.get(self.next) else {
             fail!("{}: all {} tensors are written already", self.target.display(), self.next);
         };
-        let elements: usize = shape.iter().product();
+        let needed: usize = shape.iter().product();
         ensure!(
-            values.len() == elements,
-            "tensor \"{name}\" of shape {shape:?} needs {elements} elements, {} were given",
-            values.len()
+            elements == needed,
+            "tensor \"{name}\" of shape {shape:?} needs {needed} elements, {elements} were given"
         );
         self.next += 1;
+        Ok(())
+    }
+
+    /// Writes the next tensor.
+    pub fn add(&mut self, values: &[f32]) -> Result<()> {
+        self.begin(values.len())?;
+        self.write(values)
+    }
+
+    /// Writes a sum of other files' tensors as the next one. What is computed is written while the next part is.
+    pub fn combine(&mut self, sum: &Combination<'_>) -> Result<()> {
+        let elements = sum.elements()?;
+        self.begin(elements)?;
+        let (mut ready, mut next) = (Vec::new(), Vec::new());
+        for start in (0..elements.next_multiple_of(CHUNK) + CHUNK).step_by(CHUNK) {
+            next.resize(CHUNK.min(elements.saturating_sub(start)), 0.0);
+            let (written, computed) = rayon::join(|| self.write(&ready), || sum.compute(start, &mut next));
+            written.and(computed)?;
+            std::mem::swap(&mut ready, &mut next);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, values: &[f32]) -> Result<()> {
         let mut bytes = Vec::new();
         for chunk in values.chunks(1 << 18) {
             match self.dtype {

@@ -1,0 +1,149 @@
+/** @file Dense models of one architecture → one: tensor by tensor, from folder to folder. */
+import { UserError } from "../../dsl/errors.ts";
+import type { TensorOut } from "../../backend/checkpoint.ts";
+import type { ModelConfig } from "../convert/config.ts";
+import { type ModelOutOptions, type OpenModel, openModel, writeModelFolder } from "../convert/huggingface.ts";
+import { type ExpectedTensor, expectedTensors } from "../convert/names.ts";
+import { type MergeSettings, type Method, type MethodName, methods } from "./methods/mod.ts";
+
+/** How dense models are merged. */
+export interface DenseMergeOptions extends ModelOutOptions, Partial<Omit<MergeSettings, "weights" | "densities">> {
+  /** By which method. */
+  readonly method: MethodName;
+  /** One a model (default: all 1; they are normalised where the method does so). */
+  readonly weights?: readonly number[];
+  /** One a model, or one for all (default 0.5): shares of changes that TIES and DARE keep. */
+  readonly densities?: readonly number[];
+  /** Folder of the model that the others are compared with, where the method needs one. */
+  readonly base?: string;
+}
+
+/**
+ * Merges dense models of one architecture into a Hugging Face folder (with the first model's tokenizer). It appears
+ * whole or not at all; of the models one tensor at a time is in memory, of linear merges only pieces.
+ *
+ * @returns the merged model's settings
+ * @throws {UserError} if models differ in architecture, the method needs something else, or something is in the way
+ * @example
+ * ```ts ignore
+ * import { mergeDense } from "./dense.ts";
+ * await mergeDense(["models/a", "models/b"], "models/merged", { method: "linear", weights: [0.7, 0.3] });
+ * ```
+ */
+export async function mergeDense(
+  folders: readonly string[],
+  out: string,
+  options: DenseMergeOptions,
+): Promise<ModelConfig> {
+  const method = methods[options.method], settings = settingsOf(folders.length, options);
+  checkModels(folders, options);
+  using opened = new DisposableStack();
+  const open = (folder: string): OpenModel => opened.use(openModel(folder));
+  const models = folders.map(open), base = options.base === undefined ? undefined : open(options.base);
+  const all = base ? [base, ...models] : models;
+  for (const each of all) checkAlike(all[0], each);
+  const { config } = all[0];
+  const tensors = expectedTensors(config).map((tensor) => mergedTensor(tensor, models, base, method, settings));
+  await writeModelFolder(out, { config, tensors, tokenizerFrom: all[0].path }, options);
+  return config;
+}
+
+function settingsOf(count: number, options: DenseMergeOptions): MergeSettings {
+  const { method, weights = new Array(count).fill(1), densities = [0.5], lambda = 1, t = 0.5, seed = 0 } = options;
+  const perModel = densities.length === 1 ? new Array<number>(count).fill(densities[0]) : densities;
+  const usage = { usage: true };
+  if (weights.length !== count) {
+    throw new UserError(`--weights: ${weights.length} numbers for ${count} models: give one for each.`, usage);
+  }
+  if (perModel.length !== count) {
+    throw new UserError(
+      `--density: ${densities.length} numbers for ${count} models: give one, or one for each.`,
+      usage,
+    );
+  }
+  const wrong = perModel.find((density) => !(density > 0 && density <= 1));
+  if (wrong !== undefined) throw new UserError(`--density ${wrong}: a share, above 0 and at most 1.`, usage);
+  const normalizes = options.normalize ?? (method === "linear" || method === "ties");
+  if (normalizes && Math.abs(weights.reduce((sum, weight) => sum + weight, 0)) < 1e-8) {
+    throw new UserError("--weights: they add up to 0, and cannot be normalised.", usage);
+  }
+  return { weights, densities: perModel, lambda, t, seed, normalize: options.normalize };
+}
+
+function checkModels(folders: readonly string[], { method: name, base }: DenseMergeOptions): void {
+  const method = methods[name];
+  const usage = { usage: true };
+  if (method.base && base === undefined) {
+    throw new UserError(`--method ${name}: it compares models with a base model: give --base FOLDER.`, usage);
+  }
+  if (!method.base && base !== undefined) {
+    throw new UserError(`--method ${name}: it takes no --base; name the model among the others.`, usage);
+  }
+  if (folders.length === 0) throw new UserError("no model to merge was given.", usage);
+  if (method.models !== undefined && folders.length !== method.models) {
+    throw new UserError(
+      `--method ${name}: it takes ${method.models} model beside the base, ${folders.length} were given.`,
+      usage,
+    );
+  }
+}
+
+/** Settings that say which tensors a model has, and what they compute. */
+const architecture = [
+  "kind",
+  "vocabSize",
+  "hiddenSize",
+  "ffnSize",
+  "layers",
+  "heads",
+  "kvHeads",
+  "headDim",
+  "tied",
+  "ropeTheta",
+  "normEps",
+] as const satisfies readonly (keyof ModelConfig)[];
+
+function checkAlike(first: OpenModel, other: OpenModel): void {
+  if (other.config.kind !== "llama") {
+    throw new UserError(
+      `${other.path}: this is a mixture; merge it alone first, dense models are merged with each other.`,
+    );
+  }
+  for (const name of architecture) {
+    const [one, two] = [first.config[name], other.config[name]];
+    if (one !== two) {
+      throw new UserError(
+        `${other.path}: its ${name} is ${two}, that of ${first.path} is ${one}: only models of one architecture merge.`,
+      );
+    }
+  }
+}
+
+function mergedTensor(
+  { name, shape }: ExpectedTensor,
+  models: readonly OpenModel[],
+  base: OpenModel | undefined,
+  method: Method,
+  settings: MergeSettings,
+): TensorOut {
+  switch (method.kind) {
+    case "sum": {
+      const shares = method.shares(settings);
+      const all = models.map(({ checkpoint }, i) => ({ checkpoint, name, weight: shares.models[i] }));
+      const terms = base ? [{ checkpoint: base.checkpoint, name, weight: shares.base }, ...all] : all;
+      const needed = terms.filter(({ weight }) => weight !== 0);
+      return { name, shape, data: { terms: needed.length > 0 ? needed : terms.slice(0, 1) } };
+    }
+    case "tensor":
+      return {
+        name,
+        shape,
+        data: () =>
+          method.merge({
+            name,
+            models: models.map(({ checkpoint }) => checkpoint.read(name)),
+            base: base!.checkpoint.read(name),
+          }, settings),
+      };
+  }
+}

@@ -1,0 +1,25 @@
+/** @file Every method by which dense models are merged, by mergekit's names. */
+import { dareLinear, dareTies } from "./dare.ts";
+import { linear } from "./linear.ts";
+import type { Method } from "./method.ts";
+import { slerp } from "./slerp.ts";
+import { taskArithmetic } from "./task_arithmetic.ts";
+import { ties } from "./ties.ts";
+
+export type { MergeSettings, Method, TensorOfModels } from "./method.ts";
+
+/** A method's name. */
+export type MethodName = "linear" | "task_arithmetic" | "ties" | "dare_linear" | "dare_ties" | "slerp";
+
+/** The methods. */
+export const methods: Readonly<Record<MethodName, Method>> = {
+  linear,
+  task_arithmetic: taskArithmetic,
+  ties,
+  dare_linear: dareLinear,
+  dare_ties: dareTies,
+  slerp,
+};
+
+/** Is there a method of this name? */
+export const isMethodName = (name: string): name is MethodName => Object.hasOwn(methods, name);
