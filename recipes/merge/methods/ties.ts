@@ -34,21 +34,47 @@ export function agreeing(
   { weights, lambda }: MergeSettings,
   normalize: boolean,
 ): Float32Array<ArrayBuffer> {
-  const out = new Float32Array(base.length), count = models.length;
-  for (let i = 0; i < out.length; i++) {
-    let sum = 0;
-    for (let k = 0; k < count; k++) sum += weights[k] * models[k][i];
-    const positive = sum >= 0;
-    let change = 0, divisor = 0;
-    for (let k = 0; k < count; k++) {
-      const weighted = weights[k] * models[k][i];
-      if (positive ? weighted > 0 : weighted < 0) {
-        change += weighted;
-        divisor += weights[k];
-      }
+  const out = base.slice(),
+    sums = new Float64Array(block),
+    divisors = new Float64Array(block),
+    elected = new Int8Array(block);
+  for (let start = 0; start < out.length; start += block) {
+    const length = Math.min(block, out.length - start);
+    sums.fill(0);
+    models.forEach((model, k) => addTo(sums, model, start, length, weights[k]));
+    for (let i = 0; i < length; i++) elected[i] = sums[i] >= 0 ? 1 : -1;
+    sums.fill(0);
+    divisors.fill(0);
+    models.forEach((model, k) => addAgreeing(sums, divisors, elected, model, start, length, weights[k]));
+    for (let i = 0; i < length; i++) {
+      const divisor = normalize && Math.abs(divisors[i]) >= 1e-8 ? divisors[i] : 1;
+      out[start + i] += lambda * sums[i] / divisor;
     }
-    if (normalize && Math.abs(divisor) >= 1e-8) change /= divisor;
-    out[i] = base[i] + lambda * change;
   }
   return out;
+}
+
+/** Elements at a time: what is added up stays in a near cache. */
+const block = 4096;
+
+function addTo(sums: Float64Array, model: Float32Array, start: number, length: number, weight: number): void {
+  for (let i = 0; i < length; i++) sums[i] += weight * model[start + i];
+}
+
+function addAgreeing(
+  sums: Float64Array,
+  divisors: Float64Array,
+  elected: Int8Array,
+  model: Float32Array,
+  start: number,
+  length: number,
+  weight: number,
+): void {
+  for (let i = 0; i < length; i++) {
+    const change = weight * model[start + i];
+    if (change * elected[i] > 0) {
+      sums[i] += change;
+      divisors[i] += weight;
+    }
+  }
 }
