@@ -89,8 +89,8 @@
  *
  * - **Upcycling**: `upcycle`, `mixtureConfig`, `proveStepZero`.
  * - **Coefficients**: `learn`, `objectives` by name, `loadObjective` from a file.
- * - **Merging**: `merged`, `collapse`, `eachFfn` as formulas; `mergeFolder`, `denseConfig` on disk; `weightsOf`,
- *   `uniformWeights`, `singleExpert`, `distanceFromUniform`.
+ * - **Merging**: `merged`, `collapse`, `eachFfn` as formulas; `mergeFolder`, `mergeDense`, `denseConfig` on disk;
+ *   `weightsOf`, `uniformWeights`, `singleExpert`, `distanceFromUniform`.
  * - **Using it**: `generate`, `perplexity`.
  *
  * @module
@@ -154,6 +154,7 @@ export {
   type Mixture,
   saveModel,
   type SaveOptions,
+  type WeightType,
 } from "./recipes/model/parameters.ts";
 export type { LlamaConfig, ModelConfig, MoeConfig, RopeScaling } from "./recipes/convert/config.ts";
 export type { ModelOutOptions } from "./recipes/convert/huggingface.ts";
@@ -188,6 +189,8 @@ export { loadObjective, type Loss, type Measured, type Objective, objectives } f
 export { learn, type Learned, type LearnOptions } from "./recipes/learn.ts";
 export type { Coefficients as CoefficientsFile } from "./recipes/convert/coefficients.ts";
 export { type Coefficients, collapse, eachFfn, merged } from "./recipes/merge/formula.ts";
+export { type DenseMergeOptions, mergeDense } from "./recipes/merge/dense.ts";
+export type { MergeSettings, MethodName } from "./recipes/merge/methods/mod.ts";
 export { denseConfig, mergeFolder, type MergeOptions } from "./recipes/merge/folder.ts";
 export {
   distanceFromUniform,
