@@ -9,11 +9,14 @@ const product = (sizes: readonly number[]): number => sizes.reduce((a, b) => a *
 
 /** Floating-point operations of a kernel (a grouped product counts every position once). */
 export function flopsOf(kernel: Kernel): number {
+  const behind = "then" in kernel && kernel.then ? flopsOf(kernel.then.loop) : 0;
   switch (kernel.kind) {
-    case "contract":
-      return 2 * kernel.m.size * kernel.n.size * product([...kernel.batch, ...kernel.k].map(({ size }) => size));
+    case "contract": {
+      const more = product([...kernel.batch, ...kernel.k].map(({ size }) => size));
+      return 2 * kernel.m.size * kernel.n.size * more + behind;
+    }
     case "grouped":
-      return 2 * product(kernel.positions.map(({ size }) => size)) * kernel.k.size * kernel.n.size;
+      return 2 * product(kernel.positions.map(({ size }) => size)) * kernel.k.size * kernel.n.size + behind;
     case "groupedInto":
       return 2 * product(kernel.positions.map(({ size }) => size)) * kernel.m.size * kernel.n.size;
     case "loop": {
@@ -33,6 +36,11 @@ export function flopsOf(kernel: Kernel): number {
 }
 
 const sizesOf = (kernel: Kernel): string => {
+  const behind = "then" in kernel && kernel.then ? `, then ${sizesOf(kernel.then.loop)}` : "";
+  return extentOf(kernel) + behind;
+};
+
+const extentOf = (kernel: Kernel): string => {
   switch (kernel.kind) {
     case "contract":
       return `${product(kernel.batch.map(({ size }) => size))} × (${kernel.m.size} × ${
@@ -190,10 +198,13 @@ export function reportOf(
     timed ? took.get(step) ?? 0 : Math.max(flopsOf(step.kernel) / operationsPerByte, step.reads + step.writes);
   const writer = new Map<Node, number>(), whole = sum(steps, cost);
   const kernels = [...entries.values()].map((same, number): KernelReport => {
-    const [{ unit, kernel }] = same, { group } = unit, { nodes } = group;
-    const outside = unit.reads.some(({ op }) => op === "window") ? unit.loop?.reads ?? [] : [];
-    const after = new Set([...unit.reads, ...outside].flatMap((node) => writer.get(node) ?? []));
-    for (const node of [...unit.writes, ...(unit.loop?.writes ?? [])]) writer.set(node, number);
+    const [{ unit, behind, kernel }] = same, { group } = unit, units = behind ? [unit, behind] : [unit];
+    const nodes = units.flatMap((each) => each.group.nodes), reads = units.flatMap((each) => each.reads);
+    const outside = reads.some(({ op }) => op === "window") ? unit.loop?.reads ?? [] : [];
+    const after = new Set([...reads, ...outside].flatMap((node) => writer.get(node) ?? []));
+    for (const node of [...units.flatMap(({ writes }) => writes), ...(unit.loop?.writes ?? [])]) {
+      writer.set(node, number);
+    }
     after.delete(number);
     return {
       number,
@@ -203,8 +214,11 @@ export function reportOf(
       extent: sizesOf(kernel),
       operations: times(counted(nodes.map(({ op }) => op))).join(" "),
       sources: [...new Set(nodes.flatMap((node) => sourceOf(node) ?? []))],
-      fused: group.kind === "loop" ? times(counted(group.reasons)) : [],
-      apart: apartIn(group),
+      fused: [
+        ...units.flatMap((each) => each.group.kind === "loop" ? times(counted(each.group.reasons)) : []),
+        ...(behind ? [`${nodes[0].op}'s rows go on while they are in the cache`] : []),
+      ],
+      apart: apartIn((behind ?? unit).group),
       flops: sum(same, (step) => flopsOf(step.kernel)),
       reads: sum(same, ({ reads }) => reads),
       writes: sum(same, ({ writes }) => writes),
@@ -228,8 +242,9 @@ export function reportOf(
 }
 
 /** Which operations of a step look up or place elements by an index, and along which axis, for an error's message. */
-export function indexedBy({ unit: { group } }: ExplainedStep): string {
-  const found = group.nodes.flatMap((node) => {
+export function indexedBy({ unit, behind }: ExplainedStep): string {
+  const nodes = [unit, ...(behind ? [behind] : [])].flatMap(({ group }) => group.nodes);
+  const found = nodes.flatMap((node) => {
     if (isOp(node, "order")) return [`contractAt (or its gradient) into ${node.attributes.groups} groups`];
     if (isOp(node, "take")) return [`take along axis "${node.attributes.axis}" of ${showShape(node.inputs[0].shape)}`];
     if (isOp(node, "scatter")) return [`the gradient of take along axis "${node.attributes.axis}"`];

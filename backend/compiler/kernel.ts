@@ -114,6 +114,20 @@ export interface OperandTypes {
   readonly b?: "f16" | "bf16";
 }
 
+/**
+ * A loop that works on each row of a product (a value of its batch and m axes, or a position) as soon as it is there
+ * (the CPU device only). Its slots follow the product's factors, in the place of the product's own.
+ */
+export interface Then {
+  readonly loop: LoopKernel;
+  /** How many of the loop's first axes are the product's rows, in the product's order. */
+  readonly axes: number;
+  /** Which of the loop's slots is the product: it is read in its own row only. */
+  readonly slot: number;
+  /** Is the product in memory? Otherwise its slot is the loop's last, has no buffer, and rows lie one after the other. */
+  readonly stored: boolean;
+}
+
 /** c[batch, m, n] = Σ_k a[batch, m, k] · b[batch, k, n], f32. Slots: a, b, c. k has at least one axis; the last is innermost. */
 export interface ContractKernel {
   readonly kind: "contract";
@@ -125,6 +139,7 @@ export interface ContractKernel {
   /** Adds to what is in c (the CPU device only). */
   readonly accumulate?: true;
   readonly types?: OperandTypes;
+  readonly then?: Then;
 }
 
 /**
@@ -152,6 +167,7 @@ export interface GroupedKernel {
   readonly group: number;
   readonly offsets: { readonly a: number; readonly b: number; readonly c: number };
   readonly types?: OperandTypes;
+  readonly then?: Then;
 }
 
 /**

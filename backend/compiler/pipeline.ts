@@ -1,7 +1,7 @@
 /**
  * @file The compiler's table of contents: from a traced program to a plan that a device runs in one call.
  *
- * trace (compile.ts) → inline → simplify → tile → lower → group → schedule → steps → place → emit
+ * trace (compile.ts) → inline → simplify → tile → lower → group → schedule → panels → steps → place → emit
  */
 import { type Node, standingForNobody } from "../../dsl/node.ts";
 import { sizeOf } from "../../dsl/shape.ts";
@@ -49,6 +49,8 @@ const bytesIn = (memory: Node | Scratch): number => isNodeMemory(memory) ? bytes
 /** A kernel that runs, for `explain`. */
 export interface ExplainedStep {
   readonly unit: Unit;
+  /** What goes on with a product's rows in the same step. */
+  readonly behind?: Unit;
   readonly kernel: Kernel;
   readonly reads: number;
   readonly writes: number;
@@ -98,7 +100,8 @@ function passes(program: Program, options: PipelineOptions): CompiledProgram {
   const results = timed(watch, "lower", () => lower(cut, limits));
   if (validate) validateLowered(program.results, results);
   const donated = new Set(program.parameters.filter((_, i) => options.donated[i] && !options.hosted[i]));
-  const stepLimits = { ...limits, maxBufferBytes: capabilities.maxBufferBytes, fuse, validate, watch };
+  const panels = onHost && fuse === "on";
+  const stepLimits = { ...limits, maxBufferBytes: capabilities.maxBufferBytes, fuse, panels, validate, watch };
   const steps = timed(watch, "steps", () => stepsOf(results, stepLimits, donated));
   return timed(watch, "emit", () => emit(program, results, steps, options));
 }
@@ -255,12 +258,12 @@ function emit(
     uploads,
     refused,
     origins: pending.map(({ step }) => step),
-    steps: steps.map(({ unit, kernel, slots }) => ({
-      unit,
-      kernel,
-      reads: slots.reduce((bytes, { node }) => bytes + (unit.writes.includes(node) ? 0 : bytesOf(node)), 0),
-      writes: slots.reduce((bytes, { node }) => bytes + (unit.writes.includes(node) ? bytesOf(node) : 0), 0),
-    })),
+    steps: steps.map(({ unit, behind, kernel, slots }) => {
+      const written = (node: Node): boolean => unit.writes.includes(node) || (behind?.writes.includes(node) ?? false);
+      const bytes = (which: boolean): number =>
+        slots.reduce((total, { node }) => total + (written(node) === which ? bytesOf(node) : 0), 0);
+      return { unit, ...(behind && { behind }), kernel, reads: bytes(false), writes: bytes(true) };
+    }),
   };
 }
 

@@ -10,6 +10,7 @@ import { isArgument } from "./costs.ts";
 import { group, type GroupLimits, type TiledGroup } from "./group.ts";
 import type { Kernel, LoopKernel } from "./kernel.ts";
 import { lower, type LowerOptions } from "./lower.ts";
+import { panels } from "./panels.ts";
 import { alignment, place } from "./memory.ts";
 import { bytesOf, schedule, type Unit } from "./schedule.ts";
 import { stagesOf } from "./body.ts";
@@ -36,6 +37,8 @@ export interface Slot {
 /** A kernel that runs. */
 export interface Step {
   readonly unit: Unit;
+  /** What goes on with a product's rows in the same step. */
+  readonly behind?: Unit;
   readonly kernel: Kernel;
   readonly slots: readonly Slot[];
 }
@@ -52,6 +55,8 @@ export interface Steps {
 /** What a device allows. */
 export interface StepLimits extends GroupLimits, LowerOptions {
   readonly maxBufferBytes: number;
+  /** Do products hand their rows on to loops? */
+  readonly panels: boolean;
   /** Check the result of every pass. */
   readonly validate: boolean;
   /** Told how long each pass takes. */
@@ -92,7 +97,8 @@ export function stepsOf(
       : templateSteps(unit.group.node, inPlace.has(unit.writes[0]));
     return kernels.map(({ kernel, slots }) => ({ unit, kernel, slots: slots.map(wholly) }));
   });
-  return { steps: steps.filter(({ kernel }) => !isEmpty(kernel)), inPlace, refused };
+  const all = { steps: steps.filter(({ kernel }) => !isEmpty(kernel)), inPlace, refused };
+  return limits.panels ? timed(watch, "panels", () => panels(all, results)) : all;
 }
 
 const wholly = (node: Node): Slot => ({ memory: node, shift: 0, bytes: bytesOf(node), node });
@@ -150,8 +156,9 @@ function tileSteps(
     return scratch.get(node)!;
   };
   return tile.starts.flatMap((start) =>
-    steps.map(({ unit: { body, group, reads, writes }, kernel, slots }) => ({
+    steps.map(({ unit: { body, group, reads, writes }, behind, kernel, slots }) => ({
       unit: { body, group, reads, writes, loop: unit },
+      ...(behind && { behind }),
       kernel,
       slots: slots.map((each) => isNodeMemory(each.memory) ? slot(each.memory, start) : each),
     }))

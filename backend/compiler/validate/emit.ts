@@ -6,7 +6,7 @@ import type { Capabilities } from "../../device.ts";
 import type { Kernel, LoopKernel, Plan, PlanBuffer, WgslKernel } from "../kernel.ts";
 import { alignment } from "../memory.ts";
 import { fault } from "./fault.ts";
-import { elementsOf, hullOf, isDense, type Walk, walksOf } from "./walk.ts";
+import { elementsOf, hullOf, isDense, phasesOf, type Walk } from "./walk.ts";
 
 /** A walk of more indices than this is taken to touch all between its ends; one with guards is not followed. */
 const mostIndices = 2 ** 14;
@@ -18,6 +18,7 @@ export function validatePlan(plan: Plan, { kind, maxBindings, maxBindingBytes }:
   plan.buffers.forEach((buffer, number) => validateBuffer(plan, buffer, `buffer ${number}`, kind !== "cpu"));
   plan.kernels.forEach((kernel, number) => {
     if (kernel.kind === "loop") validateLoop(kernel, `kernel ${number}`);
+    if ("then" in kernel && kernel.then) validateLoop(kernel.then.loop, `the loop of kernel ${number}`);
   });
   const memory = new Memory(plan);
   plan.steps.forEach(({ kernel, buffers }, number) => {
@@ -111,18 +112,16 @@ class Memory {
       for (const number of buffers) this.#fill(this.plan.buffers[number]);
       return;
     }
-    const walks = walksOf(kernel);
-    for (const writes of [false, true]) {
-      for (const walk of walks) {
-        if (walk.writes !== writes) continue;
+    const phases = phasesOf(kernel);
+    for (const walks of phases) {
+      for (const walk of [...walks.filter(({ writes }) => !writes), ...walks.filter(({ writes }) => writes)]) {
         const buffer = this.plan.buffers[buffers[walk.slot]];
         if (!buffer) fault("emit", name, `has no buffer for slot ${walk.slot}`);
-        const reads = !writes || ("accumulate" in kernel && kernel.accumulate);
+        const reads = !walk.writes || ("accumulate" in kernel && kernel.accumulate);
         this.#walk(walk, buffer, `${name} (${kernel.kind})`, reads === true);
       }
     }
-    const writes = walks.some((walk) => walk.writes);
-    if (!writes) fault("emit", name, "writes nothing");
+    if (!phases.flat().some(({ writes }) => writes)) fault("emit", name, "writes nothing");
   }
 
   #walk(walk: Walk, buffer: PlanBuffer, name: string, reads: boolean): void {

@@ -24,7 +24,12 @@ type Entry = Record<string, number>;
 const axesOf = (key: string, ...groups: readonly (readonly object[])[]): Axis[] =>
   groups.flat().map((axis) => ({ size: (axis as Entry).size, stride: (axis as Entry)[key] ?? 0 }));
 
-const plain = (slot: number, writes: boolean, offset: number, axes: readonly Axis[]): Walk => ({
+const plain = (
+  slot: number,
+  writes: boolean,
+  offset: number,
+  axes: readonly Axis[],
+): Walk => ({
   slot,
   writes,
   bytesPerElement: 4,
@@ -46,8 +51,20 @@ const operand = (
 
 const product = (sizes: readonly number[]): number => sizes.reduce((a, b) => a * b, 1);
 
-/** Every walk of a kernel. */
-export function walksOf(kernel: Kernel): Walk[] {
+/** Every walk of a kernel, in the order of its phases: a product first, then the loop that goes on with its rows. */
+export function phasesOf(kernel: Kernel): Walk[][] {
+  if ((kernel.kind !== "contract" && kernel.kind !== "grouped") || !kernel.then) return [walksOf(kernel)];
+  const { loop, slot, stored } = kernel.then, walks = walksOf(kernel), factors = walks.length - 1;
+  const first = walks.filter(({ writes }) => stored || !writes);
+  const second = loopWalks(loop).filter((walk) => stored || walk.slot !== slot);
+  return [
+    first.map((walk) => walk.writes ? { ...walk, slot: factors + slot } : walk),
+    second.map((walk) => ({ ...walk, slot: factors + walk.slot })),
+  ];
+}
+
+/** The walks of a kernel, without what may stand behind a product. */
+function walksOf(kernel: Kernel): Walk[] {
   switch (kernel.kind) {
     case "loop":
       return loopWalks(kernel);

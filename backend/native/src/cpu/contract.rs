@@ -2,9 +2,11 @@
 
 use rayon::prelude::*;
 
+use super::Status;
 use super::axes::{Axis, count, join, offsets};
 use super::product::{Operand, Product, Steps};
-use crate::plan::{ContractKernel, StorageType};
+use super::tape::{self, Launch, Runner, Tape};
+use crate::plan::{ContractKernel, StorageType, Then};
 
 /// A product of a batch with fewer multiplications than this is left to one thread, if there are others.
 const SMALL: usize = 1 << 22;
@@ -22,7 +24,67 @@ pub struct Contract {
     types: [StorageType; 2],
     /// Adds to what is in c.
     accumulate: bool,
+    then: Option<Behind>,
 }
+
+/// A loop that works on a product's rows while they are in the cache.
+pub struct Behind {
+    tape: Tape,
+    /// Rows of the loop for each of the product's.
+    rows: usize,
+    /// The product's slot, and whether it has memory.
+    slot: usize,
+    stored: bool,
+}
+
+impl Behind {
+    /// `rows`: the product's. From a validated kernel.
+    pub fn new(then: &Then, rows: usize) -> Self {
+        let tape = tape::compile(&then.body);
+        Self { rows: tape.rows.checked_div(rows).unwrap_or(0), tape, slot: then.slot, stored: then.stored }
+    }
+
+    pub fn is_stored(&self) -> bool {
+        self.stored
+    }
+
+    /// The product's memory among the loop's slots, or none.
+    pub fn memory(&self, slots: &[*mut u8]) -> *mut u8 {
+        if self.stored { slots[self.slot] } else { std::ptr::null_mut() }
+    }
+
+    /// Runs the loop for `count` rows of the product from `row` on. `result`: where they lie, if the product has no
+    /// memory; each is `width` floats long.
+    ///
+    /// # Safety
+    /// The loop's slots are as its validated bindings say, and nobody else works on these rows.
+    pub unsafe fn run(&self, call: Call<'_>, row: usize, count: usize, result: *mut f32, width: usize) {
+        let mut slots = [std::ptr::null_mut(); MAX_SLOTS];
+        slots[..call.slots.len()].copy_from_slice(call.slots);
+        if !self.stored {
+            slots[self.slot] = result.wrapping_sub(row * width).cast();
+        }
+        let launch = Launch { tape: &self.tape, slots: &slots, status: call.status, runner: call.runner };
+        // SAFETY: the caller's contract.
+        unsafe { tape::run_rows(&launch, row * self.rows..(row + count) * self.rows) };
+    }
+}
+
+/// Slots of a kernel at most (`plan` allows no more).
+const MAX_SLOTS: usize = 64;
+
+/// What a loop behind a product is called with: its slots, and the rest.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    pub slots: &'a [*mut u8],
+    pub status: Status<'a>,
+    pub runner: Runner,
+}
+
+// SAFETY: addresses; each use says why they may be used.
+unsafe impl Send for Call<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Call<'_> {}
 
 /// Start of a slot's memory, for threads that share it.
 #[derive(Clone, Copy)]
@@ -65,6 +127,10 @@ impl Contract {
             offsets: [kernel.offsets.a, kernel.offsets.b, kernel.offsets.c].map(|offset| offset as isize),
             types: kernel.types.storage(),
             accumulate: kernel.accumulate,
+            then: kernel.then.as_ref().map(|then| {
+                let batches: i64 = kernel.batch.iter().map(|axis| axis.size).product();
+                Behind::new(then, (batches * kernel.m.size) as usize)
+            }),
         }
     }
 
@@ -89,7 +155,11 @@ impl Contract {
             k: self.k.size,
             a: operand(0, self.m.strides[0]),
             b: operand(1, self.n.strides[0]),
-            c: slots[2].0.cast::<f32>().wrapping_offset(self.offsets[2] + start[2]),
+            c: if slots[2].0.is_null() {
+                std::ptr::null_mut()
+            } else {
+                slots[2].0.cast::<f32>().wrapping_offset(self.offsets[2] + start[2])
+            },
             c_rows: Steps::Even(self.m.strides[1]),
             c_column: self.n.strides[1],
             add: self.accumulate,
@@ -98,10 +168,21 @@ impl Contract {
 
     /// # Safety
     /// The slots are as large as the kernel's bindings say; c overlaps neither a nor b, and nobody else uses it.
-    pub unsafe fn run(&self, slots: &[*mut u8]) {
-        let slots = [0, 1, 2].map(|slot| Slot(slots[slot]));
-        // SAFETY: `run`'s contract: validated offsets; products of a batch write different parts of c.
-        let one = |batch: usize, parallel: bool| unsafe { self.product(batch, slots).run(parallel) };
+    pub unsafe fn run(&self, slots: &[*mut u8], status: Status<'_>, runner: Runner) {
+        let call = Call { slots: &slots[2..], status, runner };
+        let c = self.then.as_ref().map_or(slots[2], |then| then.memory(call.slots));
+        let memory = [slots[0], slots[1], c].map(Slot);
+        let one = |batch: usize, parallel: bool| {
+            // SAFETY: `run`'s contract: validated offsets; products of a batch write different parts of c, and their
+            // loops work on different rows.
+            unsafe {
+                let product = self.product(batch, memory);
+                let Some(then) = &self.then else { return product.run(parallel) };
+                product.run_panels(parallel, &|rows, result| {
+                    then.run(call, batch * self.m.size + rows.start, rows.len(), result, self.n.size);
+                });
+            }
+        };
         let batches = count(&self.batch);
         if batches == 0 || self.m.size == 0 || self.n.size == 0 {
             return;

@@ -51,9 +51,9 @@ impl Prepared {
         unsafe {
             match self {
                 Self::Loop(tape) => tape::run(&Launch { tape, slots, status, runner }),
-                Self::Contract(kernel) => kernel.run(slots),
+                Self::Contract(kernel) => kernel.run(slots, status, runner),
                 Self::Order(kernel) => order::run(kernel, slots, status),
-                Self::Grouped(kernel) => kernel.run(slots, status),
+                Self::Grouped(kernel) => kernel.run(slots, status, runner),
                 Self::GroupedInto(kernel) => kernel.run(slots, status),
                 Self::Scatter(kernel) => kernel.run(slots, status),
                 Self::Topk(kernel) => kernel.run(slots),

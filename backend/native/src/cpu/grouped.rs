@@ -4,9 +4,10 @@ use rayon::prelude::*;
 
 use super::Status;
 use super::axes::{Axis, count, join, offsets};
-use super::contract::Slot;
+use super::contract::{Behind, Call, Slot};
 use super::order::Order;
 use super::product::{Operand, Product, Steps};
+use super::tape::Runner;
 use crate::plan::{GroupedIntoKernel, GroupedKernel, StorageType};
 
 /// A group's product with fewer multiplications than this is left to one thread, beside others.
@@ -31,6 +32,7 @@ pub struct Grouped {
     group: isize,
     offsets: [isize; 3],
     types: [StorageType; 2],
+    then: Option<Behind>,
 }
 
 impl Grouped {
@@ -43,13 +45,19 @@ impl Grouped {
             group: kernel.group as isize,
             offsets: [kernel.offsets.a, kernel.offsets.b, kernel.offsets.c].map(|offset| offset as isize),
             types: kernel.types.storage(),
+            then: kernel.then.as_ref().map(|then| {
+                let positions: i64 = kernel.positions.iter().map(|axis| axis.size).product();
+                Behind::new(then, positions as usize)
+            }),
         }
     }
 
     /// # Safety
     /// The slots are as large as the kernel's bindings say; c overlaps no other slot, and nobody else uses it.
-    pub unsafe fn run(&self, slots: &[*mut u8], status: Status<'_>) {
-        let ([a, b], c) = ([slots[0], slots[1]].map(Slot), Slot(slots[3].cast::<f32>()));
+    pub unsafe fn run(&self, slots: &[*mut u8], status: Status<'_>, runner: Runner) {
+        let call = Call { slots: &slots[3..], status, runner };
+        let c = self.then.as_ref().map_or(slots[3], |then| then.memory(call.slots));
+        let ([a, b], c) = ([slots[0], slots[1]].map(Slot), Slot(c.cast::<f32>()));
         let positions = count(&self.positions);
         let (depth, width) = (self.k.size, self.n.size);
         if positions == 0 || width == 0 {
@@ -59,6 +67,9 @@ impl Grouped {
         let order = unsafe { Order::read(slots[2], positions, self.groups) };
         let row = |position: i32| offsets(&self.positions, position as usize);
         let clear = |position: i32| {
+            if c.0.is_null() {
+                return;
+            }
             // SAFETY: validated offsets, and positions that `Order::read` checked.
             let zeros = unsafe { c.at(self.offsets[2] + row(position)[1]) };
             for i in 0..width {
@@ -66,11 +77,20 @@ impl Grouped {
                 unsafe { *zeros.offset(self.n.strides[1] * i as isize) = 0.0 };
             }
         };
+        // Rows without a group are zeros, and go through the loop like others.
+        let without = |position: i32| {
+            clear(position);
+            if let Some(then) = &self.then {
+                let mut zeros = if then.is_stored() { Vec::new() } else { vec![0.0; width] };
+                // SAFETY: validated slots; every position is worked on once.
+                unsafe { then.run(call, position as usize, 1, zeros.as_mut_ptr(), width) };
+            }
+        };
         let Some(order) = order else {
-            (0..positions as i32).for_each(clear);
+            (0..positions as i32).for_each(without);
             return status.report();
         };
-        order.rest().iter().for_each(|&position| clear(position));
+        order.rest().iter().for_each(|&position| without(position));
         let work: Vec<usize> = (0..self.groups).map(|group| order.group(group).len() * depth * width).collect();
         for_groups(&work, |group, parallel| {
             let (from, to): (Vec<isize>, Vec<isize>) =
@@ -96,13 +116,22 @@ impl Grouped {
                     depth: Steps::Even(self.k.strides[1]),
                     runs: &[0],
                 },
-                c: c.address(self.offsets[2]),
+                c: if c.0.is_null() { c.0 } else { c.address(self.offsets[2]) },
                 c_rows: Steps::At(&to),
                 c_column: self.n.strides[1],
                 add: false,
             };
             // SAFETY: validated offsets, and positions that `Order::read` checked; groups have different rows.
-            unsafe { product.run(parallel) };
+            unsafe {
+                let Some(then) = &self.then else { return product.run(parallel) };
+                let members = order.group(group);
+                product.run_panels(parallel, &|rows, result| {
+                    for (number, &position) in members[rows].iter().enumerate() {
+                        let result = result.wrapping_add(number * width);
+                        then.run(call, position as usize, 1, result, width);
+                    }
+                });
+            };
         });
     }
 }

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::plan::{
-    Argument, BatchAxis, Checked, ColumnAxis, ContractKernel, CopyKernel, DepthAxis, GroupedIntoKernel, GroupedKernel,
-    Kernel, Offsets, OperandTypes, OrderKernel, PlanStep, RowAxis, ScatterAxis, ScatterKernel, StorageType, TopkAxis,
+    Access, Affine, Argument, BatchAxis, Binary, Checked, ColumnAxis, ContractKernel, CopyKernel, DepthAxis,
+    GroupedIntoKernel, GroupedKernel, Instruction, Kernel, Lanes, Level, LoopKernel, Offsets, OperandTypes,
+    OrderKernel, PlanStep, RegisterType, RowAxis, ScatterAxis, ScatterKernel, Stage, StorageType, Then, TopkAxis,
     TopkKernel, TopkSlots,
 };
 
@@ -126,6 +127,7 @@ fn random_contract(random: &mut Random, sizes: [i64; 3], batch: &[i64], depth: &
         offsets: Offsets { a: 3, b: 5, c: 2 },
         accumulate: false,
         types: OperandTypes::default(),
+        then: None,
     }
 }
 
@@ -206,6 +208,60 @@ fn products_widen_16_bit_operands() {
     }
 }
 
+/// Twice the product's element plus slot 0, into slot 1.
+fn doubled(sizes: [i64; 2], row: i64, stored: bool) -> Then {
+    let access = |slot: usize, strides: [i64; 2]| Access {
+        affine: Affine { offset: 0, strides: strides.to_vec() },
+        slot,
+        dtype: StorageType::F32,
+        guards: vec![],
+        gather: None,
+    };
+    let dense = [sizes[1], 1];
+    let kind = RegisterType::F32;
+    let body = vec![
+        Instruction::Load { kind, access: access(2, if stored { [row, 1] } else { dense }) },
+        Instruction::Load { kind, access: access(0, dense) },
+        Instruction::Binary { op: Binary::Add, kind, a: 0, b: 0 },
+        Instruction::Binary { op: Binary::Add, kind, a: 2, b: 1 },
+        Instruction::Store { kind, access: access(1, dense), a: 3 },
+    ];
+    let stages = vec![Stage { level: Level::Outer, registers: (0..5).collect() }];
+    let body = LoopKernel { sizes: sizes.to_vec(), outer: 2, lanes: Lanes::Outer, body, stages };
+    Then { body, axes: 1, slot: 2, stored }
+}
+
+#[test]
+fn a_products_rows_go_on_through_a_loop() {
+    let mut random = Random(7);
+    for case in 0..24 {
+        let [m, n, depth] = [[5, 40, 20], [130, 33, 70], [700, 60, 9], [1, 500, 64]][case % 4];
+        let (stored, threads) = (case % 3 == 0, 1 + case % 2);
+        let kernel = ContractKernel {
+            m: RowAxis { size: m, a: depth, c: n },
+            n: ColumnAxis { size: n, b: 1, c: 1 },
+            k: vec![DepthAxis { size: depth, a: 1, b: n }],
+            offsets: Offsets::default(),
+            ..random_contract(&mut random, [m, n, depth], &[], &[])
+        };
+        let a = floats(&mut random, (m * depth) as usize);
+        let b = floats(&mut random, (n * depth) as usize);
+        let more = floats(&mut random, (m * n) as usize);
+        let product = contract(&kernel, &a, &b, (m * n) as usize);
+        let expected: Vec<f64> = (0..m * n).map(|i| 2.0 * product[i as usize] + value(&more, i)).collect();
+        let kernel = ContractKernel { then: Some(Box::new(doubled([m, n], n, stored))), ..kernel };
+        let mut slots = vec![a, b, more, nans((m * n) as usize)];
+        if stored {
+            slots.push(nans((m * n) as usize));
+        }
+        let (slots, _) = launch(&Kernel::Contract(kernel), &slots, threads);
+        close(&slots[3], &expected, 1e-3, &format!("{m} × {n} × {depth}"));
+        if stored {
+            close(&slots[4], &product, 1e-3, "the product itself");
+        }
+    }
+}
+
 #[test]
 fn contractions_have_the_same_bits_with_any_number_of_threads() {
     let mut random = Random(5);
@@ -279,6 +335,7 @@ fn grouped_products_choose_weights_by_index() {
                 group: depth * width,
                 offsets: Offsets { a: 1, b: 0, c: 0 },
                 types: OperandTypes::default(),
+                then: None,
             };
             let mut expected = vec![0.0; count * width as usize];
             for (position, &group) in index.iter().enumerate() {
@@ -311,6 +368,7 @@ fn an_order_spoilt_in_memory_is_reported_and_gives_zeros() {
         group: 4,
         offsets: Offsets::default(),
         types: OperandTypes::default(),
+        then: None,
     };
     let mut random = Random(7);
     let words = [floats(&mut random, 6), floats(&mut random, 8), nans(6), nans(6)];

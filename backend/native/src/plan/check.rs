@@ -1,9 +1,10 @@
 //! Validation of a plan: what a device may rely on without looking again.
 
 use super::extent::{self, Range};
-use super::instruction::RegisterType;
+use super::instruction::{Access, Instruction, RegisterType};
 use super::kernel::{
-    ContractKernel, GroupedIntoKernel, GroupedKernel, Kernel, OperandTypes, OrderKernel, ScatterKernel, TopkKernel,
+    ContractKernel, GroupedIntoKernel, GroupedKernel, Kernel, OperandTypes, OrderKernel, ScatterKernel, Then,
+    TopkKernel,
 };
 use super::{ALIGNMENT, Plan, PlanBuffer, VERSION, check_loop};
 use crate::ensure;
@@ -50,6 +51,15 @@ impl Bindings {
         Ok(())
     }
 
+    fn join(&mut self, slot: usize, more: Binding) {
+        if self.0.len() <= slot {
+            self.0.resize(slot + 1, Binding::default());
+        }
+        let Binding { bytes, read, written } = self.0[slot];
+        let bytes = bytes.max(more.bytes);
+        self.0[slot] = Binding { bytes, read: read | more.read, written: written | more.written };
+    }
+
     fn read(&mut self, slot: usize, range: Range) -> Result<()> {
         self.touch(slot, 4, range, false)
     }
@@ -80,15 +90,21 @@ fn check_output(axes: impl IntoIterator<Item = (i64, i64)>) -> Result<()> {
 }
 
 fn contract(kernel: &ContractKernel, bindings: &mut Bindings) -> Result<()> {
-    let ContractKernel { batch, m, n, k, offsets, accumulate, types } = kernel;
+    let ContractKernel { batch, m, n, k, offsets, accumulate, types, then } = kernel;
     ensure!(!k.is_empty(), "k has no axis");
     let sizes = batch.iter().map(|axis| axis.size).chain([m.size, n.size]).chain(k.iter().map(|axis| axis.size));
     check_sizes(sizes)?;
     let output = || batch.iter().map(|axis| (axis.size, axis.c)).chain([(m.size, m.c), (n.size, n.c)]);
     check_output(output())?;
-    bindings.write(2, extent::of_axes(offsets.c, output()))?;
-    if *accumulate {
-        bindings.read(2, extent::of_axes(offsets.c, output()))?;
+    let rows = batch.iter().map(|axis| (axis.size, axis.c)).chain([(m.size, m.c)]);
+    let result = Target { rows: rows.collect(), columns: (n.size, n.c), offset: offsets.c };
+    let c = then.as_ref().map_or(Ok(Some(2)), |then| check_then(then, &result, 2, bindings))?;
+    ensure!(c.is_some() || !accumulate, "a product that lies nowhere cannot add to what is there");
+    if let Some(c) = c {
+        bindings.write(c, extent::of_axes(offsets.c, output()))?;
+        if *accumulate {
+            bindings.read(c, extent::of_axes(offsets.c, output()))?;
+        }
     }
     let a = batch.iter().map(|axis| (axis.size, axis.a)).chain([(m.size, m.a), (n.size, 0)]);
     let a = extent::of_axes(offsets.a, a.chain(k.iter().map(|axis| (axis.size, axis.a))));
@@ -104,6 +120,71 @@ fn factors(types: &OperandTypes, bindings: &mut Bindings, ranges: [Range; 2]) ->
         bindings.touch(slot, dtype.bytes(), range, false)?;
     }
     Ok(())
+}
+
+/// Where a product's elements go.
+struct Target {
+    /// Sizes and strides of its rows, and of its columns.
+    rows: Vec<(i64, i64)>,
+    columns: (i64, i64),
+    offset: i64,
+}
+
+/// Sizes and strides without axes of one element, neighbours that run on evenly being one.
+fn joined(axes: impl IntoIterator<Item = (i64, i64)>) -> Vec<(i64, i64)> {
+    let mut joined: Vec<(i64, i64)> = Vec::new();
+    for (size, stride) in axes.into_iter().filter(|(size, _)| *size != 1) {
+        match joined.last_mut() {
+            Some(last) if last.1 == stride * size => *last = (last.0 * size, stride),
+            _ => joined.push((size, stride)),
+        }
+    }
+    joined
+}
+
+/// Does the loop touch the product only in the row it works on?
+fn stays_in_row(access: &Access, sizes: &[i64], axes: usize, target: &Target) -> bool {
+    let (rows, _) = access.affine.strides.split_at(axes);
+    let guards = access.guards.iter().all(|guard| guard.affine.strides[..axes].iter().all(|&stride| stride == 0));
+    let same = joined(sizes[..axes].iter().copied().zip(rows.iter().copied())) == joined(target.rows.iter().copied());
+    let in_row: Vec<i64> = sizes.iter().enumerate().map(|(axis, &size)| if axis < axes { 1 } else { size }).collect();
+    let columns = extent::of_axes(target.offset, [target.columns]);
+    let inside = match (extent::of_access(access, &in_row), columns) {
+        (Some((low, high)), Some((first, last))) => first <= low && high <= last,
+        (touched, _) => touched.is_none(),
+    };
+    guards && same && inside && access.gather.is_none() && access.dtype.bytes() == 4
+}
+
+/// The loop behind a product, its slots from `first` on. Returns the product's slot, if it has memory.
+fn check_then(then: &Then, target: &Target, first: usize, bindings: &mut Bindings) -> Result<Option<usize>> {
+    let Then { body, axes, slot, stored } = then;
+    let mut own = Bindings::default();
+    check_loop::check(body, &mut own)?;
+    ensure!(*axes <= body.outer, "the loop behind a product has {} rows' axes, not {axes}", body.outer);
+    let count = |sizes: &mut dyn Iterator<Item = i64>| sizes.fold(1_i128, |count, size| count * i128::from(size));
+    let rows = count(&mut target.rows.iter().map(|row| row.0));
+    ensure!(rows == count(&mut body.sizes[..*axes].iter().copied()), "the loop behind a product has other rows");
+    ensure!(
+        *slot < own.0.len() && (*stored || slot + 1 == own.0.len()),
+        "the loop behind a product has no slot {slot}"
+    );
+    let width = target.columns.0;
+    let target = if *stored {
+        target
+    } else {
+        let rows = i64::try_from(rows).map_err(|_| Error("too many rows".to_owned()))?;
+        &Target { rows: vec![(rows, width)], columns: (width, 1), offset: 0 }
+    };
+    for instruction in &body.body {
+        let Some(access) = instruction.access().filter(|access| access.slot == *slot) else { continue };
+        ensure!(matches!(instruction, Instruction::Load { .. }), "the loop behind a product writes to it");
+        ensure!(stays_in_row(access, &body.sizes, *axes, target), "the loop behind a product reads another row of it");
+    }
+    for (number, binding) in own.0.into_iter().enumerate().filter(|(number, _)| *stored || number != slot) {
+        bindings.join(first + number, binding);
+    }
+    Ok(stored.then_some(first + slot))
 }
 
 /// The range of an `order` buffer: positions, then groups + 1 offsets.
@@ -128,7 +209,7 @@ fn check_positions(groups: i64, sizes: impl Iterator<Item = i64> + Clone) -> Res
 }
 
 fn grouped(kernel: &GroupedKernel, bindings: &mut Bindings) -> Result<()> {
-    let GroupedKernel { groups, positions, k, n, group, offsets, types } = kernel;
+    let GroupedKernel { groups, positions, k, n, group, offsets, types, then } = kernel;
     let count = check_positions(*groups, positions.iter().map(|axis| axis.size))?;
     check_sizes([count, k.size, n.size])?;
     let output = || positions.iter().map(|axis| (axis.size, axis.c)).chain([(n.size, n.c)]);
@@ -137,7 +218,10 @@ fn grouped(kernel: &GroupedKernel, bindings: &mut Bindings) -> Result<()> {
     let b = [(count, 0), (*groups, *group), (k.size, k.b), (n.size, n.b)];
     factors(types, bindings, [extent::of_axes(offsets.a, a), extent::of_axes(offsets.b, b)])?;
     bindings.read(2, order_range(count, *groups))?;
-    bindings.write(3, extent::of_axes(offsets.c, output()))
+    let rows = positions.iter().map(|axis| (axis.size, axis.c)).collect();
+    let result = Target { rows, columns: (n.size, n.c), offset: offsets.c };
+    let c = then.as_ref().map_or(Ok(Some(3)), |then| check_then(then, &result, 3, bindings))?;
+    c.map_or(Ok(()), |c| bindings.write(c, extent::of_axes(offsets.c, output())))
 }
 
 fn grouped_into(kernel: &GroupedIntoKernel, bindings: &mut Bindings) -> Result<()> {
@@ -275,7 +359,13 @@ impl Plan {
             if !binding.written || matches!(kernel, Kernel::Loop(_) | Kernel::Wgsl(_)) {
                 continue;
             }
-            for (other, &neighbour) in step.buffers.iter().enumerate() {
+            // A loop behind a product may write in place, as loops may; what the product reads stays as it is.
+            let shared = match kernel {
+                Kernel::Contract(ContractKernel { then: Some(_), .. }) => 2,
+                Kernel::Grouped(GroupedKernel { then: Some(_), .. }) => 3,
+                _ => step.buffers.len(),
+            };
+            for (other, &neighbour) in step.buffers.iter().enumerate().take(shared) {
                 ensure!(
                     other == slot || !self.buffers[neighbour.min(self.buffers.len() - 1)].overlaps(buffer),
                     "slot {slot} of kernel {} is written and overlaps slot {other}",

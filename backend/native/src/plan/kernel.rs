@@ -96,6 +96,20 @@ impl OperandTypes {
     }
 }
 
+/// A loop over the rows of a product, which it works on while they are in the cache.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Then {
+    #[serde(rename = "loop")]
+    pub body: LoopKernel,
+    /// How many of the loop's first axes are the product's rows: batch and m, or the positions.
+    pub axes: usize,
+    /// Which of the loop's slots is the product.
+    pub slot: usize,
+    /// Does the product lie in memory? Otherwise its slot is the loop's last one and has no buffer: its rows lie one
+    /// after the other.
+    pub stored: bool,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 pub struct ContractKernel {
     pub batch: Vec<BatchAxis>,
@@ -108,6 +122,8 @@ pub struct ContractKernel {
     pub accumulate: bool,
     #[serde(default)]
     pub types: OperandTypes,
+    #[serde(default)]
+    pub then: Option<Box<Then>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -126,6 +142,8 @@ pub struct GroupedKernel {
     pub offsets: Offsets,
     #[serde(default)]
     pub types: OperandTypes,
+    #[serde(default)]
+    pub then: Option<Box<Then>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

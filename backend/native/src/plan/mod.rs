@@ -15,8 +15,8 @@ pub use instruction::{
 };
 pub use kernel::{
     BatchAxis, ColumnAxis, ContractKernel, CopyKernel, DepthAxis, GroupedIntoKernel, GroupedKernel, IntoAxis, Kernel,
-    Lanes, LoopKernel, Offsets, OperandTypes, OrderKernel, RowAxis, ScatterAxis, ScatterKernel, TopkAxis, TopkKernel,
-    TopkSlots, WgslKernel,
+    Lanes, LoopKernel, Offsets, OperandTypes, OrderKernel, RowAxis, ScatterAxis, ScatterKernel, Then, TopkAxis,
+    TopkKernel, TopkSlots, WgslKernel,
 };
 
 use serde::Deserialize;

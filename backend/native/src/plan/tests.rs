@@ -171,3 +171,47 @@ fn other_kernels_check_their_counts() {
     });
     assert!(refused(scatter).contains("two indices write the same element"));
 }
+
+/// A product [3, 4] of depth 2, whose rows of 4 a loop of [3, 4] adds to slot 1.
+fn with_loop(stored: bool) -> Value {
+    let access = |slot: usize| json!({"slot": slot, "dtype": "f32", "offset": 0, "strides": [4, 1]});
+    let (product, first, second) = if stored { (0, 1, 2) } else { (2, 0, 1) };
+    json!({
+        "kind": "contract", "batch": [], "m": {"size": 3, "a": 2, "c": 4}, "n": {"size": 4, "b": 1, "c": 1},
+        "k": [{"size": 2, "a": 1, "b": 4}], "offsets": {"a": 0, "b": 0, "c": 0},
+        "then": {"axes": 1, "slot": product, "stored": stored, "loop": {
+            "kind": "loop", "sizes": [3, 4], "outer": 2, "lanes": "outer",
+            "body": [
+                {"op": "load", "type": "f32", "access": access(product)},
+                {"op": "load", "type": "f32", "access": access(first)},
+                {"op": "add", "type": "f32", "a": 0, "b": 1},
+                {"op": "store", "type": "f32", "access": access(second), "a": 2},
+            ],
+            "stages": [{"level": "outer", "registers": [0, 1, 2, 3]}],
+        }},
+    })
+}
+
+#[test]
+fn a_loop_behind_a_product_stays_in_its_rows() {
+    let bindings =
+        |kernel: Value| serde_json::from_value::<Kernel>(kernel).unwrap().bindings().map_err(|error| error.0);
+    let bytes = |stored| bindings(with_loop(stored)).unwrap().iter().map(|slot| slot.bytes).collect::<Vec<_>>();
+    assert_eq!(bytes(true), [24, 32, 48, 48, 48]);
+    assert_eq!(bytes(false), [24, 32, 48, 48]);
+    for stored in [true, false] {
+        for (pointer, value, expected) in [
+            ("/then/loop/body/0/access/offset", json!(1), "reads another row of it"),
+            ("/then/loop/body/0/access/strides", json!([1, 3]), "reads another row of it"),
+            ("/then/loop/sizes", json!([4, 4]), "has other rows"),
+            ("/then/axes", json!(3), "has 2 rows' axes, not 3"),
+            ("/then/slot", json!(7), "has no slot 7"),
+            ("/then/loop/body/3/access/slot", json!(if stored { 0 } else { 2 }), "writes to it"),
+        ] {
+            let mut kernel = with_loop(stored);
+            *kernel.pointer_mut(pointer).unwrap() = value;
+            let error = bindings(kernel).unwrap_err();
+            assert!(error.contains(expected), "{pointer}: {error}");
+        }
+    }
+}

@@ -221,16 +221,32 @@ impl Product<'_> {
         }
     }
 
+    /// The same with its rows one after the other, from `c` on.
+    fn laid(&self, c: *mut f32) -> Self {
+        Self { c, c_rows: Steps::Even(self.n as isize), c_column: 1, ..*self }
+    }
+
     /// Multiplies panel of rows by panel of rows, and has each finished while it is in the cache. A product without
     /// memory for its result (c is null) leaves it to `finish`.
     ///
     /// # Safety
     /// As [`Self::run`].
     pub unsafe fn run_panels(&self, parallel: bool, finish: Finish<'_>) {
+        if self.m == 0 || self.n == 0 {
+            return;
+        }
         let micro = micro();
         let blocks = &blocks(self, micro.depth)[..];
         let depth = depth_of(blocks);
-        let parallel = parallel && rayon::current_num_threads() > 1;
+        let parallel = self.pays(parallel);
+        if self.as_small().is_some() {
+            return with_scratch(&RESULT, if self.c.is_null() { self.m * self.n } else { 0 }, |result| {
+                let start = if self.c.is_null() { result.as_mut_ptr() } else { std::ptr::null_mut() };
+                // SAFETY: the caller's contract.
+                unsafe { if self.c.is_null() { self.laid(start).run(parallel) } else { self.run(parallel) } };
+                finish(0..self.m, start);
+            });
+        }
         let right = self.columns(0..self.n, self.m, &micro);
         with_scratch(&COLUMNS, right.floats(blocks), |b| {
             let b = Slot(b.as_mut_ptr());
@@ -251,9 +267,8 @@ impl Product<'_> {
                             return finish(rows, std::ptr::null_mut());
                         }
                         with_scratch(&RESULT, rows.len() * self.n, |result| {
-                            let (start, stride) = (result.as_mut_ptr(), self.n as isize);
-                            let c = start.wrapping_offset(-stride * rows.start as isize);
-                            let here = Self { c, c_rows: Steps::Even(stride), c_column: 1, ..*self };
+                            let start = result.as_mut_ptr();
+                            let here = self.laid(start.wrapping_sub(rows.start * self.n));
                             here.multiply(&micro, blocks, sides, [a, b], [rows.clone(), 0..self.n], true);
                             finish(rows, start);
                         });

@@ -59,6 +59,11 @@ impl Product<'_> {
         self.m.saturating_mul(self.n).saturating_mul(self.k).saturating_mul(self.a.runs.len())
     }
 
+    /// Is it worth sharing among threads, if it may be?
+    fn pays(&self, parallel: bool) -> bool {
+        parallel && self.work() >= PARALLEL && rayon::current_num_threads() > 1
+    }
+
     /// The same with rows and columns exchanged, unless rows are looked up.
     fn transposed(self) -> Option<Self> {
         let Steps::Even(c_row) = self.c_rows else { return None };
@@ -74,7 +79,7 @@ impl Product<'_> {
         if self.m == 0 || self.n == 0 {
             return;
         }
-        let parallel = parallel && self.work() >= PARALLEL && rayon::current_num_threads() > 1;
+        let parallel = self.pays(parallel);
         let turned = self.transposed();
         let few = turned.filter(|turned| turned.m < self.m).unwrap_or(self);
         // SAFETY: the caller's contract.

@@ -17,7 +17,7 @@ mod walk;
 
 pub use compile::compile;
 pub use ops::{Runner, runner};
-pub use run::{Launch, run};
+pub use run::{Launch, run, run_rows};
 
 use std::ops::Range;
 

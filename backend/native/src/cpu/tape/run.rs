@@ -173,11 +173,9 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// One block of rows, lanes being the rows.
-    fn rows(&mut self, block: usize) {
+    /// A block of rows, lanes being the rows.
+    fn rows(&mut self, position: usize, count: usize) {
         let tape = self.launch.tape;
-        let position = block * tape.width;
-        let count = tape.width.min(tape.rows - position);
         for stage in &tape.stages {
             match stage.level {
                 Level::Outer => {
@@ -186,6 +184,22 @@ impl<'a> Worker<'a> {
                 }
                 Level::Inner => self.inner_scalars(stage, 0..tape.columns, position, count),
             }
+        }
+    }
+
+    /// Some rows, one block after the other.
+    fn range(&mut self, range: Range<usize>) {
+        let tape = self.launch.tape;
+        let block = if tape.inner {
+            self.seek(0);
+            let together = (LANES / tape.columns.max(1)).max(1);
+            (BATCH / tape.columns.max(1)).clamp(1, LANES).next_multiple_of(together).min(LANES)
+        } else {
+            tape.width
+        };
+        for row in range.clone().step_by(block) {
+            let rows = row..range.end.min(row + block);
+            if tape.inner { self.batch(rows) } else { self.rows(row, rows.len()) }
         }
     }
 
@@ -279,6 +293,14 @@ fn piece_length(tape: &Tape, units: usize) -> Option<usize> {
     (tape.columns >= 4 * length && tape.rows * tape.columns >= 2 * PIECE).then_some(length)
 }
 
+/// Runs a tape over some of its rows, on this thread.
+///
+/// # Safety
+/// As [`run`].
+pub unsafe fn run_rows(launch: &Launch<'_>, rows: Range<usize>) {
+    Worker::new(launch).range(rows);
+}
+
 /// Runs a tape.
 ///
 /// # Safety
@@ -294,18 +316,9 @@ pub unsafe fn run(launch: &Launch<'_>) {
         }
         return;
     }
-    let task = |range: Range<usize>| {
-        let mut worker = Worker::new(launch);
-        if tape.inner {
-            worker.seek(0);
-            let together = (LANES / tape.columns).max(1);
-            let batch = (BATCH / tape.columns).clamp(1, LANES).next_multiple_of(together).min(LANES);
-            for row in range.clone().step_by(batch) {
-                worker.batch(row..range.end.min(row + batch));
-            }
-        } else {
-            range.for_each(|block| worker.rows(block));
-        }
+    let width = if tape.inner { 1 } else { tape.width };
+    let task = |units: Range<usize>| {
+        Worker::new(launch).range(units.start * width..tape.rows.min(units.end * width));
     };
     let work = tape.rows.max(1).saturating_mul(tape.columns.max(1)).saturating_mul(tape.ops.len());
     let threads = rayon::current_num_threads();
