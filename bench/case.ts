@@ -146,6 +146,8 @@ export interface Cost {
 export interface Round {
   /** Seconds of one piece of work: the best of those that the round had time for. */
   readonly seconds: number;
+  /** Seconds that its threads computed for the work once, where it knows. */
+  readonly computed?: number;
   /** How often the work was done in it (default: once). */
   readonly times?: number;
   /** Peak memory of processes that the contestant started, where it knows. */

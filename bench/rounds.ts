@@ -120,7 +120,7 @@ export async function measure(
         if (!round) continue;
         each.spent += (performance.now() - began) / 1000;
         const { own, others } = watched();
-        each.rounds.push({ ...round, others, computed: own / (round.times ?? 1) });
+        each.rounds.push({ ...round, others, computed: round.computed ?? own / (round.times ?? 1) });
       }
     }
   } finally {
@@ -139,10 +139,7 @@ export async function measure(
       by: contestant.name,
       role: contestant.role,
       seconds: found?.seconds,
-      // A roof's seconds are put together from parts, its threads' time is not.
-      cpu_seconds: rounds.length > 0 && contestant.role !== "roof"
-        ? Math.min(...rounds.map(({ computed }) => computed))
-        : undefined,
+      cpu_seconds: rounds.length > 0 ? Math.min(...rounds.map(({ computed }) => computed)) : undefined,
       flops: cost.flops,
       bytes: cost.bytes || (ready.bytes ?? 0),
       ...(roofSeconds && found && { share_of_roof: roofSeconds / found.seconds, roof: roof.contestant.name }),

@@ -14,7 +14,7 @@ const columns: readonly (readonly [title: string, cell: (row: Measured, ours: nu
   ["case", (row) => row.case],
   ["by", ({ by }) => by],
   ["time", ({ seconds }) => seconds === undefined ? "–" : time(seconds)],
-  ["threads' time", ({ cpu_seconds }) => cpu_seconds && cpu_seconds >= 0.05 ? time(cpu_seconds) : ""],
+  ["threads' time", ({ cpu_seconds }) => cpu_seconds && cpu_seconds >= 0.01 ? time(cpu_seconds) : ""],
   ["× ours", ({ seconds, role }, ours) => seconds && ours && role === "peer" ? (seconds / ours).toFixed(2) : ""],
   ["GFLOP/s", ({ flops, seconds }) => flops && seconds ? (flops / seconds / 1e9).toFixed(1) : ""],
   ["GB/s", ({ bytes, seconds }) => bytes && seconds ? (bytes / seconds / 1e9).toFixed(1) : ""],

@@ -2,6 +2,7 @@
  * @file Ours, in a process of its own: reads a piece of work, makes it ready, and does rounds of it. One line of JSON
  * in, one line out (see `processes.ts`).
  */
+import { cpuUsage } from "node:process";
 import { UserError } from "../dsl/errors.ts";
 import type { Prepared, Round, Work } from "./case.ts";
 import { prepareGeneration } from "./families/generation.ts";
@@ -34,14 +35,16 @@ async function prepare(work: Work): Promise<Prepared> {
 /** Does it until so many seconds are over, at least once. */
 async function round({ run }: Prepared, seconds: number): Promise<Round> {
   const began = performance.now();
-  let best = Infinity, times = 0;
+  let best = Infinity, computed = Infinity, times = 0;
   do {
-    const from = performance.now();
+    const from = performance.now(), before = cpuUsage();
     await run();
     best = Math.min(best, (performance.now() - from) / 1000);
+    const { user, system } = cpuUsage(before);
+    computed = Math.min(computed, (user + system) / 1e6);
     times++;
   } while (performance.now() - began < 1000 * seconds);
-  return { seconds: best, times };
+  return { seconds: best, computed, times };
 }
 
 if (import.meta.main) {

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -11,7 +11,11 @@ from formula import uniform
 from worker import Run, serve
 
 
-def product(pass_: str, m: int, n: int, k: int, together: int) -> Run:
+Taken = tuple[float, float]
+"""Seconds by the clock, and those that all threads computed."""
+
+
+def product(pass_: str, m: int, n: int, k: int, together: int) -> Callable[[], Taken]:
     """Y = X·Wᵀ, dX = dY·W or dW = dYᵀ·X of a linear layer with weights [n × k] on m rows, into memory that is there."""
     def many(*shape: int) -> np.ndarray:
         return uniform("roof", (together, *shape), 1.0)
@@ -27,13 +31,13 @@ def product(pass_: str, m: int, n: int, k: int, together: int) -> Run:
     # One product at a time, as every program that is measured does them; small ones (attention's) as a stack.
     if together == 1:
         return lambda: timed(lambda: np.matmul(a[0], b[0], out=out[0]))
-    return lambda: timed(lambda: np.matmul(a, b, out=out)) / together
+    return lambda: timed(lambda: np.matmul(a, b, out=out), together)
 
 
-def timed(work: Any) -> float:
-    start = time.perf_counter()
+def timed(work: Callable[[], Any], times: int = 1) -> Taken:
+    start, computed = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - start
+    return (time.perf_counter() - start) / times, (time.process_time() - computed) / times
 
 
 def products(listed: list[dict[str, Any]]) -> Run:
@@ -48,7 +52,11 @@ def products(listed: list[dict[str, Any]]) -> Run:
     ]
     for run, _ in runs:
         run()
-    return lambda: sum(min(run() or 0.0, run() or 0.0) * count for run, count in runs)
+    def once() -> Taken:
+        taken = [(min(run(), run()), count) for run, count in runs]
+        return sum(each[0] * count for each, count in taken), sum(each[1] * count for each, count in taken)
+
+    return once
 
 
 def copy(size: int) -> Run:
@@ -57,7 +65,9 @@ def copy(size: int) -> Run:
     words = min(max(size, 2**28), 2**29) // 4 // threads
     pairs = [(np.ones(words, np.float32), np.zeros(words, np.float32)) for _ in range(threads)]
 
-    def run() -> float:
+    share = size / (words * 4 * threads)
+
+    def run() -> Taken:
         def work() -> None:
             workers = [threading.Thread(target=np.copyto, args=(to, source)) for source, to in pairs]
             for each in workers:
@@ -65,7 +75,8 @@ def copy(size: int) -> Run:
             for each in workers:
                 each.join()
 
-        return timed(work) * size / (words * 4 * threads)
+        seconds, computed = timed(work)
+        return seconds * share, computed * share
 
     run()
     return run
@@ -74,7 +85,7 @@ def copy(size: int) -> Run:
 def files(inputs: list[str], out: str, size: int) -> Run:
     """Seconds to read files and to write one of `size` bytes, by ordinary calls, until it is on the disk."""
 
-    def run() -> float:
+    def run() -> Taken:
         def work() -> None:
             buffer, left = bytearray(2**23), size
             with open(out, "wb", buffering=0) as target:
