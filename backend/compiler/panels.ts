@@ -34,9 +34,20 @@ export function panels({ steps, inPlace, refused }: Steps, results: readonly Nod
     const result = step.slots.at(-1)!.memory as Node, touched = [...places.get(owner(result))!];
     const next = Math.min(...touched.filter((place) => place > at)), loop = order[next];
     if (loop?.kernel.kind !== "loop" || loop.unit.loop) return;
-    const between = order.slice(at + 1, next).filter((each) => each !== undefined);
-    const early = between.every((other) => independent(loop, other, owner));
-    if (!early && !between.every((other) => independent(step, other, owner))) return;
+    /** May a step change places with all that run between the two? Only who touches the same memory can mind. */
+    const moves = (mover: Step): boolean =>
+      mover.slots.every((slot) => {
+        const memory = owner(slot.memory), written = writes(mover, slot);
+        for (const place of places.get(memory)!) {
+          const other = place > at && place < next ? order[place] : undefined;
+          if (other && (written || other.slots.some((each) => owner(each.memory) === memory && writes(other, each)))) {
+            return false;
+          }
+        }
+        return true;
+      });
+    const early = moves(loop);
+    if (!early && !moves(step)) return;
     const stored = touched.length > 2 || kept.has(result) || owner(result) !== result || accumulates(step.kernel);
     const joined = join(step, loop, stored, owner);
     if (!joined) return;
@@ -60,13 +71,6 @@ const accumulates = (kernel: ProductKernel): boolean => kernel.kind === "contrac
 
 const writes = ({ unit, behind }: Step, { node }: Slot): boolean =>
   unit.writes.includes(node) || (behind?.writes.includes(node) ?? false);
-
-/** May two steps change places? */
-function independent(a: Step, b: Step, owner: Owner): boolean {
-  return a.slots.every((mine) =>
-    b.slots.every((theirs) => owner(mine.memory) !== owner(theirs.memory) || (!writes(a, mine) && !writes(b, theirs)))
-  );
-}
 
 /** One step for both, if the loop stays in the product's rows. */
 function join(step: Step, loop: Step, stored: boolean, owner: Owner): Step | undefined {
