@@ -2,7 +2,7 @@
  * @file How long tracing and compiling the training step of a 24-layer mixture takes, pass by pass:
  * `deno run --allow-env bench/compile.ts` (`--json`: one JSON array). Nothing is allocated and nothing runs.
  */
-import { valueAndGradWith } from "../dsl/mod.ts";
+import { type Scalar, valueAndGradWith } from "../dsl/mod.ts";
 import { withSources } from "../dsl/node.ts";
 import { traced } from "../backend/compile.ts";
 import { pipeline } from "../backend/compiler/pipeline.ts";
@@ -14,7 +14,6 @@ import { type AnyModel, layout } from "../recipes/model/layout.ts";
 import { lossFor } from "../recipes/model/loss.ts";
 import { adafactor, type AdafactorState } from "../recipes/optim/adafactor.ts";
 import { xft } from "../recipes/objectives/xft.ts";
-import type { Scalar } from "../dsl/mod.ts";
 import { graphics, mixtureOf, processor } from "./plan.ts";
 
 /** A case: what is compiled for, and how. */
