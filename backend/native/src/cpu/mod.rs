@@ -268,6 +268,7 @@ impl Device for Cpu {
             "software": false,
             "maxWorkgroupSize": 1024,
             "workgroupMemoryBytes": 1 << 20,
+            "timestamps": true,
             "usedBytes": self.used_bytes(),
             "peakBytes": self.used.peak.load(Ordering::Relaxed),
         })

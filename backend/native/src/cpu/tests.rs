@@ -53,7 +53,17 @@ fn plan(kernel: Kernel, bytes: &[u64]) -> Plan {
     let buffers =
         bytes.iter().enumerate().map(|(index, &bytes)| PlanBuffer::Argument { index, offset: 0, bytes }).collect();
     let steps = vec![PlanStep { kernel: 0, buffers: (0..bytes.len()).collect() }];
-    Plan { version: 1, arena: vec![], upload: 0, arguments, buffers, kernels: vec![kernel], steps, poison: false }
+    Plan {
+        version: 1,
+        arena: vec![],
+        upload: 0,
+        arguments,
+        buffers,
+        kernels: vec![kernel],
+        steps,
+        poison: false,
+        timed: false,
+    }
 }
 
 /// Runs a kernel on a device with so many threads; slots are words. Gives the slots after it, and the status.
@@ -499,6 +509,7 @@ fn two_copies(poison: bool) -> Plan {
         kernels: vec![copy(2), copy(4)],
         steps: vec![PlanStep { kernel: 0, buffers: vec![0, 1] }, PlanStep { kernel: 1, buffers: vec![1, 2] }],
         poison,
+        timed: false,
     }
 }
 

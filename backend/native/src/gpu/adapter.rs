@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use serde_json::json;
-use wgpu::{Adapter, Backends, DeviceType, Instance, InstanceDescriptor, Limits};
+use wgpu::{Adapter, Backends, DeviceType, Features, Instance, InstanceDescriptor, Limits};
 
 use crate::error::{Error, Result};
 
@@ -64,6 +64,11 @@ pub fn limits(adapter: &Adapter) -> Limits {
     adapter.limits()
 }
 
+/// What a device is opened with beyond what every one can do: timestamps, where the adapter has them.
+pub fn features(adapter: &Adapter) -> Features {
+    adapter.features() & Features::TIMESTAMP_QUERY
+}
+
 /// Bytes of the largest memory that is the device's own; what a single buffer may have where that cannot be known.
 fn memory_bytes(adapter: &Adapter) -> u64 {
     vulkan_memory(adapter).unwrap_or_else(|| adapter.limits().max_buffer_size)
@@ -102,5 +107,6 @@ pub fn describe(adapter: &Adapter) -> serde_json::Value {
         "memoryBytes": memory_bytes(adapter),
         "maxWorkgroupSize": limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
         "workgroupMemoryBytes": limits.max_compute_workgroup_storage_size,
+        "timestamps": features(adapter).contains(Features::TIMESTAMP_QUERY),
     })
 }

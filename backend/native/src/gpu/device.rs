@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use serde_json::Value;
 use wgpu::{
-    Adapter, Buffer, BufferDescriptor, BufferUsages, CommandEncoderDescriptor, ComputePassDescriptor, DeviceDescriptor,
-    MapMode, PollType, SubmissionIndex,
+    Adapter, Buffer, BufferDescriptor, BufferUsages, CommandEncoder, CommandEncoderDescriptor, ComputePassDescriptor,
+    DeviceDescriptor, MapMode, PollType, SubmissionIndex,
 };
 
 use super::adapter;
@@ -47,13 +47,23 @@ pub struct GpuDevice {
     state: Mutex<State>,
 }
 
+/// Memory that reading goes through, and its bytes.
+type Staging = Option<(Buffer, u64)>;
+
+/// What submitting a run changes of the device's state.
+struct Progress<'a> {
+    queued: &'a mut VecDeque<SubmissionIndex>,
+    speed: &'a mut f64,
+    staging: &'a mut Staging,
+}
+
 struct State {
     memory: Memory,
     pipelines: Pipelines,
     plans: HashMap<u64, Loaded>,
     next_plan: u64,
     word: Allocation,
-    staging: Option<(Buffer, u64)>,
+    staging: Staging,
     queued: VecDeque<SubmissionIndex>,
     /// Scalar operations per second, as far as submissions have shown.
     speed: f64,
@@ -73,6 +83,7 @@ impl GpuDevice {
         let descriptor = DeviceDescriptor {
             label: Some("xft"),
             required_limits: adapter::limits(&adapter),
+            required_features: adapter::features(&adapter),
             memory_hints: wgpu::MemoryHints::Performance,
             ..DeviceDescriptor::default()
         };
@@ -149,8 +160,7 @@ impl GpuDevice {
         loaded: &mut Loaded,
         memory: &Memory,
         handles: &[u64],
-        queued: &mut VecDeque<SubmissionIndex>,
-        speed: &mut f64,
+        Progress { queued, speed, staging }: Progress<'_>,
     ) -> Result<()> {
         let count = loaded.len();
         let mut waiting: VecDeque<(SubmissionIndex, f64)> = VecDeque::new();
@@ -160,7 +170,9 @@ impl GpuDevice {
             ensure!(!self.cancelled.load(Ordering::Relaxed), "the run was cancelled");
             let (to, work) = loaded.slice(from, *speed * SLICE);
             let mut encoder = self.device.create_command_encoder(&CommandEncoderDescriptor::default());
-            {
+            if loaded.timing.is_some() {
+                self.encode_timed(loaded, memory, handles, from..to, &mut encoder)?;
+            } else {
                 let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
                 if from == 0 {
                     loaded.encode_poison(&self.device, memory, &mut pass);
@@ -171,6 +183,13 @@ impl GpuDevice {
                 }
             }
             let submission = self.queue.submit([encoder.finish()]);
+            if let Some(timing) = &mut loaded.timing
+                && to > from
+            {
+                let mut ticks = vec![0_u64; 2 * (to - from)];
+                self.read_words(staging, &timing.ticks, 0, bytemuck::cast_slice_mut(&mut ticks))?;
+                timing.count(from, &ticks);
+            }
             from = to;
             if from == count {
                 queued.push_back(submission);
@@ -193,16 +212,47 @@ impl GpuDevice {
         }
     }
 
+    /// Records steps of a timed plan: each in a pass of its own, between two timestamps.
+    fn encode_timed(
+        &self,
+        loaded: &mut Loaded,
+        memory: &Memory,
+        handles: &[u64],
+        range: std::ops::Range<usize>,
+        encoder: &mut CommandEncoder,
+    ) -> Result<()> {
+        if range.start == 0 {
+            let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
+            loaded.encode_poison(&self.device, memory, &mut pass);
+        }
+        for (number, at) in (0..).zip(range.clone()) {
+            let timestamp_writes = loaded.timing.as_ref().map(|timing| timing.writes(number));
+            let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor { label: None, timestamp_writes });
+            loaded.encode(&self.device, memory, handles, at..at + 1, &mut pass)?;
+        }
+        if range.end == loaded.len() {
+            let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
+            loaded.encode_status(&mut pass);
+        }
+        let count = u32::try_from(range.len()).unwrap_or(u32::MAX);
+        if let Some(timing) = &loaded.timing
+            && count > 0
+        {
+            timing.resolve(count, encoder);
+        }
+        Ok(())
+    }
+
     /// Reads whole words, at most [`TRANSFER`] bytes of them.
-    fn read_words(&self, state: &mut State, buffer: &Buffer, offset: u64, into: &mut [u8]) -> Result<()> {
+    fn read_words(&self, staging: &mut Staging, buffer: &Buffer, offset: u64, into: &mut [u8]) -> Result<()> {
         let bytes = into.len() as u64;
-        if state.staging.as_ref().is_none_or(|(_, size)| *size < bytes) {
+        if staging.as_ref().is_none_or(|(_, size)| *size < bytes) {
             let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
             let size = bytes.next_power_of_two().max(65536);
             let descriptor = BufferDescriptor { label: Some("staging"), size, usage, mapped_at_creation: false };
-            state.staging = Some((self.device.create_buffer(&descriptor), size));
+            *staging = Some((self.device.create_buffer(&descriptor), size));
         }
-        let Some((staging, _)) = &state.staging else { fail!("wgpu: no staging buffer") };
+        let Some((staging, _)) = staging else { fail!("wgpu: no staging buffer") };
         let mut encoder = self.device.create_command_encoder(&CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(buffer, offset, staging, 0, bytes);
         let submission = self.queue.submit([encoder.finish()]);
@@ -228,7 +278,7 @@ impl GpuDevice {
         let end = padded(offset + into.len() as u64);
         if first == offset && end == offset + into.len() as u64 {
             for (chunk, part) in (0..).zip(into.chunks_mut(TRANSFER as usize)) {
-                self.read_words(state, buffer, offset + chunk * TRANSFER, part)?;
+                self.read_words(&mut state.staging, buffer, offset + chunk * TRANSFER, part)?;
             }
             return Ok(());
         }
@@ -322,7 +372,7 @@ impl Device for GpuDevice {
 
     fn run(&self, plan: u64, arguments: &mut [u64], upload: &[u8]) -> Result<()> {
         let mut state = self.state()?;
-        let State { memory, plans, queued, speed, .. } = &mut *state;
+        let State { memory, plans, queued, speed, staging, .. } = &mut *state;
         let loaded = plans.get_mut(&plan).ok_or_else(|| Error(format!("there is no plan {plan}")))?;
         let wanted = &loaded.plan.arguments;
         ensure!(arguments.len() == wanted.len(), "run: {} arguments, the plan has {}", arguments.len(), wanted.len());
@@ -352,7 +402,7 @@ impl Device for GpuDevice {
                 words.resize(words.len().next_multiple_of(4), 0);
                 self.queue.write_buffer(&target.buffer, 0, &words);
             }
-            self.submit(loaded, memory, &handles, queued, speed)
+            self.submit(loaded, memory, &handles, Progress { queued, speed, staging })
         });
         match result {
             Ok(()) => arguments.copy_from_slice(&handles),
@@ -369,8 +419,10 @@ impl Device for GpuDevice {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
-    fn profile(&self, _plan: u64) -> Result<Vec<u64>> {
-        Ok(Vec::new())
+    fn profile(&self, plan: u64) -> Result<Vec<u64>> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = state.plans.get(&plan).ok_or_else(|| Error(format!("there is no plan {plan}")))?;
+        Ok(loaded.timing.as_ref().map(|timing| timing.spent.clone()).unwrap_or_default())
     }
 
     fn status(&self) -> Result<u32> {

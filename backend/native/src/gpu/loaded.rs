@@ -4,6 +4,7 @@ use wgpu::{BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buff
 
 use super::memory::{Allocation, Memory, padded};
 use super::pipelines::{Pipeline, Pipelines};
+use super::timing::Timing;
 use crate::error::{Error, Result};
 use crate::plan::{Kernel, Plan, PlanBuffer};
 use crate::{ensure, fail};
@@ -12,7 +13,7 @@ use crate::{ensure, fail};
 const WALKERS: u32 = 256;
 
 /// Dispatches of one submission, at most: what cheap ones cost is not in their work.
-const LONGEST: usize = 256;
+const LONGEST: u32 = 256;
 
 struct Step {
     pipeline: Pipeline,
@@ -44,6 +45,8 @@ pub struct Loaded {
     pub upload: Option<Allocation>,
     status: Option<Status>,
     fill: Option<Pipeline>,
+    /// Where the plan asks for it and the adapter can.
+    pub timing: Option<Timing>,
 }
 
 fn entry(binding: u32, buffer: &Buffer, offset: u64, bytes: u64) -> BindGroupEntry<'_> {
@@ -131,7 +134,9 @@ impl Loaded {
         } else {
             None
         };
-        Ok(Self { plan, steps, upload, status, fill })
+        let measured = plan.timed && device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
+        let timing = measured.then(|| Timing::new(device, queue, steps.len(), LONGEST));
+        Ok(Self { plan, steps, upload, status, fill, timing })
     }
 
     /// Gives the plan's own buffers back.
@@ -150,7 +155,7 @@ impl Loaded {
     pub fn slice(&self, from: usize, allowance: f64) -> (usize, f64) {
         let mut work = 0.0;
         for (at, step) in self.steps.iter().enumerate().skip(from) {
-            if at > from && (work + step.work > allowance || at - from == LONGEST) {
+            if at > from && (work + step.work > allowance || at - from == LONGEST as usize) {
                 return (at, work);
             }
             work += step.work;

@@ -1,7 +1,7 @@
 //! The wgpu device: Vulkan, Metal or DX12, whichever the machine has.
 //!
 //! [`adapter`] finds a GPU and says what it can do, [`memory`] holds buffers, [`pipelines`] compiles each shader once,
-//! [`loaded`] is a plan ready to run, [`device`] runs it.
+//! [`loaded`] is a plan ready to run, [`device`] runs it, [`timing`] measures its steps.
 
 mod adapter;
 mod device;
@@ -10,6 +10,7 @@ mod memory;
 mod pipelines;
 #[cfg(test)]
 mod tests;
+mod timing;
 
 use std::sync::Arc;
 

@@ -246,3 +246,32 @@ fn adapters_are_found_by_a_part_of_their_name() {
     assert!(super::open(Some(&name[..name.len().min(4)].to_uppercase())).is_ok());
     assert!(super::open(Some("no such adapter")).err().unwrap().0.contains(name));
 }
+
+#[test]
+fn a_timed_plan_measures_every_step_and_computes_the_same() {
+    let Some(device) = device() else { return };
+    let (arguments, buffers) = arguments(2);
+    // More steps than one submission has.
+    let steps = (0..600).map(|_| json!({ "kernel": 0, "buffers": [1, 1] })).collect::<Value>();
+    let whole = |timed: bool| {
+        plan(json!({
+            "arguments": arguments, "buffers": buffers, "kernels": [shader(NEXT, false)], "steps": steps,
+            "timed": timed,
+        }))
+    };
+    let (timed, plain) = (device.load(whole(true)).unwrap(), device.load(whole(false)).unwrap());
+    let mut handles = [device.allocate(256).unwrap(), device.allocate(256).unwrap()];
+    device.run(timed, &mut handles, &[]).unwrap();
+    assert_eq!(words(&*device, handles[1]), [600; 64]);
+    device.run(plain, &mut handles, &[]).unwrap();
+    assert_eq!(words(&*device, handles[1]), [1200; 64]);
+    assert!(device.profile(plain).unwrap().is_empty());
+    let spent = device.profile(timed).unwrap();
+    if device.info()["timestamps"] == true {
+        assert_eq!(spent.len(), 600);
+        assert!(spent.iter().sum::<u64>() > 0);
+    } else {
+        assert!(spent.is_empty());
+    }
+    assert!(device.profile(timed + 7).is_err());
+}

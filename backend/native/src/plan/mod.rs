@@ -95,6 +95,9 @@ pub struct Plan {
     pub steps: Vec<PlanStep>,
     #[serde(default)]
     pub poison: bool,
+    /// Measure each step, even where that makes the whole run slower.
+    #[serde(default)]
+    pub timed: bool,
 }
 
 impl Plan {
