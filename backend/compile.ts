@@ -21,6 +21,8 @@ export interface CompileOptions {
   readonly poison?: boolean;
   /** Note which line of the program made each operation, for `explain`; tracing takes longer. */
   readonly sources?: boolean;
+  /** Measure each kernel, where the device can: a GPU then runs them one by one. */
+  readonly timed?: boolean;
 }
 
 /** A compiled function: called like the original, it returns tensors on the device. */
@@ -81,7 +83,12 @@ export function compile<P extends readonly unknown[], R>(
   };
   const trace = (args: P): Entry => {
     const { program, result, ...how } = traced(f, args, donate);
-    const executable = device.build(program, { ...how, fuse: options.fuse ?? "on", poison: options.poison ?? false });
+    const executable = device.build(program, {
+      ...how,
+      fuse: options.fuse ?? "on",
+      poison: options.poison ?? false,
+      timed: options.timed ?? false,
+    });
     return { executable, result };
   };
   const call = async (...args: P): Promise<R> => {

@@ -27,6 +27,8 @@ export interface Capabilities {
   readonly maxWorkgroupSize: number;
   /** Bytes that the invocations of a workgroup share. */
   readonly workgroupMemoryBytes: number;
+  /** Can it say how long each kernel took? */
+  readonly timestamps?: boolean;
   /** Sizes of tiles and workgroups, where the defaults for its kind are not the best. */
   readonly tuning?: Partial<Tuning>;
 }

@@ -196,14 +196,28 @@ export class PlannedDevice implements Device {
     // With a plan from the cache, only who asks for an explanation compiles.
     const whole = (): CompiledProgram => known ??= pipeline(program, settings);
     const compiled = validate ? whole() : runnable(program, settings, whole);
-    const plan = this.#runner.load(compiled.plan);
+    const plan = this.#runner.load(options.timed ? { ...compiled.plan, timed: true } : compiled.plan);
+    let runs = 0, before: readonly number[] = [];
+    const seconds = (): number[] =>
+      this.#runner.profile(plan).map((each, i) => (each - (before[i] ?? 0)) / Math.max(1, runs));
     const captured = new Map<Node, Node>();
     for (const source of compiled.arguments) {
       if (source.kind === "captured") captured.set(source.leaf, this.put(source.leaf));
     }
     return {
-      run: (args) => this.#run(program, compiled, whole, plan, captured, args, options),
-      report: () => reportOf(whole(), this.#runner.profile(plan)),
+      run: async (args) => {
+        const results = await this.#run(program, compiled, whole, plan, captured, args, options);
+        runs++;
+        return results;
+      },
+      report: () => ({
+        ...reportOf(whole(), seconds()),
+        ...(options.timed && !capabilities.timestamps && { untimed: `${capabilities.name} has no timestamps` }),
+      }),
+      restart: () => {
+        runs = 0;
+        before = this.#runner.profile(plan);
+      },
       arenaBytes: compiled.plan.arena.reduce((a, b) => a + b, 0),
       kernels: compiled.plan.steps.length,
     };

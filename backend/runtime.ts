@@ -23,6 +23,8 @@ export interface BuildOptions {
   readonly largeBytes?: number;
   /** Fill intermediate memory with NaN before each run (tests). */
   readonly poison: boolean;
+  /** Measure each kernel by the device's timestamps, where it has them (a CPU measures in any case). */
+  readonly timed?: boolean;
 }
 
 /** A program ready to run. */
@@ -31,6 +33,8 @@ export interface Executable {
   run(args: readonly Node[]): Promise<Node[]>;
   /** Kernels, fusions, bytes and FLOPs; none on the interpreter, which runs one primitive at a time. */
   report(): ProgramReport;
+  /** Forgets what was measured so far (after warming up). */
+  restart(): void;
   /** Bytes of intermediate memory. */
   readonly arenaBytes: number;
   /** Kernels run per call. */

@@ -6,14 +6,23 @@ import { UserError } from "../dsl/errors.ts";
 import type { Plan } from "./compiler/kernel.ts";
 import type { Capabilities, MemoryUse } from "./device.ts";
 import type { PlanRunner } from "./planned.ts";
-import { encode, load, type LoadedPlan, type Loading, Pipelines, scoped } from "./webgpu_plan.ts";
+import {
+  encode,
+  load,
+  type LoadedPlan,
+  type Loading,
+  longestSubmission,
+  Pipelines,
+  scoped,
+  type Timing,
+} from "./webgpu_plan.ts";
 import { padded, WebgpuMemory } from "./webgpu_memory.ts";
 
 /** Kernels are planned for no more buffers than this, whatever the adapter allows. */
 const mostBindings = 64;
 
 /** Steps per submission: drivers reset a device that one submission keeps busy for seconds. */
-const slice = 64;
+const slice = longestSubmission;
 
 /** Runs that may wait in the queue while the next one is being recorded. */
 const queuedRuns = 2;
@@ -34,7 +43,7 @@ const limitNames = [
   "maxComputeWorkgroupsPerDimension",
 ] as const satisfies readonly (keyof GPUSupportedLimits)[];
 
-function capabilitiesOf({ info, limits }: GPUAdapter): Capabilities {
+function capabilitiesOf({ info, limits, features }: GPUAdapter): Capabilities {
   return {
     kind: "webgpu",
     name: info.description || info.device || info.vendor || "adapter",
@@ -46,6 +55,7 @@ function capabilitiesOf({ info, limits }: GPUAdapter): Capabilities {
     software: info.isFallbackAdapter,
     maxWorkgroupSize: Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX),
     workgroupMemoryBytes: limits.maxComputeWorkgroupStorageSize,
+    timestamps: features.has("timestamp-query"),
   };
 }
 
@@ -65,8 +75,9 @@ export async function openWebgpu(): Promise<PlanRunner> {
         'mesa-vulkan-drivers), or use open("interpreter").',
     );
   }
+  const requiredFeatures = (["timestamp-query"] as const).filter((name) => adapter.features.has(name));
   const requiredLimits = Object.fromEntries(limitNames.map((name) => [name, adapter.limits[name]]));
-  return new WebgpuRunner(capabilitiesOf(adapter), await adapter.requestDevice({ requiredLimits }));
+  return new WebgpuRunner(capabilitiesOf(adapter), await adapter.requestDevice({ requiredLimits, requiredFeatures }));
 }
 
 class WebgpuRunner implements PlanRunner {
@@ -205,15 +216,16 @@ class WebgpuRunner implements PlanRunner {
         if (has < bytes) throw new RangeError(`argument ${i} has ${has} bytes, the plan needs ${bytes}`);
       });
       if (loaded.upload) queue.writeBuffer(loaded.upload, 0, wholeWords(upload));
-      const [, invalid] = scoped(this.#device, () => {
-        for (let from = 0; from < Math.max(1, loaded.steps.length); from += slice) {
+      for (let from = 0; from < Math.max(1, loaded.steps.length); from += slice) {
+        const [, invalid] = scoped(this.#device, () => {
           const commands = this.#device.createCommandEncoder();
           encode(loaded, handles, { from, to: from + slice }, commands, this.#loading);
           queue.submit([commands.finish()]);
-        }
-      });
-      const message = await invalid;
-      if (message) throw new Error(`webgpu: running a plan: ${message}`);
+        });
+        const message = await invalid;
+        if (message) throw new Error(`webgpu: running a plan: ${message}`);
+        if (loaded.timing) await this.#count(loaded.timing, from);
+      }
     } catch (error) {
       for (const i of made) {
         this.#memory.free(Number(handles[i]));
@@ -224,8 +236,15 @@ class WebgpuRunner implements PlanRunner {
     this.#queued++;
   }
 
-  profile(): number[] {
-    return [];
+  /** Reads the timestamps of a submission that began with step `from`. */
+  async #count({ ticks, spent }: Timing, from: number): Promise<void> {
+    const count = Math.min(slice, spent.length - from), times = new BigUint64Array(2 * count);
+    await this.#copyOut(ticks, new Uint8Array(times.buffer), 0);
+    for (let i = 0; i < count; i++) spent[from + i] += Math.max(0, Number(times[2 * i + 1] - times[2 * i])) / 1e9;
+  }
+
+  profile(plan: number): number[] {
+    return [...this.#plans.get(plan)?.timing?.spent ?? []];
   }
 
   async status(): Promise<number> {

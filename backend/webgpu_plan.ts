@@ -7,6 +7,18 @@ import fillShader from "./native/src/gpu/fill.wgsl" with { type: "text" };
 /** Workgroups of the shader that walks a buffer of any length. */
 const walkers = 256;
 
+/** Steps of one submission at most. */
+export const longestSubmission = 64;
+
+/** How long each step of a timed plan takes. */
+export interface Timing {
+  readonly queries: GPUQuerySet;
+  /** Begin and end of each step of the last submission, in nanoseconds. */
+  readonly ticks: GPUBuffer;
+  /** Seconds of each step, in all runs so far. */
+  readonly spent: number[];
+}
+
 interface Pipeline {
   readonly pipeline: GPUComputePipeline;
   readonly layout: GPUBindGroupLayout;
@@ -83,6 +95,8 @@ export interface LoadedPlan {
   readonly steps: readonly Step[];
   readonly upload?: GPUBuffer;
   readonly status?: Status;
+  /** Where the plan asks for it and the adapter can. */
+  readonly timing?: Timing;
   /** What the driver has against the plan's shaders, if it has. */
   readonly failure: Promise<string | undefined>;
 }
@@ -133,6 +147,16 @@ function prepare(plan: Plan, loading: Loading): Omit<LoadedPlan, "failure"> {
     steps,
     ...(plan.upload > 0 && { upload: memory.create("upload", plan.upload) }),
     ...(reporting.length > 0 && { status: statusOf(reporting, loading) }),
+    ...(plan.timed && loading.device.features.has("timestamp-query") && { timing: timingOf(steps.length, loading) }),
+  };
+}
+
+function timingOf(steps: number, { device }: Loading): Timing {
+  const count = 2 * longestSubmission, usage = GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC;
+  return {
+    queries: device.createQuerySet({ type: "timestamp", count }),
+    ticks: device.createBuffer({ label: "times", size: 8 * count, usage }),
+    spent: new Array<number>(steps).fill(0),
   };
 }
 
@@ -158,15 +182,33 @@ export function encode(
   commands: GPUCommandEncoder,
   loading: Loading,
 ): void {
-  const pass = commands.beginComputePass();
+  const steps = loaded.steps.slice(from, to), { timing } = loaded;
+  let pass = commands.beginComputePass();
   if (from === 0 && loaded.plan.poison) poison(loaded.plan, pass, loading);
-  for (const step of loaded.steps.slice(from, to)) dispatch(step, loaded, handles, pass, loading);
+  steps.forEach((step, i) => {
+    if (timing) {
+      // Timestamps stand at the ends of passes: each step has one of its own.
+      pass.end();
+      const timestampWrites = {
+        querySet: timing.queries,
+        beginningOfPassWriteIndex: 2 * i,
+        endOfPassWriteIndex: 2 * i + 1,
+      };
+      pass = commands.beginComputePass({ timestampWrites });
+    }
+    dispatch(step, loaded, handles, pass, loading);
+  });
+  if (timing) {
+    pass.end();
+    pass = commands.beginComputePass();
+  }
   if (to >= loaded.steps.length && loaded.status) {
     pass.setPipeline(loaded.status.pipeline);
     pass.setBindGroup(0, loaded.status.group);
     pass.dispatchWorkgroups(1);
   }
   pass.end();
+  if (timing && steps.length > 0) commands.resolveQuerySet(timing.queries, 0, 2 * steps.length, timing.ticks, 0);
 }
 
 function dispatch(

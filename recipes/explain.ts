@@ -1,27 +1,31 @@
-/** @file What a model's steps compile to: planned for a device, without weights and without running anything. */
-import { tensor } from "../dsl/mod.ts";
+/** @file What a model's steps compile to: planned without weights and without running anything, or run and measured. */
+import { type DType, full, type Kind, type Tensor, tensor } from "../dsl/mod.ts";
+import { nodeOf, tensorOf } from "../dsl/tensor.ts";
 import { mapLeaves } from "../dsl/tree.ts";
-import { foresee, planned } from "../backend/compile.ts";
+import { compile, foresee, planned } from "../backend/compile.ts";
 import type { ProgramReport } from "../backend/compiler/explain.ts";
 import type { Capabilities } from "../backend/device.ts";
+import type { Device } from "../backend/runtime.ts";
 import { UserError } from "../dsl/errors.ts";
 import type { ModelConfig } from "./convert/config.ts";
+import { type Cache, emptyCache, type Next, next } from "./decode.ts";
 import { learnStep, type Parameters } from "./learn.ts";
-import { type Batch, type HostBatch, makeBatch, toBatch } from "./model/batch.ts";
+import { type Batch, makeBatch, toBatch } from "./model/batch.ts";
 import { type AnyModel, layout, treeOf } from "./model/layout.ts";
-import type { Model } from "./model/llama.ts";
-import { lossFor } from "./model/loss.ts";
+import type { Model, Tokens } from "./model/llama.ts";
 import type { Moe } from "./model/moe.ts";
+import { initModel } from "./model/parameters.ts";
+import { lossFor } from "./model/loss.ts";
 import type { Objective } from "./objectives/mod.ts";
 import { adamw, optimizer, type OptimizerName } from "./optim/mod.ts";
 import { keyFor, trainStep } from "./train.ts";
 
 /** A step that can be explained. */
-export type StepName = "loss" | "train" | "learn";
+export type StepName = "loss" | "train" | "learn" | "decode";
 
 /** Which step, and how large. */
 export interface ExplainOptions {
-  /** The loss alone, a training step, or a step of learning coefficients. */
+  /** The loss alone, a training step, a step of learning coefficients, or one new token after `seq` − 1 others. */
   readonly step: StepName;
   /** Rows of the batch. */
   readonly batch: number;
@@ -35,10 +39,21 @@ export interface ExplainOptions {
   readonly checkpoint?: boolean;
 }
 
-/** Memory of the leaves' shapes, in place of the leaves. */
-const inMemory = <T>(tree: T): T => mapLeaves(({ shape, dtype }) => planned(shape, dtype), tree) as T;
+/** Where a step's arguments come from: memory that is only planned, or a device's. */
+interface Source {
+  readonly model: (config: ModelConfig) => AnyModel;
+  readonly zeros: <A extends string>(shape: { readonly [N in A]: number }, dtype?: DType) => Tensor<A, Kind>;
+}
 
-/** A step as a function of trees, with arguments of the right shapes in planned memory. */
+const onPaper: Source = {
+  model: (config) => treeOf(layout(config), ({ shape }) => planned(shape)),
+  zeros: planned,
+};
+
+/** Where in the cache a token stands. */
+type Place = Tensor<never, "int">;
+
+/** A step as a function of trees, with arguments of the right shapes. */
 export interface PlannedStep {
   /** What is compiled. */
   readonly f: (...args: readonly unknown[]) => unknown;
@@ -46,28 +61,47 @@ export interface PlannedStep {
   readonly args: readonly unknown[];
   /** Arguments (by position) whose memory the results may take. */
   readonly donate: readonly number[];
+  /** The arguments of the next call: what a call returned takes the place of what was donated. */
+  readonly again: (args: readonly unknown[], result: unknown) => readonly unknown[];
 }
 
-/**
- * A step of a model, without weights.
- *
- * @throws {UserError} if the model has no such step
- */
-export function planStep(config: ModelConfig, { step, batch, seq, ...options }: ExplainOptions): PlannedStep {
-  const model: AnyModel = treeOf(layout(config), ({ shape }) => planned(shape));
-  const rows = Array.from({ length: batch }, () => ({ ids: new Array<number>(seq).fill(0), scoredFrom: 1 }));
-  const host: HostBatch = makeBatch(rows, seq), data = toBatch(host), rate = tensor({}, [0]);
-  const made = <P extends readonly unknown[]>(
-    f: (...args: P) => unknown,
-    args: P,
-    donate: readonly number[],
-  ): PlannedStep => ({ f: f as PlannedStep["f"], args, donate });
+/** A step whose function's types are known; `replaced` are the first arguments of the next call. */
+const made = <P extends readonly unknown[], R>(
+  f: (...args: P) => R,
+  args: P,
+  donate: readonly number[],
+  replaced: (result: R, args: P) => readonly unknown[],
+): PlannedStep => ({
+  f: f as unknown as PlannedStep["f"],
+  args,
+  donate,
+  again: (given, result) => {
+    const first = replaced(result as R, given as unknown as P);
+    return [...first, ...given.slice(first.length)];
+  },
+});
+
+/** Token ids that differ, so that routing does. */
+const someIds = (row: number, seq: number, vocab: number): number[] =>
+  Array.from({ length: seq }, (_, i) => Math.imul(row * seq + i + 1, 0x9e3779b1) >>> 8).map((id) => id % vocab);
+
+/** A step of a model, its arguments in memory of a source's. */
+function stepIn(source: Source, config: ModelConfig, { step, batch, seq, ...options }: ExplainOptions): PlannedStep {
+  const inSource = <T>(tree: T): T => mapLeaves(({ shape, dtype }) => source.zeros(shape, dtype), tree) as T;
+  const ids = Array.from({ length: batch }, (_, row) => someIds(row, seq, config.vocabSize));
+  const data = toBatch(makeBatch(ids.map((ids) => ({ ids, scoredFrom: 1 })), seq)), rate = tensor({}, [0]);
   switch (step) {
     case "loss":
-      return made((p: AnyModel, b: Batch) => lossFor(config)(p, b, null).loss, [model, data], []);
+      return made(
+        (p: AnyModel, b: Batch) => lossFor(config)(p, b, null).loss,
+        [source.model(config), data],
+        [],
+        () => [],
+      );
     case "train": {
-      const state = inMemory(optimizer(options.optimizer, layout(config)).init(model));
-      return made(trainStep(config, options), [model, state, data, keyFor(config, 0), rate], [0, 1]);
+      const model = source.model(config), state = inSource(optimizer(options.optimizer, layout(config)).init(model));
+      const args = [model, state, data, keyFor(config, 0), rate] as const;
+      return made(trainStep(config, options), [...args], [0, 1], ({ model, state }) => [model, state]);
     }
     case "learn": {
       const { objective } = options;
@@ -75,16 +109,32 @@ export function planStep(config: ModelConfig, { step, batch, seq, ...options }: 
       if (objective.kind !== "loss") {
         throw new UserError(`--step learn: this objective has no steps, it is ${objective.kind}.`);
       }
-      const scalars = Array.from({ length: config.layers }, () => planned<never>({}));
+      const each = <T>(make: () => T): T[] => Array.from({ length: config.layers }, make);
       const parameters = {
-        alpha: scalars.map(() => planned({ expert: config.experts - 1 })),
-        ...(objective.learnsLambda && { logit: scalars }),
+        alpha: each(() => source.zeros({ expert: config.experts - 1 })),
+        ...(objective.learnsLambda && { logit: each(() => source.zeros<never>({})) }),
       } as Parameters;
-      const state = inMemory(adamw().init(parameters)), shares = scalars.map(() => tensor({}, [0]));
-      return made(learnStep(config, objective), [parameters, state, model as Model<Moe>, data, shares, rate], [0, 1]);
+      const state = inSource(adamw().init(parameters)), shares = each(() => tensor({}, [0]));
+      const args = [parameters, state, source.model(config) as Model<Moe>, data, shares, rate] as const;
+      return made(learnStep(config, objective), [...args], [0, 1], ({ parameters, state }) => [parameters, state]);
+    }
+    case "decode": {
+      const step = (model: AnyModel, kept: Cache, tokens: Tokens, start: Place, empty: Tensor<"batch", "int">): Next =>
+        next(config, config.vocabSize, model, kept, tokens, start, empty, { picked: true, logits: false });
+      const tokens = tensor({ batch, seq: 1 }, Int32Array.from(ids, ([first]) => first), "i32");
+      const start = tensor({}, Int32Array.of(seq - 1), "i32"), empty = tensor({ batch }, new Int32Array(batch), "i32");
+      const args = [source.model(config), inSource(emptyCache(config, batch, seq)), tokens, start, empty] as const;
+      return made(step, [...args], [1], ({ cache }, [model]) => [model, cache]);
     }
   }
 }
+
+/**
+ * A step of a model, without weights.
+ *
+ * @throws {UserError} if the model has no such step
+ */
+export const planStep = (config: ModelConfig, options: ExplainOptions): PlannedStep => stepIn(onPaper, config, options);
 
 /**
  * What a step of a model compiles to.
@@ -94,4 +144,33 @@ export function planStep(config: ModelConfig, { step, batch, seq, ...options }: 
 export function explainStep(config: ModelConfig, capabilities: Capabilities, options: ExplainOptions): ProgramReport {
   const { f, args, donate } = planStep(config, options);
   return foresee(f, args, capabilities, donate);
+}
+
+/**
+ * What a step of a model compiles to, and how long each kernel takes on a device: the mean of some runs with weights
+ * drawn at random.
+ *
+ * @throws {UserError} as `explainStep`
+ */
+export async function profileStep(
+  config: ModelConfig,
+  device: Device,
+  options: ExplainOptions,
+  { runs = 3, signal }: { readonly runs?: number; readonly signal?: AbortSignal } = {},
+): Promise<ProgramReport> {
+  const source: Source = {
+    model: (config) => initModel(config, 0, device).model,
+    zeros: (shape, dtype = "f32") => tensorOf(device.put(nodeOf(full(shape, 0, dtype)))),
+  };
+  const { f, args: first, donate, again } = stepIn(source, config, options);
+  const step = compile(f, device, { donate, sources: true, timed: true });
+  const executable = step.executable(...first);
+  let args = first;
+  for (let run = 0; run <= runs; run++) {
+    signal?.throwIfAborted();
+    args = again(args, await step(...args));
+    // The first run pays for pages and caches.
+    if (run === 0) executable.restart();
+  }
+  return executable.report();
 }

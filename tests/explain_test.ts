@@ -1,13 +1,17 @@
 /** @file What `explain` says: numbers that can be counted by hand, lines of source, and a page that needs nothing. */
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { compile, foresee, planned, put } from "../backend/compile.ts";
-import type { ProgramReport } from "../backend/compiler/explain.ts";
+import { compile, foresee, planned, put, values } from "../backend/compile.ts";
+import { type ProgramReport, withRoofs } from "../backend/compiler/explain.ts";
 import { pageOf, textOf } from "../backend/compiler/report.ts";
 import { capabilitiesOf, open } from "../backend/open.ts";
+import { roofsOf } from "../backend/roofs.ts";
 import { type DisplayBundle, displaySymbol } from "../dsl/display/mod.ts";
 import { contract, grad, silu, softmax, square, sum, type Tensor, tensor } from "../dsl/mod.ts";
-import { withTempDir, xft } from "./support.ts";
+import { readConfig } from "../recipes/convert/huggingface.ts";
+import { profileStep } from "../recipes/explain.ts";
+import { xft as xftObjective } from "../recipes/objectives/xft.ts";
+import { testDevices, withTempDir, xft } from "./support.ts";
 import { writeTinyModel } from "./tiny_folder.ts";
 
 type Weights = Tensor<"embed" | "hidden">;
@@ -87,6 +91,59 @@ Deno.test("explain: once a program ran, the CPU device's shares are measured", a
   assertStringIncludes(run.explain(w, x), "shares of the step are measured");
 });
 
+for (const name of testDevices()) {
+  Deno.test(`explain on ${name}: a timed program's kernels are measured, or the report says why they are not`, async () => {
+    const { timestamps } = await capabilitiesOf(name);
+    using device = await open(name);
+    const run = compile(slope, device, { sources: true, timed: true }),
+      given = [put(w, device), put(x, device)] as const;
+    const plain = await values(await compile(slope, device)(...given), device);
+    for (let i = 0; i < 3; i++) assertEquals(await values(await run(...given), device), plain);
+    const report = run.report(...given);
+    assertSound(report);
+    assertEquals([report.timed, report.untimed !== undefined], timestamps ? [true, false] : [false, true]);
+    run.executable(...given).restart();
+    assert(run.report(...given).kernels.every(({ seconds }) => (seconds ?? 0) === 0));
+  });
+}
+
+Deno.test("explain: a kernel's roof is the one that would take longer, and its share that time by what it took", async () => {
+  using device = await open("interpreter");
+  const kernel = { number: 0, kind: "loop", runs: 1, axes: "", extent: "", operations: "", sources: [], fused: [] };
+  const measured = { ...kernel, apart: [], after: [], share: 1, reads: 60, writes: 40, seconds: 2 };
+  const empty = compile(slope, device).report(w, x), roofs = { flopsPerSecond: 100, bytesPerSecond: 100 };
+  const roofOf = (flops: number) => withRoofs({ ...empty, timed: true, kernels: [{ ...measured, flops }] }, roofs);
+  assertEquals(roofOf(40).kernels[0].roof, { bound: "bytes", reached: 50, share: 0.5 });
+  assertEquals(roofOf(150).kernels[0].roof, { bound: "products", reached: 75, share: 0.75 });
+  assertStringIncludes(textOf(roofOf(150)), "75.0% of the roof");
+  assertStringIncludes(pageOf(roofOf(150)), "75.0% of the roof");
+});
+
+Deno.test("xft explain --profile: every kernel of a step measured, beside roofs that the cache keeps", () =>
+  withTempDir(async (folder) => {
+    await writeTinyModel(join(folder, "moe"), "mixture");
+    const device = await open("cpu"), cpu = await capabilitiesOf("cpu");
+    Deno.env.set("XFT_CACHE", folder);
+    try {
+      // As if measured before.
+      const known = await roofsOf(device, { ...cpu, software: true });
+      assert(known.flopsPerSecond > 0 && known.bytesPerSecond > 0);
+      assertEquals(await roofsOf(device, { ...cpu, software: true }), known);
+      const again = await roofsOf(device, { ...cpu, software: true }, { remeasure: true });
+      assert(again.measured >= known.measured);
+    } finally {
+      Deno.env.delete("XFT_CACHE");
+      device[Symbol.dispose]();
+    }
+    const config = readConfig(join(folder, "moe")), sizes = { batch: 2, seq: 16, optimizer: "adafactor" } as const;
+    for (const step of ["loss", "train", "learn", "decode"] as const) {
+      using fresh = await open("cpu");
+      const report = await profileStep(config, fresh, { ...sizes, step, objective: xftObjective }, { runs: 2 });
+      assertSound(report);
+      assert(report.timed && report.kernels.length > 0);
+    }
+  }));
+
 Deno.test("explain: the page needs no network, no script and no other file, and draws every kernel once", async () => {
   const report = foresee(
     slope,
@@ -130,6 +187,15 @@ Deno.test("xft explain: a step of a model as text, JSON and HTML, without its we
       const text = await xft(args, folder);
       assertStringIncludes(text.stdout, `${report.steps} kernels run`);
     }
+    const decode = await xft(
+      ["explain", "moe", "--step", "decode", "--seq", "16", "--device", "cpu", "--json"],
+      folder,
+    );
+    const planned: ProgramReport = JSON.parse(decode.stdout.trim().split("\n").at(-1)!);
+    assertSound(planned);
+    assert(
+      !planned.timed && planned.kernels.some(({ sources }) => sources.some((at) => at.includes("recipes/decode.ts"))),
+    );
     const dense = await xft(["explain", "moe", "--step", "learn", "--objective", "uniform", "--device", "cpu"], folder);
     assertEquals(dense.code, 1);
     assertStringIncludes(dense.stderr, "this objective has no steps");

@@ -69,6 +69,36 @@ const extentOf = (kernel: Kernel): string => {
   }
 };
 
+/** What a device was measured to reach: in products of matrices, and in copying (bytes read and written). */
+export interface Roofs {
+  readonly flopsPerSecond: number;
+  readonly bytesPerSecond: number;
+}
+
+/** Where a kernel stands below the roof that bounds it. */
+export interface RoofShare {
+  /** `products`: its arithmetic would take longer than its bytes. */
+  readonly bound: "products" | "bytes";
+  /** FLOP/s or bytes/s, as it is bound. */
+  readonly reached: number;
+  /** That by the roof. */
+  readonly share: number;
+}
+
+/** The same report with every measured kernel's share of the roof that bounds it. */
+export function withRoofs(report: ProgramReport, roofs: Roofs): ProgramReport {
+  const kernels = report.kernels.map((kernel): KernelReport => {
+    const { flops, reads, writes, seconds } = kernel, moved = reads + writes;
+    if (!seconds || flops + moved === 0) return kernel;
+    const computing = flops / roofs.flopsPerSecond, moving = moved / roofs.bytesPerSecond;
+    const roof: RoofShare = computing > moving
+      ? { bound: "products", reached: flops / seconds, share: computing / seconds }
+      : { bound: "bytes", reached: moved / seconds, share: moving / seconds };
+    return { ...kernel, roof };
+  });
+  return { ...report, kernels, roofs };
+}
+
 /** One kernel of a program, or one that a loop runs for every tile. */
 export interface KernelReport {
   /** Its number, in the order of running. */
@@ -95,10 +125,12 @@ export interface KernelReport {
   readonly reads: number;
   /** Bytes written, all runs together. */
   readonly writes: number;
-  /** Seconds that it took in all runs so far, where the device measures them. */
+  /** Seconds that it took in one call (mean of those so far), where the device measures them. */
   readonly seconds?: number;
   /** Share of the step's time: measured, or predicted from what takes longer, computing or moving. */
   readonly share: number;
+  /** What it reached of the device's roofs; what lies in caches is moved faster than the roof, which is memory's. */
+  readonly roof?: RoofShare;
   /** Numbers of the kernels whose results it reads. */
   readonly after: readonly number[];
 }
@@ -123,6 +155,10 @@ export interface ProgramReport {
   readonly overwriting: number;
   /** Were the shares measured? */
   readonly timed: boolean;
+  /** Why they were not, although that was asked for. */
+  readonly untimed?: string;
+  /** The roofs that shares of them refer to. */
+  readonly roofs?: Roofs;
   /** How often a fusion was refused, by reason. */
   readonly refused: Readonly<Record<string, number>>;
 }

@@ -262,4 +262,6 @@ export interface Plan {
   readonly steps: readonly PlanStep[];
   /** Fill the arena with NaN before each run (tests). */
   readonly poison?: boolean;
+  /** Measure each step where the device can, even if the whole run gets slower by it. */
+  readonly timed?: boolean;
 }

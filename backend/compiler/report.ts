@@ -11,11 +11,16 @@ const sized = (bytes: number): string => scaled(bytes, 1024, ["B", "KiB", "MiB",
 const worked = (flops: number): string => scaled(flops, 1000, ["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP"]);
 const percent = (share: number): string => `${(100 * share).toFixed(1)}%`;
 
-/** How long a kernel took and how fast it computed, where that was measured. */
-const speedOf = ({ seconds, flops }: KernelReport): string =>
-  seconds === undefined
-    ? ""
-    : `, ${(seconds * 1e3).toFixed(2)} ms, ${(flops / Math.max(seconds, 1e-9) / 1e9).toFixed(1)} GFLOP/s`;
+const perSecond = (value: number, bound: "products" | "bytes"): string =>
+  bound === "products" ? `${(value / 1e9).toFixed(1)} GFLOP/s` : `${(value / 2 ** 30).toFixed(2)} GiB/s`;
+
+/** How long a kernel took, how fast it was, and how near to the roof, where that was measured. */
+function speedOf({ seconds, flops, roof }: KernelReport): string {
+  if (seconds === undefined) return "";
+  const took = `, ${(seconds * 1e3).toFixed(2)} ms`;
+  if (!roof) return `${took}, ${perSecond(flops / Math.max(seconds, 1e-9), "products")}`;
+  return `${took}, ${perSecond(roof.reached, roof.bound)}: ${percent(roof.share)} of the roof`;
+}
 
 /** The folder that all lines of source have in common, and each without it. */
 function shorten(
@@ -32,12 +37,20 @@ function shorten(
 }
 
 function totals(
-  { kernels, steps, distinct, flops, moved, arena, results, overwriting, timed }: ProgramReport,
+  { kernels, steps, distinct, flops, moved, arena, results, overwriting, timed, untimed, roofs }: ProgramReport,
 ): string[] {
   const loops = steps > kernels.length ? ` (${kernels.length} entries, those of loops run tile by tile)` : "";
   return [
     `${steps} kernels run${loops}, ${distinct} distinct; ${worked(flops)}, ${sized(moved)} moved`,
-    `shares of the step are ${timed ? "measured, over all runs so far" : "predicted from FLOP and bytes"}`,
+    `shares of the step are ${
+      timed ? "measured, over all runs so far" : `predicted from FLOP and bytes${untimed ? `: ${untimed}` : ""}`
+    }`,
+    ...(timed && roofs
+      ? [
+        `roofs of this device, measured with our own kernels: ${perSecond(roofs.flopsPerSecond, "products")} in ` +
+        `products of matrices, ${perSecond(roofs.bytesPerSecond, "bytes")} in copying (read and written)`,
+      ]
+      : []),
     `intermediate memory ${sized(arena)}; ${overwriting} of ${results} results overwrite donated memory`,
   ];
 }

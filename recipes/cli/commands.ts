@@ -244,19 +244,25 @@ export const commands = {
   }),
   explain: command({
     summary: "the kernels that a step of a model compiles to, and what each costs",
-    description: "Plans the step for a device, without loading weights and without running it. Text goes to stdout, " +
+    description:
+      "Plans the step for a device, without loading weights; runs it only with --profile. Text goes to stdout, " +
       "the same as data with --json, as a page with the graph of the kernels to --out.",
-    examples: ["explain models/moe --step train --batch 4 --seq 512 --out explain.html"],
+    examples: [
+      "explain models/moe --step train --batch 4 --seq 512 --out explain.html",
+      "explain models/moe --step decode --profile",
+    ],
     positionals: { model: path("folder of a model (its config.json suffices)", { metavar: "MODEL", required: true }) },
     flags: {
       out: path("HTML page, complete in itself", { metavar: "FILE" }),
       overwrite: toggle("replace what is at --out"),
-      step: choice("which step", ["loss", "train", "learn"], { fallback: "train" }),
+      step: choice("which step", ["loss", "train", "learn", "decode"], { fallback: "train" }),
       batch: integer("sequences", { fallback: 1, min: 1 }),
       seq: integer("tokens of each", { fallback: 512, min: 2 }),
       optimizer: choice("of --step train", ["sgd", "adamw", "adafactor"], { fallback: "adafactor" }),
       checkpoint: toggle("with --step train: compute each layer again in the backward pass"),
       objective: objective("of --step learn"),
+      profile: toggle("run it with random weights and measure each kernel, beside what the device reaches at best"),
+      remeasure: toggle("with --profile: measure again what the device reaches, instead of taking it from the cache"),
     },
   }),
   doctor: command({
