@@ -110,8 +110,12 @@ class Stages {
     await this.#stage("moe", "train", tuned, { model: mixed, stage: "moe", ...data, ...moe });
     await this.#stage("learn", "learn", coefficients, { moe: tuned, ...data, ...learn });
     const lambda = learn?.lambda;
-    await this.#stage("merge uniform", "merge", this.#place(PLACES.uniform), { moe: tuned, method: "uniform", lambda });
-    await this.#stage("merge", "merge", merged, { moe: tuned, coefficients });
+    await this.#stage("merge uniform", "merge", this.#place(PLACES.uniform), {
+      models: [tuned],
+      method: "uniform",
+      lambda,
+    });
+    await this.#stage("merge", "merge", merged, { models: [tuned], coefficients });
     if (evaluate) {
       const { models = ["dense", "merged"], ...settings } = evaluate;
       for (const name of models) {
