@@ -198,35 +198,57 @@ unsafe fn tile<V: Vector, W: Weight, const M: usize, const N: usize>(product: &S
     }
 }
 
+/// Columns whose weights stay in the second-level cache while all rows pass by. A multiple of a tile's columns.
+const COLUMNS: usize = 48;
+
 /// # Safety
 /// As [`Small::columns`].
 #[inline(always)]
 unsafe fn dots<V: Vector, W: Weight>(product: &Small, from: usize, to: usize) {
-    let mut column = from;
-    while column < to {
-        let columns = if to - column >= 4 { 4 } else { 1 };
+    let mut first = from;
+    while first < to {
+        let end = to.min(first + COLUMNS);
         let mut row = 0;
         while row < product.rows {
             let rest = product.rows - row;
             // SAFETY: inside `from .. to` and the rows.
             unsafe {
-                if columns == 4 {
-                    match rest {
-                        1 => tile::<V, W, 1, 4>(product, row, column),
-                        2 => tile::<V, W, 2, 4>(product, row, column),
-                        _ => tile::<V, W, 3, 4>(product, row, column),
-                    }
-                } else {
-                    match rest {
-                        1 => tile::<V, W, 1, 1>(product, row, column),
-                        2 => tile::<V, W, 2, 1>(product, row, column),
-                        _ => tile::<V, W, 3, 1>(product, row, column),
-                    }
+                match rest {
+                    1 => band::<V, W, 1, 4>(product, row, first, end),
+                    2 => band::<V, W, 2, 4>(product, row, first, end),
+                    3 => band::<V, W, 3, 4>(product, row, first, end),
+                    // Twelve sums, three vectors of weights and one of a row: all sixteen registers of AVX2.
+                    _ => band::<V, W, 4, 3>(product, row, first, end),
                 }
             }
-            row += rest.min(3);
+            row += rest.min(4);
         }
-        column += columns;
+        first = end;
+    }
+}
+
+/// M rows times columns `from .. to`, N at a time.
+///
+/// # Safety
+/// As [`Small::columns`], for M rows from `row` on.
+#[inline(always)]
+unsafe fn band<V: Vector, W: Weight, const M: usize, const N: usize>(
+    product: &Small,
+    row: usize,
+    from: usize,
+    to: usize,
+) {
+    let mut column = from;
+    // SAFETY: the caller's contract.
+    unsafe {
+        while column + N <= to {
+            tile::<V, W, M, N>(product, row, column);
+            column += N;
+        }
+        while column < to {
+            tile::<V, W, M, 1>(product, row, column);
+            column += 1;
+        }
     }
 }
 
