@@ -200,3 +200,12 @@ Deno.test("xft explain: a step of a model as text, JSON and HTML, without its we
     assertEquals(dense.code, 1);
     assertStringIncludes(dense.stderr, "this objective has no steps");
   }));
+
+Deno.test("xft doctor --bench: a device's roofs, and what a training step reaches of them", () =>
+  withTempDir(async (folder) => {
+    const { code, stdout, stderr } = await xft(["doctor", "--bench", "--device", "cpu", "--json"], folder);
+    assertEquals(code, 0, stderr);
+    const [{ bench }] = JSON.parse(stdout.trim().split("\n").at(-1)!).devices;
+    assert(bench.roof_flops_per_second > 0 && bench.roof_bytes_per_second > 0);
+    assert(bench.step.flops_per_second > 0 && bench.step.bytes_per_second > 0 && bench.step.share_of_roof > 0);
+  }));

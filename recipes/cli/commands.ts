@@ -267,9 +267,9 @@ export const commands = {
   }),
   doctor: command({
     summary: "what this machine offers: library, devices, limits, a self-test and timings",
-    examples: ["doctor", "doctor --device wgpu:llvmpipe"],
+    examples: ["doctor", "doctor --device wgpu:llvmpipe", "doctor --bench --json"],
     positionals: {},
-    flags: {},
+    flags: { bench: toggle("also measure each device's roofs, and what a training step reaches of them") },
   }),
 } as const;
 

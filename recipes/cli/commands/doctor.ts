@@ -2,7 +2,12 @@
 import { compile, put, values } from "../../../backend/compile.ts";
 import { type Adapter, listAdapters } from "../../../backend/device.ts";
 import { libraryPath } from "../../../backend/library.ts";
+import { type KernelReport, withRoofs } from "../../../backend/compiler/explain.ts";
 import { capabilitiesOf, open } from "../../../backend/open.ts";
+import { roofsOf } from "../../../backend/roofs.ts";
+import type { ModelConfig } from "../../convert/config.ts";
+import { profileStep } from "../../explain.ts";
+import { xft } from "../../objectives/xft.ts";
 import { contract, read, softmax, type Tensor, tensor } from "../../../dsl/mod.ts";
 import { UserError } from "../../../dsl/errors.ts";
 import type { commands } from "../commands.ts";
@@ -24,6 +29,73 @@ interface Report {
   readonly largest_difference: number;
   readonly gflops: number;
   readonly start_seconds: number;
+  readonly bench?: Bench;
+}
+
+/** What a device reaches at best, and in a training step. */
+interface Bench {
+  readonly roof_flops_per_second: number;
+  readonly roof_bytes_per_second: number;
+  /** Of a dense training step; absent where the device has no clock for its kernels. */
+  readonly step?: {
+    readonly flops_per_second: number;
+    readonly bytes_per_second: number;
+    /** Time that its kernels would take at their roofs, by the time that they took. */
+    readonly share_of_roof: number;
+  };
+}
+
+/** The step that is measured: a small dense model. */
+const model: ModelConfig = {
+  kind: "llama",
+  vocabSize: 512,
+  hiddenSize: 256,
+  ffnSize: 688,
+  layers: 2,
+  heads: 8,
+  kvHeads: 8,
+  headDim: 32,
+  maxPositions: 256,
+  normEps: 1e-6,
+  ropeTheta: 10_000,
+  ropeScaling: null,
+  tied: true,
+};
+
+/** Measures the roofs anew, and a training step against them. */
+async function measured(name: string, signal: AbortSignal): Promise<Bench> {
+  const capabilities = await capabilitiesOf(name);
+  using device = await open(name, { signal });
+  const roofs = await roofsOf(device, capabilities, { remeasure: true });
+  const options = { step: "train", batch: 2, seq: 128, optimizer: "adafactor", objective: xft } as const;
+  const report = withRoofs(await profileStep(model, device, options, { signal }), roofs);
+  const sum = (of: (kernel: KernelReport) => number): number => report.kernels.reduce((all, each) => all + of(each), 0);
+  const seconds = sum(({ seconds = 0 }) => seconds);
+  return {
+    roof_flops_per_second: roofs.flopsPerSecond,
+    roof_bytes_per_second: roofs.bytesPerSecond,
+    ...(report.timed && {
+      step: {
+        flops_per_second: report.flops / seconds,
+        bytes_per_second: report.moved / seconds,
+        share_of_roof: sum(({ seconds = 0, roof }) => seconds * (roof?.share ?? 0)) / seconds,
+      },
+    }),
+  };
+}
+
+function benchText({ roof_flops_per_second, roof_bytes_per_second, step }: Bench): string {
+  const rates = (flops: number, bytes: number): string[] => [`${(flops / 1e9).toFixed(1)} GFLOP/s`, `${size(bytes)}/s`];
+  return columns([
+    ["  roofs", ...rates(roof_flops_per_second, roof_bytes_per_second), "products; copying"],
+    step
+      ? [
+        "  train step",
+        ...rates(step.flops_per_second, step.bytes_per_second),
+        `${(100 * step.share_of_roof).toFixed(1)}% of the roofs, kernel by kernel`,
+      ]
+      : ["  train step", "", "", "not measured: the adapter has no timestamps"],
+  ]);
 }
 
 /** Runs the command. */
@@ -42,14 +114,16 @@ export async function run(args: Arguments<typeof commands.doctor>, context: Cont
     context.signal.throwIfAborted();
     try {
       const report = await examine(device, args.seed);
-      devices.push(report);
+      const bench = args.bench ? await measured(device, context.signal) : undefined;
+      devices.push({ ...report, ...(bench && { bench }) });
       context.print(columns([[
         `${device}:`,
         report.right ? "right" : `WRONG by ${report.largest_difference.toExponential(1)}`,
         `${report.gflops.toFixed(1)} GFLOP/s`,
-        size(report.memory_bytes),
+        Number.isFinite(report.memory_bytes) ? size(report.memory_bytes) : "memory unknown",
         report.name,
       ]]));
+      if (bench) context.print(benchText(bench));
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
       devices.push({ device, error: error.message });
