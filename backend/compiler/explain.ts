@@ -71,7 +71,9 @@ const extentOf = (kernel: Kernel): string => {
 
 /** What a device was measured to reach: in products of matrices, and in copying (bytes read and written). */
 export interface Roofs {
+  /** Of a product of matrices. */
   readonly flopsPerSecond: number;
+  /** Read and written by a copy. */
   readonly bytesPerSecond: number;
 }
 
