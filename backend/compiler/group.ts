@@ -253,6 +253,16 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     return made;
   }
 
+  /** Would computing a node at other elements than the kernel's own load what `group` makes? */
+  function loadsOf(group: LoopGroup, node: Node, seen: Set<Node> = new Set()): boolean {
+    if (seen.has(node)) return false;
+    seen.add(node);
+    return sources(node).read.some(({ source }) => {
+      const loaded = resolve(undefined, source, misaligned(source.shape)) === "load";
+      return loaded ? groupOf.get(source) === group : loadsOf(group, source, seen);
+    });
+  }
+
   /** Is there a path from producer to consumer through another kernel, or one that needs other elements? */
   function crosses(producer: LoopGroup, consumer: LoopGroup): boolean {
     const { oldest } = producer, stack: Node[] = [], search = ++searches;
@@ -276,6 +286,7 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
         const its = groupOf.get(source);
         if (its !== producer) enter(source, its);
         else if (!aligned && resolve(consumer, source, map) === "load") return true;
+        if (!aligned && loadsOf(producer, source)) return true;
       }
       stack.push(...barriers);
     }

@@ -53,6 +53,13 @@ for (const name of allDevices().filter((each) => each !== "interpreter" && each 
     }));
 }
 
+Deno.test("a program found at random: a kernel does not load elsewhere what it makes, by way of a recomputation", () =>
+  withDevice("cpu", async (device) => {
+    const each = programOf([5141, 0, 621, 0, 0, 0, 7656, 9208, 0, 0, 1537, 4072, 570, 2526]);
+    assert(topological(each.results).some(({ op }) => op === "concat"), "the generator makes another program of this");
+    await checkCase(each, device);
+  }));
+
 Deno.test("a program found at random: kernels that share a recomputation do not wait for each other", () =>
   withDevice("cpu", async (device) => {
     const each = programOf([6957, 0, 0, 1341, 219, 2967, 0, 795, 0, 6686, 963, 9405, 6887]);
