@@ -228,7 +228,7 @@ mod x86 {
     /// AVX; eight readable floats each, and room for eight floats at each of eight depths.
     #[inline(always)]
     pub unsafe fn turn<const L: usize>(lines: &[*const f32; 8], to: *mut f32) {
-        const { assert!(L < 8 || L % 8 == 0, "what is stored too much would hit another group of eight lines") };
+        const { assert!(L < 8 || L.is_multiple_of(8), "what is stored too much would hit another group of eight lines") };
         // SAFETY: the caller's contract.
         unsafe {
             let mut rows = [_mm256_setzero_ps(); 8];
