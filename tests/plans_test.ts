@@ -75,6 +75,8 @@ const steps = {
   "mixture step, checkpointed": [mixture, "train", true],
   "coefficient step": [mixture, "learn", false],
   "loss": [dense, "loss", false],
+  "decode step": [dense, "decode", false],
+  "decode step of a mixture": [mixture, "decode", false],
 } as const;
 
 const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
