@@ -7,6 +7,7 @@ import type { Capabilities } from "../backend/device.ts";
 import type { ModelConfig } from "../recipes/convert/config.ts";
 import { explainStep } from "../recipes/explain.ts";
 import { xft } from "../recipes/objectives/xft.ts";
+import { routing } from "./families/sizes.ts";
 
 const sizes = {
   "1.3B": { vocabSize: 32256, hiddenSize: 2048, ffnSize: 5504, layers: 24, heads: 16, kvHeads: 16, headDim: 128 },
@@ -14,16 +15,6 @@ const sizes = {
 } as const;
 
 const rest = { maxPositions: 4096, normEps: 1e-6, ropeTheta: 100_000, ropeScaling: null, tied: false } as const;
-/** Routing as XFT has it: 8 experts, 6 of them active. */
-export const routing = {
-  experts: 8,
-  active: 6,
-  router: "linear",
-  normalised: true,
-  noise: false,
-  noiseEpsilon: 0.01,
-  balanceWeight: 0.01,
-} as const;
 
 /** A processor without limits. */
 export const processor: Capabilities = {

@@ -1,5 +1,5 @@
 /** @file A whole training step of a mixture as a program: forward, backward, Adafactor, balance loss. */
-import { routing } from "../bench/plan.ts";
+import { routing } from "../bench/families/sizes.ts";
 import { node } from "../dsl/build.ts";
 import { evaluate } from "../dsl/interpret.ts";
 import { tensor, valueAndGradWith } from "../dsl/mod.ts";

@@ -1,7 +1,7 @@
 /** @file Plans in the cache: found again for the same program, and for no other; damaged or too large, compiled. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { join } from "node:path";
-import { routing } from "../bench/plan.ts";
+import { routing } from "../bench/families/sizes.ts";
 import { traced } from "../backend/compile.ts";
 import { pipeline, type PipelineOptions } from "../backend/compiler/pipeline.ts";
 import { planKey, prune, type Runnable, runnable } from "../backend/plan_cache.ts";

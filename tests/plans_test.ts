@@ -3,7 +3,7 @@
  * kernels of attention and of the loss over a vocabulary. `XFT_UPDATE_GOLDEN=1` writes them anew.
  */
 import { assertEquals } from "@std/assert";
-import { routing } from "../bench/plan.ts";
+import { routing } from "../bench/families/sizes.ts";
 import { foresee, planned } from "../backend/compile.ts";
 import type { KernelReport, ProgramReport } from "../backend/compiler/explain.ts";
 import type { Capabilities } from "../backend/device.ts";

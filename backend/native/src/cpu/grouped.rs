@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use super::Status;
 use super::axes::{Axis, count, join, offsets};
-use super::contract::{Behind, Call, Slot};
+use super::behind::{Behind, Call};
+use super::contract::Slot;
 use super::order::Order;
 use super::product::{Operand, Product, Steps};
 use super::tape::Runner;

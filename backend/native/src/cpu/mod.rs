@@ -1,6 +1,7 @@
 //! The CPU device: everything in one process' memory, work shared among rayon's threads.
 
 mod axes;
+mod behind;
 mod contract;
 mod convert;
 mod execute;

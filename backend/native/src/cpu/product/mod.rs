@@ -3,6 +3,8 @@
 mod blocks;
 mod micro;
 mod operand;
+#[cfg(test)]
+mod tests;
 
 use std::cell::Cell;
 
