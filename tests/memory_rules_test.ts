@@ -4,6 +4,7 @@
  * from here, the broken plan is run too: the check must notice.
  */
 import { assert, assertEquals } from "@std/assert";
+import { inline } from "../backend/compiler/lower.ts";
 import { type CompiledProgram, pipeline } from "../backend/compiler/pipeline.ts";
 import { phasesOf } from "../backend/compiler/validate/walk.ts";
 import type { Plan } from "../backend/compiler/kernel.ts";
@@ -13,13 +14,18 @@ import { evaluate } from "../dsl/interpret.ts";
 import {
   checkpoint,
   contract as product,
+  customVjp,
   exp,
   grad,
   mul as times,
+  rename,
+  type Scalar,
   sum as total,
   take,
+  type Tensor,
   tensor,
   topk,
+  valueAndGrad,
 } from "../dsl/mod.ts";
 import { type Node, topological } from "../dsl/node.ts";
 import { type Shape, sizeOf } from "../dsl/shape.ts";
@@ -86,6 +92,21 @@ for (const name of devices) {
     }));
 }
 
+Deno.test("a plan that skips experts without tokens is caught: their momentum takes what the arena held before", async () => {
+  using device = openNative("cpu");
+  const { values, results: [loss, , momentum, weights], parameters } = expertStep();
+  // Expert 3 gets no token, and its gradient lies in the arena.
+  const index = Float64Array.from([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]);
+  const each = { parameters, results: [loss, momentum, weights], values: [...values.slice(0, 3), index] };
+  const compiled = planOf(each, device), want = expected(each), { kernels } = compiled.plan;
+  assertAgree(await run(compiled.plan, compiled, each, device), want, "as planned");
+  const skipping = kernels.map((kernel) => kernel.kind === "groupedInto" ? { ...kernel, groups: 3 } : kernel);
+  assert(skipping.some((kernel, i) => kernel !== kernels[i]), "no kernel makes gradients by expert");
+  const [, broken] = await run({ ...compiled.plan, kernels: skipping }, compiled, each, device);
+  assert(broken.subarray(0, 45).every(Number.isFinite), "experts with tokens");
+  assert(broken.subarray(45).every(Number.isNaN), "the expert without");
+});
+
 /** A weight that a forward product, a backward product and a norm read, and that is updated. */
 function updates(): Case {
   const x = variable({ a: 7, b: 6 }), w = variable({ b: 6, c: 5 }), y = contract(x, w, ["b"]);
@@ -110,13 +131,14 @@ function planOf({ parameters, results }: Case, device: NativeDevice): CompiledPr
 async function run(
   plan: Plan,
   compiled: CompiledProgram,
-  { values, results }: Case,
+  { parameters, values, results }: Case,
   device: NativeDevice,
 ): Promise<Float64Array[]> {
   const handles = new BigUint64Array(compiled.arguments.length);
   compiled.arguments.forEach((source, i) => {
     if (source.kind !== "parameter") return;
-    const data = Float32Array.from(values[source.position]);
+    const integer = parameters[source.position].dtype === "i32", given = values[source.position];
+    const data = integer ? Int32Array.from(given) : Float32Array.from(given);
     const buffer = device.allocate(data.byteLength);
     device.write(buffer, new Uint8Array(data.buffer));
     handles[i] = BigInt(buffer);
@@ -166,21 +188,57 @@ Deno.test("poison shows what nothing wrote: a plan that leaves out a step gives 
   assert(got.some((result) => result.some(Number.isNaN)));
 });
 
-Deno.test("routing under checkpoint is decided once: the backward pass takes the forward pass's choice", () => {
-  const draw = <const S extends Shape>(shape: S) => tensor(shape, drawValues({ shape }, random));
-  const x = draw({ token: 4, embed: 3 });
-  const weights = { router: draw({ embed: 3, expert: 5 }), gain: draw({ expert: 5 }) };
-  const routed = ({ router, gain }: typeof weights) => {
-    const scores = product(x, router, "embed"), choice = topk(scores, "expert", { slot: 2 });
-    return total(times(exp(take(scores, "expert", choice)), take(gain, "expert", choice)));
+type Routing = { readonly router: Tensor<"embed" | "expert">; readonly gain: Tensor<"expert"> };
+
+/** What one chosen expert's gain adds to each token, summed. The router's products are added in the order of `embed`. */
+const routed = (x: Tensor<"token" | "embed">, { router, gain }: Routing): Scalar => {
+  const scores = product(x, router, "embed"), choice = topk(scores, "expert", { slot: 1 });
+  return total(times(exp(take(scores, "expert", choice)), take(gain, "expert", choice)));
+};
+
+/** Gradients, as nodes, in the order of `router`, `gain`; and how often loss and gradients choose experts. */
+function decided(loss: (parameters: Routing) => Scalar, parameters: Routing): { gradients: Node[]; choices: number } {
+  const made = valueAndGrad(loss)(parameters), gradients = Object.values(made.grad).map(nodeOf);
+  const whole = topological(inline([nodeOf(made.value), ...gradients]));
+  return { gradients, choices: whole.filter(({ op }) => op === "topk").length };
+}
+
+const numbers = (nodes: readonly Node[]): number[][] => evaluate(nodes).map(({ data }) => [...data]);
+
+Deno.test("routing under checkpoint is decided once; decided again in another order of sums, it would flip", () => {
+  const x = tensor({ token: 1, embed: 3 }, [1, 1, 1]);
+  // (0.1 + 0.2) + 0.3 is a little more than 0.6, and 0.1 + (0.2 + 0.3) is not.
+  const parameters: Routing = {
+    router: tensor({ embed: 3, expert: 2 }, [0.6, 0.1, 0, 0.2, 0, 0.3]),
+    gain: tensor({ expert: 2 }, [5, 7]),
   };
-  const gradients = Object.values(grad(checkpoint(routed))(weights)).map(nodeOf);
-  const count = (op: Node["op"]): number => topological(gradients).filter((each) => each.op === op).length;
-  assertEquals(count("topk"), 1);
+  const plain = decided((given) => routed(x, given), parameters);
+  const kept = decided(checkpoint((given: Routing) => routed(x, given)), parameters);
+  assertEquals(kept.choices, 1);
   // It does compute again what is cheap to get wrong: the scores, behind a barrier.
-  assert(count("barrier") > 0);
-  const plain = Object.values(grad(routed)(weights)).map(nodeOf);
-  assertEquals(evaluate(gradients).map(({ data }) => [...data]), evaluate(plain).map(({ data }) => [...data]));
+  assert(topological(kept.gradients).some(({ op }) => op === "barrier"));
+  assertEquals(numbers(kept.gradients), numbers(plain.gradients));
+
+  // The rule broken: the backward pass routes anew, by kernels that add up from the other end.
+  const last = tensor({ flipped: 3 }, [2, 1, 0], "i32");
+  const naive = customVjp(
+    (tokens: typeof x, router: Routing["router"], gain: Routing["gain"]) => routed(tokens, { router, gain }),
+    (cotangent, _loss, tokens, router, gain) => {
+      const again = grad((given: Routing) =>
+        routed(rename(take(tokens, "embed", last), { flipped: "embed" }), {
+          ...given,
+          router: rename(take(given.router, "embed", last), { flipped: "embed" }),
+        })
+      );
+      const made = again({ router, gain });
+      return [times(tokens, 0), times(made.router, cotangent), times(made.gain, cotangent)];
+    },
+  );
+  const broken = decided(({ router, gain }) => naive(x, router, gain), parameters);
+  assertEquals(broken.choices, 2);
+  const [, gainPlain] = numbers(plain.gradients), [, gainBroken] = numbers(broken.gradients);
+  assertEquals(gainPlain.map(Boolean), [false, true]);
+  assertEquals(gainBroken.map(Boolean), [true, false]);
 });
 
 for (const name of devices) {
