@@ -80,7 +80,7 @@
  *
  * ## Training
  *
- * - **Batches**: `makeBatch`, `batchesOf`, `toBatch`.
+ * - **Batches**: `makeBatch`, `batchesOf`, `packBatch`, `toBatch`.
  * - **Running**: `train`, `lossFor`, `evaluator`; `recipe` describes a whole run as data.
  * - **Optimisers**: `optimizer` by name; `sgd`, `adamw`, `adafactor`; `rateAt` and `budget` of a schedule; to write
  *   one: `leaves`, `byPath`, `replant`, `globalNorm`, `clip`.
@@ -170,8 +170,10 @@ export {
   type HostBatch,
   makeBatch,
   type Sample,
+  type Span,
   toBatch,
 } from "./recipes/model/batch.ts";
+export { packBatch, type Packing } from "./recipes/model/packing.ts";
 export {
   type Evaluator,
   evaluator,

@@ -112,8 +112,8 @@ Deno.test("an id without a row in the embedding is the user's error", () => {
 });
 
 Deno.test("the default prompt is Magicoder's, and raw prompts stay as they are", () => {
-  const decode = (ids: readonly number[]): string =>
-    new TextDecoder().decode(Uint8Array.from(ids.slice(1, -1), (id) => id - 2));
+  const decode = (ids: ArrayLike<number>): string =>
+    new TextDecoder().decode(Uint8Array.from(Array.from(ids).slice(1, -1), (id) => id - 2));
   const options = { maxTokens: 1024, vocab: 258 };
   const { ids } = tokenizeInstruction({ instruction: "Do.", response: "Done.", raw: false }, bytes, options);
   assertEquals(decode(ids), `${magicoder("Do.")}Done.`);

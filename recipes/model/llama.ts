@@ -18,6 +18,7 @@ import {
   type Tensor,
 } from "../../dsl/mod.ts";
 import type { LlamaConfig } from "../convert/config.ts";
+import { keysOfOwnDocument, type Packing, turnsWithinDocuments } from "./packing.ts";
 
 /** A SwiGLU network; physical order as Hugging Face stores it, [out, in]. */
 export type Ffn = {
@@ -63,6 +64,8 @@ export interface LlamaOptions {
   readonly turn?: Rope;
   /** What queries look at (default: the row's own tokens up to themselves). */
   readonly memory?: Memory;
+  /** Several documents share a row (`batch.packing`): none sees another, and the positions of each start at 0. */
+  readonly packing?: Packing;
   /** Keep only each layer's input for the backward pass, and compute the rest of the layer again there. */
   readonly checkpoint?: boolean;
 }
@@ -109,7 +112,9 @@ export function llama<F>(
   ffn: (x: Hidden, weights: F, layer: number) => Hidden,
   options: LlamaOptions = {},
 ): Output {
-  const turn = options.turn ?? ropeInOrder(turns(config, tokens.shape.seq)), memory = options.memory ?? ownTokens;
+  const { packing } = options, table = turns(config, tokens.shape.seq);
+  const turn = options.turn ?? (packing ? turnsWithinDocuments(table, packing) : ropeInOrder(table));
+  const memory = options.memory ?? (packing ? keysOfOwnDocument(packing) : ownTokens);
   const norm = (x: Hidden, weight: Tensor<"embed">): Hidden => rmsNorm(x, weight, "embed", config.normEps);
   const seen: Hidden[] = [];
   let x: Hidden = take(model.embedding, "vocab", tokens);

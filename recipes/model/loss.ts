@@ -73,8 +73,9 @@ export function lossFor(
   options: Pick<LlamaOptions, "checkpoint"> = {},
 ): (model: AnyModel, batch: Batch, key: Key | null) => Losses {
   if (config.kind === "llama") {
-    return (model, { tokens, labels }) => {
-      const parts = crossEntropySum(llama(config, model as Model, tokens, swiglu, options).logits, labels);
+    return (model, { tokens, labels, packing }) => {
+      const { logits } = llama(config, model as Model, tokens, swiglu, { ...options, packing });
+      const parts = crossEntropySum(logits, labels);
       return { loss: mean(parts), nll: mean(parts), count: parts.count };
     };
   }
@@ -101,10 +102,10 @@ export type Evaluator = (model: AnyModel, batches: readonly HostBatch[], signal?
 
 /** An evaluator: no balance loss, no noise. */
 export function evaluator(config: ModelConfig, device: Device): Evaluator {
-  const logits = (model: AnyModel, { tokens }: Batch) =>
+  const logits = (model: AnyModel, { tokens, packing }: Batch) =>
     config.kind === "llama"
-      ? llama(config, model as Model, tokens, swiglu).logits
-      : llama(config, model as Model<Moe>, tokens, moe(config)).logits;
+      ? llama(config, model as Model, tokens, swiglu, { packing }).logits
+      : llama(config, model as Model<Moe>, tokens, moe(config), { packing }).logits;
   const run = compile((model: AnyModel, batch: Batch) => crossEntropySum(logits(model, batch), batch.labels), device);
   return async (model, batches, signal) => {
     let total = 0, tokens = 0;

@@ -84,11 +84,11 @@ export type MixtureLoss = {
 export function mixtureLoss(
   config: MoeConfig,
   model: Model<Moe>,
-  { tokens, labels }: Batch,
+  { tokens, labels, packing }: Batch,
   options: MixtureOptions = {},
 ): MixtureLoss {
   const { noise, authorsQuirks = false } = options;
-  const { logits, seen } = llama(config, model, tokens, moe(config, noise), options);
+  const { logits, seen } = llama(config, model, tokens, moe(config, noise), { ...options, packing });
   const real = not(less(tokens, 0));
   const routings = model.layers.map(({ ffn }, layer) =>
     routed(seen[layer], ffn, config, noise && at(noise, "layer", layer))

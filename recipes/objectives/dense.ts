@@ -9,6 +9,6 @@ import type { Moe } from "../model/moe.ts";
 export const dense = (
   coefficients: Coefficients,
   model: Model<Moe>,
-  { tokens }: Batch,
+  { tokens, packing }: Batch,
   config: MoeConfig,
-): Output["logits"] => llama(config, merged(model, coefficients), tokens, swiglu).logits;
+): Output["logits"] => llama(config, merged(model, coefficients), tokens, swiglu, { packing }).logits;

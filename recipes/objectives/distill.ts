@@ -11,7 +11,7 @@ export const distill: Objective = {
   about: "KL divergence of the merged model from the mixture",
   loss: (coefficients, model, batch, config) =>
     kl(
-      stopGradient(llama(config, model, batch.tokens, moe(config)).logits),
+      stopGradient(llama(config, model, batch.tokens, moe(config), { packing: batch.packing }).logits),
       dense(coefficients, model, batch, config),
       not(less(batch.labels, 0)),
     ),

@@ -8,8 +8,9 @@ import type { Objective } from "./objective.ts";
 export const routerFrequency: Objective = {
   kind: "measure",
   about: "mean gates of the router, no training",
-  measure: (model, { tokens }, config) => {
-    const real = cast(not(less(tokens, 0)), "f32"), { seen } = llama(config, model, tokens, moe(config));
+  measure: (model, { tokens, packing }, config) => {
+    const real = cast(not(less(tokens, 0)), "f32");
+    const { seen } = llama(config, model, tokens, moe(config), { packing });
     const routings = model.layers.map(({ ffn }, layer) => routed(seen[layer], ffn, config));
     const mean = (x: Tensor<"batch" | "seq">): Scalar => div(contract(x, real, "batch", "seq"), sum(real));
     const weights = routings.map(({ expert, gates, p }) => {

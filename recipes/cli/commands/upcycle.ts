@@ -67,7 +67,7 @@ function proofBatches({ dense, data }: Arguments<typeof commands.upcycle>, vocab
   return batchesOf(samples, { batch: 1, seq: PROOF.tokens, bucket: 16 });
 }
 
-function rowsOf(path: string, tokenizer: Tokenizer, vocab: number): (readonly number[])[] {
+function rowsOf(path: string, tokenizer: Tokenizer, vocab: number): ArrayLike<number>[] {
   if (!/\.jsonl?(\.gz)?$/.test(path)) return [tokenizer.encode(readText(path))];
   const examples = readInstructions([path]).examples.slice(0, PROOF.rows);
   // Prompts are long and alike: enough room for some of each response.
