@@ -1,10 +1,12 @@
 /** @file The suite itself, at toy sizes: every kind of case runs, and the JSON holds what is promised. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { libraryPath } from "../backend/library.ts";
 import { checkout, withTempDir } from "../tests/support.ts";
+import { UserError } from "../dsl/errors.ts";
 import { costOf } from "./costs.ts";
 import { denseOf, mixtureOf, sizes } from "./families/sizes.ts";
 import { rowsOf } from "./families/products.ts";
+import { help, parse } from "./options.ts";
 import { type Contestant, measure, type Measured } from "./rounds.ts";
 import { casesOf } from "./registry.ts";
 
@@ -72,6 +74,44 @@ Deno.test("the best round counts, shares are of the roof of the same case, and a
   assertEquals(rows.map(({ share_of_roof }) => share_of_roof), [1 / 2, 1, 1 / 6, 1 / 6, 1 / 9]);
   assertEquals(rows.map(({ same_losses }) => same_losses), [true, undefined, true, false, undefined]);
   assertEquals(rows.map(({ error }) => error), [undefined, undefined, undefined, undefined, "broke"]);
+});
+
+Deno.test("a peer that cannot be installed, and one that hangs, have a line that says so, and stop nobody", async () => {
+  const options = { rounds: 1, roundSeconds: 0, limitSeconds: 60, quiet: 1, patienceSeconds: 0.01 };
+  const ended: string[] = [];
+  const hanging = (signal?: AbortSignal): Promise<never> =>
+    new Promise((_, reject) =>
+      signal?.addEventListener("abort", () => {
+        ended.push("process");
+        reject(new Error("ended"));
+      })
+    );
+  const rows = await measure({ name: "work" }, { flops: 8, bytes: 0, products: [] }, [
+    scripted("xft", "ours", [4]),
+    { ...scripted("absent", "peer", [1]), install: () => Promise.reject(new Error("no such wheel")) },
+    { name: "hanging", role: "peer", start: hanging },
+  ], options);
+  assertEquals(rows.map(({ seconds }) => seconds), [4, undefined, undefined]);
+  assertEquals(rows[1].error, "no such wheel");
+  assertMatch(rows[2].error!, /longer than/);
+  assertEquals(ended, ["process"]);
+});
+
+Deno.test("the command's words: each flag is explained, what is unknown or no number is named", () => {
+  for (
+    const flag of ["--only", "--peers", "--against", "--budget", "--rounds", "--limit", "--size", "--out", "--json"]
+  ) {
+    assert(help().includes(`\n  ${flag} `), flag);
+  }
+  assertEquals(parse(["--help"]).task, "help");
+  const asked = parse(["--only", "moe/,dense/tiny", "--only=merge/", "--against", "PyTorch, bf16", "--budget", "2"]);
+  assertEquals([asked.only, asked.against], [["moe/", "dense/tiny", "merge/"], ["PyTorch, bf16"]]);
+  assertEquals([asked.peers, asked.budgetSeconds, asked.options.rounds], [true, 120, 3]);
+  for (
+    const words of [["--onyl", "x"], ["--rounds"], ["--rounds", "none"], ["--json=1"], ["--size", "huge"], ["moe"]]
+  ) {
+    assertThrows(() => parse(words), UserError, words[0].split("=")[0]);
+  }
 });
 
 const plain = { checkpoint: false, storage: "f32" } as const;

@@ -128,8 +128,6 @@ export interface Case {
   readonly variants?: Readonly<Record<string, Work>>;
   /** Cases of one plot, over a quantity. */
   readonly curve?: { readonly name: string; readonly over: string; readonly at: number };
-  /** Only on a machine that has this, or only if asked for by name. */
-  readonly optional?: boolean;
 }
 
 /** What a piece of work costs at least, whoever does it. */

@@ -14,7 +14,8 @@ import { type AnyModel, layout } from "../recipes/model/layout.ts";
 import { lossFor } from "../recipes/model/loss.ts";
 import { adafactor, type AdafactorState } from "../recipes/optim/adafactor.ts";
 import { xft } from "../recipes/objectives/xft.ts";
-import { graphics, mixtureOf, processor } from "./plan.ts";
+import { mixtureOf } from "./families/sizes.ts";
+import { graphics, processor } from "./plan.ts";
 
 /** A case: what is compiled for, and how. */
 export interface CompileCase {

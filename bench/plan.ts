@@ -4,17 +4,9 @@
  * long it took to trace and compile them.
  */
 import type { Capabilities } from "../backend/device.ts";
-import type { ModelConfig } from "../recipes/convert/config.ts";
 import { explainStep } from "../recipes/explain.ts";
 import { xft } from "../recipes/objectives/xft.ts";
-import { routing } from "./families/sizes.ts";
-
-const sizes = {
-  "1.3B": { vocabSize: 32256, hiddenSize: 2048, ffnSize: 5504, layers: 24, heads: 16, kvHeads: 16, headDim: 128 },
-  "135M": { vocabSize: 49152, hiddenSize: 576, ffnSize: 1536, layers: 30, heads: 9, kvHeads: 3, headDim: 64 },
-} as const;
-
-const rest = { maxPositions: 4096, normEps: 1e-6, ropeTheta: 100_000, ropeScaling: null, tied: false } as const;
+import { denseOf, mixtureOf, type SizeName } from "./families/sizes.ts";
 
 /** A processor without limits. */
 export const processor: Capabilities = {
@@ -39,14 +31,6 @@ export const graphics: Capabilities = {
   workgroupMemoryBytes: 1 << 14,
 };
 
-/** A dense model of these sizes. */
-export const denseOf = (size: keyof typeof sizes) =>
-  ({ kind: "llama", ...sizes[size], ...rest }) as const satisfies ModelConfig;
-
-/** A mixture of these sizes. */
-export const mixtureOf = (size: keyof typeof sizes) =>
-  ({ kind: "moe", ...sizes[size], ...rest, ...routing }) as const satisfies ModelConfig;
-
 /** A planned step in numbers. */
 export interface Planned {
   readonly name: string;
@@ -60,7 +44,7 @@ export interface Planned {
 }
 
 /** All steps of a model of these sizes, on one row of `seq` tokens. */
-export function plans(size: keyof typeof sizes, seq: number): Planned[] {
+export function plans(size: SizeName, seq: number): Planned[] {
   const dense = denseOf(size), moe = mixtureOf(size);
   const steps = [
     ["dense step", dense, "train", false],
@@ -103,7 +87,7 @@ const columns: readonly (readonly [title: string, cell: (row: Planned) => string
 ];
 
 if (import.meta.main) {
-  const rows = plans(Deno.args.includes("--small") ? "135M" : "1.3B", 1024);
+  const rows = plans(Deno.args.includes("--small") ? "smollm2" : "1.3B", 1024);
   if (Deno.args.includes("--json")) console.log(JSON.stringify(rows));
   else {
     const cells = [columns.map(([title]) => title), ...rows.map((row) => columns.map(([, cell]) => cell(row)))];

@@ -89,11 +89,16 @@ async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<stri
  *
  * @throws {UserError} when it cannot do the work: with what it said, or the end of what it wrote on stderr
  */
-export async function startWorker({ words, environment }: Command, work: Work | RoofWork): Promise<Running> {
+export async function startWorker(
+  { words, environment }: Command,
+  work: Work | RoofWork,
+  signal?: AbortSignal,
+): Promise<Running> {
   const [program, ...args] = words;
   const child = new Deno.Command(program, {
     args,
     env: { ...environment },
+    signal,
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
@@ -145,11 +150,12 @@ export async function startWorker({ words, environment }: Command, work: Work | 
  *
  * @throws {UserError} with the end of what it wrote on stderr, when it fails
  */
-export async function runCommand({ words, environment }: Command): Promise<Round> {
+export async function runCommand({ words, environment }: Command, signal?: AbortSignal): Promise<Round> {
   const [program, ...args] = words, began = performance.now();
   const child = new Deno.Command(program, {
     args,
     env: { ...environment },
+    signal,
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -170,11 +176,15 @@ export async function runCommand({ words, environment }: Command): Promise<Round
 }
 
 /** A command that is run once a round. */
-export const repeated = (command: Command, before: () => Promise<void> = async () => {}): Running => ({
+export const repeated = (
+  command: Command,
+  signal?: AbortSignal,
+  before: () => Promise<void> = async () => {},
+): Running => ({
   ready: {},
   round: async () => {
     await before();
-    return await runCommand(command);
+    return await runCommand(command, signal);
   },
   [Symbol.asyncDispose]: before,
 });

@@ -30,16 +30,18 @@ export const casesOf = (size: "full" | "toy"): readonly Case[] =>
     ...scalingCases,
   ];
 
-const started = (work: Work): Promise<Running> => {
+const started = (work: Work, signal?: AbortSignal): Promise<Running> => {
   switch (work.kind) {
     case "merge":
-      return ourMerge(work);
+      return ourMerge(work, signal);
     case "start":
-      return startCommand(work);
+      return startCommand(work, signal);
     case "compile":
-      return startCompile();
-    default:
-      return startWorker({ words: [Deno.execPath(), "run", "--quiet", "--allow-all", `${root}bench/worker.ts`] }, work);
+      return startCompile(signal);
+    default: {
+      const words = [Deno.execPath(), "run", "--quiet", "--allow-all", `${root}bench/worker.ts`] as const;
+      return startWorker({ words }, work, signal);
+    }
   }
 };
 
@@ -49,21 +51,27 @@ function roofOf(work: Work, { products, bytes }: Cost, python: string | undefine
   if (work.kind === "compile") return [];
   if (products.length > 0) return [python ? openBlas(python, products) : ownProduct(products)];
   if (!python || bytes === 0) return [];
-  if (work.kind === "merge") return [{ name: "copy of the bytes", role: "roof", start: () => startCopy(work, python) }];
+  if (work.kind === "merge") {
+    return [{
+      name: "copy of the bytes",
+      role: "roof",
+      start: (signal) => startCopy(work, python, signal),
+    }];
+  }
   const words = [python, join(root, "bench/peers/roofs.py")] as const;
   return [{
     name: "copy (numpy)",
     role: "roof",
-    start: () => startWorker({ words }, { kind: "copy", bytes: bytes / 2 }),
+    start: (signal) => startWorker({ words }, { kind: "copy", bytes: bytes / 2 }, signal),
   }];
 }
 
 /** Reads what a merge reads and writes as much as it writes. */
-async function startCopy(work: MergeWork, python: string): Promise<Running> {
+async function startCopy(work: MergeWork, python: string, signal?: AbortSignal): Promise<Running> {
   const place = await placeFor(work), words = [python, join(root, "bench/peers/roofs.py")] as const;
   const inputs = place.inputs.map((folder) => join(folder, "model.safetensors"));
   const bytes = 4 * countParameters(withoutExperts(work.config)).total;
-  const running = await startWorker({ words }, { kind: "files", inputs, out: place.out, bytes });
+  const running = await startWorker({ words }, { kind: "files", inputs, out: place.out, bytes }, signal);
   const dispose = async (): Promise<void> => {
     await running[Symbol.asyncDispose]();
     await place[Symbol.asyncDispose]();
@@ -76,16 +84,18 @@ const withoutExperts = (config: ModelConfig): ModelConfig => config.kind === "mo
 const openBlas = (python: string, products: Cost["products"]): Contestant => ({
   name: "OpenBLAS (numpy)",
   role: "roof",
-  start: () => startWorker({ words: [python, join(root, "bench/peers/roofs.py")] }, { kind: "products", products }),
+  start: (signal) =>
+    startWorker({ words: [python, join(root, "bench/peers/roofs.py")] }, { kind: "products", products }, signal),
 });
 
 /** Without numpy the roof is our own largest product. */
 const ownProduct = (products: Cost["products"]): Contestant => ({
   name: "our product at 2048³ (no numpy found)",
   role: "roof",
-  start: async () => {
+  start: async (signal) => {
     const edge = 2048, flops = products.reduce((sum, { m, n, k, count, share }) => sum + m * n * k * count * share, 0);
-    const running = await started({ kind: "product", pass: "forward", m: edge, n: edge, k: edge, storage: "f32" });
+    const square = { kind: "product", pass: "forward", m: edge, n: edge, k: edge, storage: "f32" } as const;
+    const running = await started(square, signal);
     return {
       ...running,
       round: async (seconds) => {
@@ -100,18 +110,18 @@ const ownProduct = (products: Cost["products"]): Contestant => ({
 export interface Surroundings {
   /** A Python with numpy, for roofs. */
   readonly numpy?: string;
-  /** The Python of the peers' environment, where peers take part. */
-  readonly peers?: string;
+  /** Do peers take part? */
+  readonly peers: boolean;
 }
 
 /** Everybody who does a case: ours first. */
 export const contestantsOf = ({ work, variants = {} }: Case, cost: Cost, around: Surroundings): Contestant[] => [
-  { name: "xft", role: "ours", start: () => started(work) },
+  { name: "xft", role: "ours", start: (signal) => started(work, signal) },
   ...Object.entries(variants).map(([name, variant]): Contestant => ({
     name: `xft, ${name}`,
     role: "ours",
-    start: () => started(variant),
+    start: (signal) => started(variant, signal),
   })),
   ...roofOf(work, cost, around.numpy),
-  ...around.peers ? peersFor(work, around.peers) : [],
+  ...around.peers ? peersFor(work) : [],
 ];

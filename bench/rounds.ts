@@ -11,7 +11,10 @@ export interface Contestant {
   readonly name: string;
   /** A roof is what could be reached; a floor what even doing nothing takes. */
   readonly role: "ours" | "peer" | "roof" | "floor";
-  start(): Promise<Running>;
+  /** Makes sure that what it needs is on this machine: it may fetch and build, and is not timed. */
+  install?(): Promise<unknown>;
+  /** Gets ready for rounds; what it has started ends when the signal says so. */
+  start(signal?: AbortSignal): Promise<Running>;
 }
 
 /** How long and how often. */
@@ -22,6 +25,8 @@ export interface RoundOptions {
   readonly roundSeconds: number;
   /** Seconds after which a contestant gets no further round. */
   readonly limitSeconds: number;
+  /** Seconds after which a contestant is ended that is not ready, or in the middle of a round (default: never). */
+  readonly patienceSeconds?: number;
   /** Share of the processors that others may take in a round that counts. */
   readonly quiet: number;
 }
@@ -65,17 +70,42 @@ export interface Measured {
 interface Entered {
   readonly contestant: Contestant;
   readonly running?: Running;
+  /** Ends its processes. */
+  readonly ending: AbortController;
   error?: string;
   readonly rounds: (Round & { readonly others?: number; readonly computed: number })[];
   spent: number;
 }
 
-async function enter(contestant: Contestant): Promise<Entered> {
-  const began = performance.now();
+/** Waits for a contestant as long as patience lasts; then its processes are ended. @throws Error that says so */
+async function patiently<T>(
+  promise: Promise<T>,
+  ending: AbortController,
+  { patienceSeconds }: RoundOptions,
+): Promise<T> {
+  if (patienceSeconds === undefined) return await promise;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const over = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new Error(`it took longer than ${patienceSeconds.toFixed()} s and was ended`));
+      ending.abort();
+    }, patienceSeconds * 1000);
+  });
   try {
-    return { contestant, running: await contestant.start(), rounds: [], spent: (performance.now() - began) / 4000 };
+    return await Promise.race([promise, over]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function enter(contestant: Contestant, options: RoundOptions): Promise<Entered> {
+  const ending = new AbortController();
+  try {
+    await contestant.install?.();
+    const began = performance.now(), running = await patiently(contestant.start(ending.signal), ending, options);
+    return { contestant, running, ending, rounds: [], spent: (performance.now() - began) / 4000 };
   } catch (error) {
-    return { contestant, error: (error as Error).message, rounds: [], spent: 0 };
+    return { contestant, ending, error: (error as Error).message, rounds: [], spent: 0 };
   }
 }
 
@@ -108,13 +138,14 @@ export async function measure(
   const entered: Entered[] = [];
   try {
     // One after the other: making ready takes all processors, too.
-    for (const contestant of contestants) entered.push(await enter(contestant));
+    for (const contestant of contestants) entered.push(await enter(contestant, options));
     const pids = entered.flatMap(({ running }) => running?.pid ?? []);
     while (entered.some((each) => !isDone(each, options))) {
       for (const each of entered) {
         if (isDone(each, options)) continue;
         const watched = watch(pids), began = performance.now();
-        const round = await each.running!.round(options.roundSeconds).catch(({ message }: Error) => {
+        const working = patiently(each.running!.round(options.roundSeconds), each.ending, options);
+        const round = await working.catch(({ message }: Error) => {
           each.error = message;
         });
         if (!round) continue;

@@ -13,20 +13,21 @@ export const startCases: readonly Case[] = [["--help"], ["train", "--help"], ["c
 export const compileCases: readonly Case[] = [{ name: "compile/moe, 24 layers", work: { kind: "compile" } }];
 
 /** A command from its start to its end. */
-export const startCommand = ({ words }: StartWork): Promise<Running> => Promise.resolve(repeated(xftCommand(words)));
+export const startCommand = ({ words }: StartWork, signal?: AbortSignal): Promise<Running> =>
+  Promise.resolve(repeated(xftCommand(words), signal));
 
 /** An empty script: what Deno takes to start. */
-export async function startEmpty(): Promise<Running> {
+export async function startEmpty(signal?: AbortSignal): Promise<Running> {
   const path = await Deno.makeTempFile({ prefix: "xft-bench-", suffix: ".ts" });
-  const running = repeated({ words: [Deno.execPath(), "run", "--no-lock", path] });
+  const running = repeated({ words: [Deno.execPath(), "run", "--no-lock", path] }, signal);
   return { ...running, [Symbol.asyncDispose]: () => Deno.remove(path) };
 }
 
 /** Tracing and compiling, in a process that did nothing before. */
-export const startCompile = (): Promise<Running> =>
-  Promise.resolve(repeated({
-    words: [Deno.execPath(), "run", "--quiet", "--allow-env", `${root}bench/families/commands.ts`],
-  }));
+export const startCompile = (signal?: AbortSignal): Promise<Running> => {
+  const words = [Deno.execPath(), "run", "--quiet", "--allow-env", `${root}bench/families/commands.ts`] as const;
+  return Promise.resolve(repeated({ words }, signal));
+};
 
 if (import.meta.main) {
   console.log(JSON.stringify({ seconds: compileTimes(cases[0]).seconds }));

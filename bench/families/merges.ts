@@ -82,16 +82,22 @@ export async function placeFor(work: MergeWork): Promise<MergePlace> {
 }
 
 /** A merge by a command, once a round, into a folder that is gone before the next. */
-export async function startMerge(work: MergeWork, command: (place: MergePlace) => Command): Promise<Running> {
-  const place = await placeFor(work), running = repeated(command(place), () => place.clear());
+export async function startMerge(
+  work: MergeWork,
+  command: (place: MergePlace) => Command,
+  signal?: AbortSignal,
+): Promise<Running> {
+  const place = await placeFor(work), running = repeated(command(place), signal, () => place.clear());
   return { ...running, [Symbol.asyncDispose]: () => place[Symbol.asyncDispose]() };
 }
 
 /** Ours. */
-export const ourMerge = (work: MergeWork): Promise<Running> =>
-  startMerge(work, ({ inputs, out, file }) =>
+export const ourMerge = (work: MergeWork, signal?: AbortSignal): Promise<Running> => {
+  const command = ({ inputs, out, file }: MergePlace): Command =>
     xftCommand(
       work.method === "xft"
         ? ["merge", inputs[0], "--out", out, "--method", "uniform"]
         : ["merge", "--mergekit", file, "--out", out],
-    ));
+    );
+  return startMerge(work, command, signal);
+};

@@ -38,6 +38,11 @@ export const sizes = {
     ...{ vocabSize: 512, hiddenSize: 2048, ffnSize: 5504, layers: 1, heads: 16, kvHeads: 16, headDim: 128 },
     ...{ tied: false, batch: 1, seq: 1024 },
   },
+  /** DeepSeek-Coder-1.3B: planned and compiled, not run. */
+  "1.3B": {
+    ...{ vocabSize: 32256, hiddenSize: 2048, ffnSize: 5504, layers: 24, heads: 16, kvHeads: 16, headDim: 128 },
+    ...{ tied: false, batch: 1, seq: 1024 },
+  },
 } as const;
 
 /** The name of a size. */
@@ -49,7 +54,10 @@ function configOf(name: SizeName): LlamaConfig {
 }
 
 /** A dense model of this size. */
-export const denseOf = (name: SizeName): ModelConfig => ({ kind: "llama", ...configOf(name) });
+export const denseOf = (name: SizeName): ModelConfig & { readonly kind: "llama" } => ({
+  kind: "llama",
+  ...configOf(name),
+});
 
 /** A mixture of this size; `routing` may be changed. */
 export const mixtureOf = (name: SizeName, changes: Partial<MoeConfig> = {}): MoeConfig & { readonly kind: "moe" } => ({

@@ -55,7 +55,6 @@ export const stepCases: readonly Case[] = [
   {
     name: "wgpu/dense",
     work: step("dense", "tiny", { batch: 1, seq: 128, device: "wgpu" }),
-    optional: true,
     variants: { 'fuse: "off"': step("dense", "tiny", { batch: 1, seq: 128, device: "wgpu", fuse: "off" }) },
   },
 ];

@@ -1,4 +1,7 @@
-/** @file What peers run in, made once and kept in the user's cache: a virtual environment of Python, llama.cpp for node. */
+/**
+ * @file What peers run in, made once and kept in the user's cache: a virtual environment of Python, llama.cpp for node.
+ * What could not be made is not tried again in the same run.
+ */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { userCache } from "../../backend/cache.ts";
@@ -24,8 +27,14 @@ function environmentPython(): string {
   return Deno.build.os === "windows" ? join(folder, "Scripts", "python.exe") : join(folder, "bin", "python");
 }
 
+/** The same promise at every call. */
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => made ??= make();
+}
+
 /** The peers' Python; where there is none yet, it is made. @throws {UserError} if pip cannot */
-export async function peersPython(): Promise<string> {
+export const peersPython: () => Promise<string> = once(async () => {
   const python = environmentPython(), folder = join(python, "..", ".."), done = join(folder, "complete");
   if (await succeeds(python, ["-c", `open(${JSON.stringify(done)})`])) return python;
   console.error("Making the peers' Python environment in the user's cache (about 6 GB, once) …");
@@ -39,12 +48,12 @@ export async function peersPython(): Promise<string> {
   }
   await Deno.writeTextFile(done, "");
   return python;
-}
+});
 
 const LLAMA = "node-llama-cpp@3.22.1";
 
 /** Where npm installed llama.cpp for node; it is installed where it is not. @throws Error if npm cannot */
-export async function llamaFolder(): Promise<string> {
+export const llamaFolder: () => Promise<string> = once(async () => {
   const folder = join(userCache(), "bench", LLAMA);
   if (await succeeds("node", ["-e", `require("fs").statSync(${JSON.stringify(join(folder, "complete"))})`])) {
     return folder;
@@ -55,13 +64,13 @@ export async function llamaFolder(): Promise<string> {
   await output("npm", ["install", "--no-audit", "--no-fund", "--ignore-scripts", LLAMA], { cwd: folder });
   await Deno.writeTextFile(join(folder, "complete"), "");
   return folder;
-}
+});
 
 /** SmolLM2-135M-Instruct with 16 bits a weight, for llama.cpp. @throws Error if it cannot be made */
-export async function halfGguf(python: string): Promise<string> {
+export const halfGguf: () => Promise<string> = once(async () => {
   const place = join(userCache(), "bench", "SmolLM2-135M-Instruct.f16.gguf"), part = `${place}.${Deno.pid}.part`;
   if (await Deno.stat(place).then(() => true, () => false)) return place;
-  await output(python, [join(root, "bench/peers/f16.py"), smollm2Place(), part]);
+  await output(await peersPython(), [join(root, "bench/peers/f16.py"), smollm2Place(), part]);
   await Deno.rename(part, place);
   return place;
-}
+});

@@ -1,50 +1,57 @@
-/** @file The peers: who of them does which work, and the command that starts each. */
+/** @file The peers: who of them does which work, what each needs, and the command that starts it. */
 import { join } from "node:path";
 import type { StepWork, Work } from "../case.ts";
 import { root, startWorker } from "../processes.ts";
 import { smollm2Place } from "../../tests/support.ts";
 import { startMerge } from "../families/merges.ts";
 import type { Contestant } from "../rounds.ts";
-import { halfGguf, llamaFolder } from "./environment.ts";
+import { halfGguf, llamaFolder, peersPython } from "./environment.ts";
 
 /** Peers that can do a piece of work. */
-export function peersFor(work: Work, python: string): Contestant[] {
-  const script = (name: string, file: string, ...flags: string[]): Contestant => ({
-    name,
-    role: "peer",
-    start: () => startWorker({ words: [python, join(root, "bench/peers", file), ...flags] }, work),
-  });
+export function peersFor(work: Work): Contestant[] {
   switch (work.kind) {
     case "step":
-      return work.device || work.update === false ? [] : stepPeers(work, script);
+      return stepPeers(work);
     case "generation":
-      return ["f16", "Q4_1"].map((storage) => ({
-        name: `llama.cpp, ${storage}`,
-        role: "peer",
-        start: async () => {
-          const model = storage === "f16" ? await halfGguf(python) : smollm2Place();
-          return await startWorker({
-            words: ["node", join(root, "bench/peers/llama.mjs"), await llamaFolder(), model],
-          }, work);
-        },
-      }));
+      return ["f16", "Q4_1"].map((storage) => {
+        const model = storage === "f16" ? halfGguf : () => Promise.resolve(smollm2Place());
+        return {
+          name: `llama.cpp, ${storage}`,
+          role: "peer",
+          install: async () => void await Promise.all([llamaFolder(), model()]),
+          start: async (signal) => {
+            const words = ["node", join(root, "bench/peers/llama.mjs"), await llamaFolder(), await model()] as const;
+            return await startWorker({ words }, work, signal);
+          },
+        };
+      });
     case "merge":
       return work.method === "xft" ? [] : [{
         name: "mergekit",
         role: "peer",
-        start: () =>
-          startMerge(work, ({ file, out }) => ({
+        install: peersPython,
+        start: async (signal) => {
+          const python = await peersPython();
+          return await startMerge(work, ({ file, out }) => ({
             words: [python, "-m", "mergekit.scripts.run_yaml", file, out, "--no-copy-tokenizer"],
-          })),
+          }), signal);
+        },
       }];
     default:
       return [];
   }
 }
 
-type Script = (name: string, file: string, ...flags: string[]) => Contestant;
-
-function stepPeers({ step, config }: StepWork, script: Script): Contestant[] {
+function stepPeers(work: StepWork): Contestant[] {
+  const { step, config, device, update } = work;
+  if (device !== undefined || update === false) return [];
+  const script = (name: string, file: string, ...flags: string[]): Contestant => ({
+    name,
+    role: "peer",
+    install: peersPython,
+    start: async (signal) =>
+      await startWorker({ words: [await peersPython(), join(root, "bench/peers", file), ...flags] }, work, signal),
+  });
   // Without instructions for bf16 PyTorch needs minutes for what takes seconds in f32: once is enough to say so.
   const small = config.hiddenSize <= 256 && step === "dense";
   return [

@@ -1,8 +1,8 @@
 /** @file Results as a page of its own: the table, and plots that are drawn here and need no script there. */
 import * as Plot from "npm:@observablehq/plot@0.6.17";
 import { parseHTML } from "npm:linkedom@0.18.15";
-import type { Results } from "./main.ts";
-import type { Measured } from "./rounds.ts";
+import type { Results } from "../main.ts";
+import type { Measured } from "../rounds.ts";
 import { cellsOf } from "./table.ts";
 
 const { document } = parseHTML("<!doctype html><html><body></body></html>") as unknown as {
@@ -77,7 +77,7 @@ function curvePlots(rows: readonly Timed[]): string {
 }
 
 /** The page. */
-export function pageOf({ date, command, machine, cases }: Results): string {
+export function pageOf({ date, command, machine, cases, unmeasured }: Results): string {
   const [titles, ...cells] = cellsOf(cases), rows = timed(cases);
   const line = (tag: string, row: readonly string[]): string =>
     `<tr>${row.map((cell) => `<${tag}>${escaped(cell)}</${tag}>`).join("")}</tr>`;
@@ -103,6 +103,7 @@ ${section("Curves", curvePlots(rows))}
 <h2>All figures</h2>
 <table>${line("th", titles)}${cells.map((row) => line("td", row)).join("\n")}</table>
 ${section("Without a figure", failed.length > 0 ? `<ul>${failed.join("\n")}</ul>` : "")}
+${section("Not measured: the time was over", escaped(unmeasured.join(", ")))}
 </html>
 `;
 }

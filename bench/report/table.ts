@@ -1,5 +1,5 @@
 /** @file Results as a table for people. */
-import type { Measured } from "./rounds.ts";
+import type { Measured } from "../rounds.ts";
 
 const time = (seconds: number): string =>
   seconds >= 100
