@@ -53,10 +53,41 @@ export interface TrainOptions {
   readonly validateEvery?: number;
   /** Start of the routers' noise (mixtures that have it). */
   readonly seed?: number;
-  /** Ends the training between two steps. */
+  /** Where the training is kept, so that it can go on after a crash or an interrupt (default: nowhere). */
+  readonly snapshots?: Snapshots;
+  /** Ends the training between two steps; with `snapshots` it is kept first. */
   readonly signal?: AbortSignal;
   /** Called after every step and every measurement. */
   readonly onLine?: (line: TrainLine) => void;
+}
+
+/** How far a training is: all that is needed to go on, beside the tensors. */
+export interface Position {
+  /** Steps made. */
+  readonly step: number;
+  /** Scored tokens seen. */
+  readonly tokens: number;
+  /** The step after which the validation set was last measured (−1: never), and what came of the first and last time. */
+  readonly measured: number;
+  readonly before?: number;
+  readonly after?: number;
+}
+
+/** A training between two steps. */
+export interface TrainState {
+  readonly position: Position;
+  readonly model: AnyModel;
+  readonly state: OptimizerState;
+}
+
+/** Where trainings are kept between two steps. Batches, rates and noise depend on the step alone: they need no keeping. */
+export interface Snapshots {
+  /** Steps between two of them. */
+  readonly every: number;
+  /** Keeps a training as it is. */
+  save(state: TrainState): Promise<void>;
+  /** Writes what was kept last into the memory of a training that has not begun; undefined: there is nothing. */
+  restore(model: AnyModel, state: OptimizerState): Position | undefined;
 }
 
 /** What a step, or a measurement on the validation set, had to say: a line of metrics.jsonl. */
@@ -219,24 +250,26 @@ async function lineOf(
  * @throws {DOMException} of name AbortError, if the signal says so
  */
 export async function train<L extends Loaded>(given: L, device: Device, options: TrainOptions): Promise<Trained<L>> {
-  const { schedule, accumulate = 1, validation, validateEvery = 0, signal, onLine, seed = 0 } = options;
+  const { schedule, accumulate = 1, validation = [], validateEvery = 0, snapshots, signal, onLine, seed = 0 } = options;
   const { config } = given, { steps } = schedule, began = performance.now();
   const measure = evaluator(config, device),
     step = accumulate > 1 ? accumulatedStep(config, device, options) : singleStep(config, device, options);
-  const validate = async (model: AnyModel, done: number): Promise<number | undefined> => {
-    if (!validation || validation.length === 0) return undefined;
-    const { nll } = await measure(model, validation, signal);
-    onLine?.({ step: done, steps, validation: nll });
-    return nll;
-  };
-  let model: AnyModel = given.model, tokens = 0;
-  const before = await validate(model, 0);
-  let after = before;
+  let model: AnyModel = given.model;
   let state: OptimizerState = await compile(
     (parameters: AnyModel) => optimizer(options.optimizer, layout(config)).init(parameters),
     device,
   )(model);
-  for (let done = 0; done < steps; done++) {
+  let position: Position = snapshots?.restore(model, state) ?? { step: 0, tokens: 0, measured: -1 };
+  const validate = async (): Promise<void> => {
+    const { step: done, measured } = position;
+    const due = done === 0 || done === steps || (validateEvery > 0 && done % validateEvery === 0);
+    if (!due || measured === done || validation.length === 0) return;
+    const { nll } = await measure(model, validation, signal);
+    onLine?.({ step: done, steps, validation: nll });
+    position = { ...position, measured: done, before: position.before ?? nll, after: nll };
+  };
+  const advance = async (): Promise<void> => {
+    const { step: done, tokens } = position;
     signal?.throwIfAborted();
     const start = performance.now(), rate = rateAt(schedule, done);
     const hosts = Array.from({ length: accumulate }, (_, i) => options.batches.at(done * accumulate + i));
@@ -250,12 +283,24 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
           `(it was ${rate.toPrecision(3)}) or gradient clipping.`,
       );
     }
-    tokens += line.tokens ?? 0;
+    position = { ...position, step: done + 1, tokens: tokens + (line.tokens ?? 0) };
     const all = hosts.reduce((sum, { rows, length }) => sum + rows * length, 0);
     onLine?.({ step: done + 1, steps, rate, seconds, tokensPerSecond: all / seconds, ...line });
-    const last = done + 1 === steps;
-    if (last || (validateEvery > 0 && (done + 1) % validateEvery === 0)) after = await validate(model, done + 1);
+  };
+  try {
+    await validate();
+    while (position.step < steps) {
+      await advance();
+      const due = snapshots && position.step % snapshots.every === 0 && position.step < steps;
+      if (due) await snapshots.save({ position, model, state });
+      await validate();
+    }
+  } catch (error) {
+    // Between two steps, and in the middle of an accumulated one, weights and state are those of `position`.
+    if (snapshots && signal?.aborted && error === signal.reason) await snapshots.save({ position, model, state });
+    throw error;
   }
   free(state, device);
+  const { before, after, tokens } = position;
   return { loaded: { ...given, model }, before, after, tokens, seconds: (performance.now() - began) / 1000 };
 }

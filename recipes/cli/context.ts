@@ -14,6 +14,11 @@ export interface Context {
   note(text: string): void;
   /** Starts a line of progress (stderr). */
   progress(label: string, total?: number, unit?: string): Progress;
+  /**
+   * While it is held: after the first Ctrl-C the command is not ended after a few seconds; it ends itself, and this
+   * sentence says what it is doing.
+   */
+  onInterrupt(sentence: string): Disposable;
   /** Says how a stage goes, as one line of a run's metrics.jsonl (nothing outside of `run`). */
   metric(line: JsonResult): void;
 }
@@ -21,22 +26,29 @@ export interface Context {
 /** A context and the levers that the main program keeps for itself. */
 export interface ContextControl {
   readonly context: Context;
+  /** What a command that must not be ended after a few seconds says at an interrupt. */
+  patience(): string | undefined;
   /** Aborts the signal; true the first time. */
   interrupt(): boolean;
 }
 
 /** Makes the context of one command. */
 export function createContext(options: { readonly json: boolean }): ContextControl {
-  const controller = new AbortController();
+  const controller = new AbortController(), sentences: string[] = [];
   const context: Context = {
     signal: controller.signal,
     print: (text) => options.json ? undefined : writeAll(Deno.stdout, `${text}\n`),
     note: (text) => writeAll(Deno.stderr, `${text}\n`),
     progress: (label, total, unit) => new Progress(label, total, unit),
+    onInterrupt(sentence) {
+      sentences.push(sentence);
+      return { [Symbol.dispose]: () => void sentences.pop() };
+    },
     metric: () => {},
   };
   return {
     context,
+    patience: () => sentences.at(-1),
     interrupt() {
       const first = !controller.signal.aborted;
       controller.abort(new Interrupted());

@@ -65,7 +65,7 @@ async function runCommand(name: CommandName, values: Record<string, unknown>, co
 }
 
 /**
- * Ctrl-C and a polite kill: the command has a few seconds to stop and tidy up (half-written files are removed as the
+ * Ctrl-C and a polite kill: the command has a few seconds (or as long as it asked for) to stop and tidy up (half-written files are removed as the
  * program unloads, in any case); a second one ends it at once.
  */
 function listen(control: ReturnType<typeof createContext>): Disposable {
@@ -78,7 +78,9 @@ function listen(control: ReturnType<typeof createContext>): Disposable {
         Deno.exit(explainFailure(new Interrupted()).exitCode);
       };
       if (!control.interrupt()) end();
-      Deno.unrefTimer(setTimeout(end, GRACE_MILLISECONDS));
+      const patience = control.patience();
+      if (patience !== undefined) control.context.note(`xft: ${patience}`);
+      else Deno.unrefTimer(setTimeout(end, GRACE_MILLISECONDS));
     };
     Deno.addSignalListener(signal, handler);
     handlers.set(signal, handler);

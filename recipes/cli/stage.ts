@@ -81,17 +81,16 @@ export function prepareStage(
   return { settings, schedule: { kind: "linear", rate: settings.rate, steps, warmup }, data };
 }
 
-/** Collects a stage's lines for metrics.jsonl, and shows them as they come. */
-export function stageLines(name: string, context: Context): {
-  readonly lines: readonly TrainLine[];
-  readonly onLine: (line: TrainLine) => void;
-} & Disposable {
-  const lines: TrainLine[] = [];
+/** Shows a stage's lines as they come; `add` is for who keeps them. */
+export function stageLines(
+  name: string,
+  context: Context,
+  add: (line: TrainLine & { readonly stage: string }) => void = () => {},
+): { readonly onLine: (line: TrainLine) => void } & Disposable {
   const bar = context.progress(name, undefined, "step");
   return {
-    lines,
     onLine(line) {
-      lines.push(line);
+      add({ stage: name, ...line });
       context.metric({ stage: name, ...line });
       bar.of(line.step, line.steps, line.loss === undefined ? "" : `loss ${line.loss.toFixed(4)}`);
       if (line.validation === undefined) return;
@@ -100,9 +99,4 @@ export function stageLines(name: string, context: Context): {
     },
     [Symbol.dispose]: () => bar.finish(),
   };
-}
-
-/** Lines as the text of a metrics.jsonl. */
-export function metricsText(stage: string, lines: readonly TrainLine[]): string {
-  return lines.map((line) => `${JSON.stringify({ stage, ...line })}\n`).join("");
 }

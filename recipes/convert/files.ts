@@ -95,6 +95,14 @@ function neighbour(path: string, ending: string): string {
   return join(dirname(path), `.${basename(path)}.${Deno.pid}-${counter++}.${ending}`);
 }
 
+/** Removes what killed processes left half-written in a folder that one process at a time writes to. */
+export function removeLeftovers(folder: string): void {
+  if (kindOf(folder) !== "folder") return;
+  for (const { name } of [...Deno.readDirSync(folder)]) {
+    if (/^\..*\.\d+-\d+\.(part|old)$/.test(name)) remove(join(folder, name));
+  }
+}
+
 function renameReplacing(temporary: string, path: string): void {
   if (kindOf(path) === "nothing") return Deno.renameSync(temporary, path);
   const old = neighbour(path, "old");

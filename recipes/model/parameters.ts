@@ -115,6 +115,8 @@ export interface SaveOptions extends ModelOutOptions {
   readonly tokenizerFrom?: string;
   /** README.md, the model's card. */
   readonly readme?: string;
+  /** Other files, by name. */
+  readonly files?: Readonly<Record<string, string>>;
 }
 
 /** Writes a model's folder; it appears whole or not at all. @throws {UserError} if something is in the way */
@@ -124,10 +126,10 @@ export async function saveModel(
   device: Device,
   options: SaveOptions = {},
 ): Promise<void> {
-  const { tokenizerFrom, readme } = options;
+  const { tokenizerFrom, readme, files } = options;
   await writeModelFolder(
     folder,
-    { config: loaded.config, tensors: tensorsOf(loaded, device), tokenizerFrom, readme },
+    { config: loaded.config, tensors: tensorsOf(loaded, device), tokenizerFrom, readme, files },
     options,
   );
 }

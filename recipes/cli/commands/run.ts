@@ -4,6 +4,7 @@ import { pathToFileURL } from "node:url";
 import { UserError } from "../../../dsl/errors.ts";
 import { checkTarget, kindOf } from "../../convert/files.ts";
 import { readJson } from "../../convert/huggingface.ts";
+import { isUnfinished } from "../../snapshots/training_folder.ts";
 import { checkRecipe, type Recipe } from "../../recipe.ts";
 import { type CommandName, commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
@@ -138,9 +139,10 @@ class Stages {
     context.note(`\n${name} → ${out}`);
     const started = performance.now();
     const { run } = await load[command]() as { run(values: unknown, context: Context): Promise<JsonResult> };
-    const { device } = this.args;
+    const { device, resume } = this.args,
+      goesOn = resume && command === "train" && isUnfinished(out);
     const result = await run(
-      { ...defaults(command), device, seed: this.recipe.seed, ...known(values), out, overwrite: true },
+      { ...defaults(command), device, seed: this.recipe.seed, ...known(values), out, overwrite: true, resume: goesOn },
       { ...context, print: context.note, metric: (line) => this.#metric(line) },
     );
     const seconds = (performance.now() - started) / 1000;

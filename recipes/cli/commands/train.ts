@@ -1,5 +1,5 @@
 /** @file `xft train`: instruction tuning of a dense model or a mixture. */
-import { join } from "node:path";
+import { resolve } from "node:path";
 import { open } from "../../../backend/open.ts";
 import { loadTokenizer } from "../../../backend/tokenizer.ts";
 import { checkTarget } from "../../convert/files.ts";
@@ -8,24 +8,43 @@ import { loadDense, loadMixture, saveModel } from "../../model/parameters.ts";
 import { train } from "../../train.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
-import { metricsText, prepareStage, stageLines } from "../stage.ts";
+import { checkUnfinished, isUnfinished, openTrainingFolder, unfinishedPath } from "../../snapshots/training_folder.ts";
+import { prepareStage, stageLines } from "../stage.ts";
 import type { Arguments } from "../schema.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.train>, context: Context): Promise<JsonResult> {
-  const { model, out, overwrite, stage, accumulate, clip, checkpoint, seed } = args;
+  const { model, out, stage, accumulate, clip, checkpoint, seed, resume } = args;
+  // Who goes on may have been stopped after OUT was written: it is of the same training.
+  const overwrite = args.overwrite || (resume && isUnfinished(out));
   checkTarget(out, "folder", { overwrite });
+  if (!args.dryRun) checkUnfinished(out, args);
   using tokenizer = loadTokenizer(model);
   const vocab = readConfig(model).vocabSize;
-  const { settings, schedule, data } = prepareStage(stage, args, { tokenizer, vocab, accumulate }, context);
-  const optimizer = args.optimizer ?? settings.optimizer;
+  const { settings: chosen, schedule, data } = prepareStage(stage, args, { tokenizer, vocab, accumulate }, context);
+  const optimizer = args.optimizer ?? chosen.optimizer;
   if (args.dryRun) {
     context.print(`would tune ${model} for ${schedule.steps} steps and write ${out}`);
     return { dry_run: true, out, schedule, data: data.report };
   }
+  const settings = {
+    ...{ model: resolve(model), stage, optimizer, schedule, accumulate, clip, checkpoint, seed },
+    ...{ batch: chosen.batch, seq: chosen.seq, data: data.report },
+  };
   using device = await open(args.device, context);
   const loaded = stage === "moe" ? loadMixture(model, device) : loadDense(model, device);
-  using shown = stageLines(stage, context);
+  const folder = openTrainingFolder(out, settings, {
+    resume,
+    overwrite: args.overwrite,
+    keep: args.keepSnapshots,
+    every: args.saveEvery,
+    note: context.note,
+  });
+  using shown = stageLines(stage, context, folder.add);
+  using _ = context.onInterrupt(
+    `finishing the step and keeping the training in ${unfinishedPath(out)}: the same command with --resume goes on. ` +
+      "Ctrl-C again ends it at once.",
+  );
   const trained = await train(loaded, device, {
     schedule,
     batches: data.batches,
@@ -35,11 +54,17 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
     clip,
     checkpoint,
     seed,
+    snapshots: folder.snapshots(device),
     signal: context.signal,
     onLine: shown.onLine,
   });
-  await saveModel(out, trained.loaded, device, { tokenizerFrom: model, overwrite, signal: context.signal });
-  Deno.writeTextFileSync(join(out, "metrics.jsonl"), metricsText(stage, shown.lines));
+  await saveModel(out, trained.loaded, device, {
+    tokenizerFrom: model,
+    files: { "metrics.jsonl": folder.metrics(), "recipe.json": folder.recipe },
+    overwrite,
+    signal: context.signal,
+  });
+  folder.finish();
   const { before, after, tokens, seconds } = trained;
   context.print(`${out}: validation loss ${before?.toFixed(4)} → ${after?.toFixed(4)} in ${schedule.steps} steps`);
   return { out, stage, preset: args.preset, optimizer, schedule, before, after, tokens, seconds, data: data.report };
