@@ -23,7 +23,16 @@ import { type Batch, type HostBatch, toBatch } from "./model/batch.ts";
 import { type AnyModel, layout } from "./model/layout.ts";
 import { evaluator, type Losses, lossFor } from "./model/loss.ts";
 import type { Loaded } from "./model/parameters.ts";
-import { clip, optimizer, type OptimizerName, type OptimizerState, rateAt, type Schedule } from "./optim/mod.ts";
+import { findOrigin } from "./divergence.ts";
+import {
+  clip,
+  globalNorm,
+  optimizer,
+  type OptimizerName,
+  type OptimizerState,
+  rateAt,
+  type Schedule,
+} from "./optim/mod.ts";
 
 /** Batches by step: the same in every run, so that a run can be repeated. */
 export interface Batches {
@@ -53,6 +62,13 @@ export interface TrainOptions {
   readonly validateEvery?: number;
   /** Start of the routers' noise (mixtures that have it). */
   readonly seed?: number;
+  /** Ends the training after a step whose gradient has a larger global norm than this (default: none is too large). */
+  readonly stopNorm?: number;
+  /**
+   * The model as it was given, once more: where training diverges before the first snapshot, it is gone through again
+   * from there to find out in which step and tensor it began.
+   */
+  readonly reload?: () => AnyModel;
   /** Where the training is kept, so that it can go on after a crash or an interrupt (default: nowhere). */
   readonly snapshots?: Snapshots;
   /** Ends the training between two steps; with `snapshots` it is kept first. */
@@ -140,6 +156,7 @@ export const keyFor = (config: ModelConfig, seed: number): Key | null =>
 
 /** What a step gives: the new model and state, what it saw, and the gradient's norm where it is clipped. */
 export type Step = { model: AnyModel; state: OptimizerState; metrics: Omit<Losses, "loss">; norm?: Scalar };
+type Training = Pick<Step, "model" | "state">;
 type Stepper = (
   model: AnyModel,
   state: OptimizerState,
@@ -148,15 +165,24 @@ type Stepper = (
   rate: number,
 ) => Promise<Step>;
 
+/** The gradient, clipped where that is asked for, and its norm where somebody wants to know. */
+function watched<P>(
+  gradient: P,
+  { clip: limit, stopNorm }: Pick<TrainOptions, "clip" | "stopNorm">,
+): { readonly gradient: P; readonly norm?: Scalar } {
+  if (limit !== undefined) return clip(gradient, limit);
+  return stopNorm === undefined ? { gradient } : { gradient, norm: globalNorm(gradient) };
+}
+
 /** A step on one batch, as a function of tensors: what `train` compiles. */
 export function trainStep(
   config: ModelConfig,
-  options: Pick<TrainOptions, "optimizer" | "weightDecay" | "clip" | "checkpoint">,
+  options: Pick<TrainOptions, "optimizer" | "weightDecay" | "clip" | "stopNorm" | "checkpoint">,
 ): (model: AnyModel, state: OptimizerState, batch: Batch, key: Key | null, rate: Scalar) => Step {
   const chosen = optimizer(options.optimizer, layout(config), options.weightDecay), loss = lossFor(config, options);
   return (model, state, batch, key, rate) => {
     const { value: { loss: _, ...metrics }, grad } = valueAndGradWith(loss)(model, batch, key);
-    const limited = options.clip === undefined ? { gradient: grad } : clip(grad, options.clip);
+    const limited = watched(grad, options);
     const { parameters, state: next } = chosen.step(model, limited.gradient, state, rate);
     return { model: parameters, state: next, metrics, ...("norm" in limited && { norm: limited.norm }) };
   };
@@ -192,7 +218,7 @@ function accumulatedStep(config: ModelConfig, device: Device, options: TrainOpti
   const update = compile(
     (model: AnyModel, state: OptimizerState, { sum, tokens, nll }: Sum, rate: Scalar) => {
       const count = maximum(tokens, 1), grad = mapTree((g) => div(g, count as never), sum);
-      const limited = options.clip === undefined ? { gradient: grad } : clip(grad, options.clip);
+      const limited = watched(grad, options);
       const { parameters, state: next } = chosen.step(model, limited.gradient, state, rate);
       return {
         model: parameters,
@@ -223,7 +249,7 @@ const perLayer = (data: ArrayLike<number>, layers: number): number[][] => {
 
 /** A step's metrics as numbers. */
 async function lineOf(
-  { metrics: { nll, count, balance, health }, norm }: Step,
+  { metrics: { nll, count, balance, health }, norm }: Pick<Step, "metrics" | "norm">,
   layers: number,
   device: Device,
 ): Promise<Omit<TrainLine, "step" | "steps">> {
@@ -254,17 +280,47 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
   const { config } = given, { steps } = schedule, began = performance.now();
   const measure = evaluator(config, device),
     step = accumulate > 1 ? accumulatedStep(config, device, options) : singleStep(config, device, options);
-  let model: AnyModel = given.model;
-  let state: OptimizerState = await compile(
-    (parameters: AnyModel) => optimizer(options.optimizer, layout(config)).init(parameters),
-    device,
-  )(model);
-  let position: Position = snapshots?.restore(model, state) ?? { step: 0, tokens: 0, measured: -1 };
+  const begin = async (model: AnyModel): Promise<Training> => ({
+    model,
+    state: await compile(
+      (parameters: AnyModel) => optimizer(options.optimizer, layout(config)).init(parameters),
+      device,
+    )(model),
+  });
+  let training = await begin(given.model);
+  let position: Position = snapshots?.restore(training.model, training.state) ?? { step: 0, tokens: 0, measured: -1 };
+  const hostsOf = (at: number): HostBatch[] =>
+    Array.from({ length: accumulate }, (_, i) => options.batches.at(at * accumulate + i));
+  const make = (from: Training, at: number): Promise<Step> =>
+    step(from.model, from.state, hostsOf(at), seed + at * accumulate, rateAt(schedule, at));
+  /** Where it began, as a sentence; nothing, where there is nothing to begin again from. */
+  const origin = async (failed: number): Promise<string> => {
+    const { reload } = options;
+    const kept = snapshots?.restore(training.model, training.state);
+    if (!kept && !reload) return "";
+    const from = kept ? training : await begin(reload!());
+    const again = async (now: Training, at: number): Promise<Training> => {
+      signal?.throwIfAborted();
+      const { metrics, norm, ...next } = await make(now, at);
+      free([metrics, norm], device);
+      return next;
+    };
+    const found = await findOrigin(config, device, {
+      from,
+      done: kept?.step ?? 0,
+      step: again,
+      hosts: hostsOf,
+      failed,
+    });
+    const lines = hostsOf(found.step).flatMap(({ sources = [] }) => sources);
+    return ` It began in step ${found.step + 1}: ${found.what}.` +
+      (lines.length > 0 ? ` The step's samples: ${lines.join(", ")}.` : "");
+  };
   const validate = async (): Promise<void> => {
     const { step: done, measured } = position;
     const due = done === 0 || done === steps || (validateEvery > 0 && done % validateEvery === 0);
     if (!due || measured === done || validation.length === 0) return;
-    const { nll } = await measure(model, validation, signal);
+    const { nll } = await measure(training.model, validation, signal);
     onLine?.({ step: done, steps, validation: nll });
     position = { ...position, measured: done, before: position.before ?? nll, after: nll };
   };
@@ -272,19 +328,25 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
     const { step: done, tokens } = position;
     signal?.throwIfAborted();
     const start = performance.now(), rate = rateAt(schedule, done);
-    const hosts = Array.from({ length: accumulate }, (_, i) => options.batches.at(done * accumulate + i));
-    const out = await step(model, state, hosts, seed + done * accumulate, rate);
-    ({ model, state } = out);
-    const line = await lineOf(out, config.layers, device), seconds = (performance.now() - start) / 1000;
-    free([out.metrics, out.norm], device);
+    const { metrics, norm, ...next } = await make(training, done);
+    training = next;
+    const line = await lineOf({ metrics, norm }, config.layers, device), seconds = (performance.now() - start) / 1000;
+    free([metrics, norm], device);
     if (!Number.isFinite(line.loss)) {
       throw new UserError(
-        `step ${done + 1} of ${steps}: the loss is ${line.loss}, training has diverged; try a smaller learning rate ` +
-          `(it was ${rate.toPrecision(3)}) or gradient clipping.`,
+        `step ${done + 1} of ${steps}: the loss is ${line.loss}, training has diverged.${await origin(done)} Try a ` +
+          `smaller learning rate (it was ${rate.toPrecision(3)}) or gradient clipping.`,
+      );
+    }
+    if (line.norm !== undefined && options.stopNorm !== undefined && !(line.norm <= options.stopNorm)) {
+      const lines = hostsOf(done).flatMap(({ sources = [] }) => sources);
+      throw new UserError(
+        `step ${done + 1} of ${steps}: the gradient's norm is ${line.norm.toPrecision(3)}, more than ` +
+          `${options.stopNorm}${lines.length > 0 ? ` (samples: ${lines.join(", ")})` : ""}.`,
       );
     }
     position = { ...position, step: done + 1, tokens: tokens + (line.tokens ?? 0) };
-    const all = hosts.reduce((sum, { rows, length }) => sum + rows * length, 0);
+    const all = hostsOf(done).reduce((sum, { rows, length }) => sum + rows * length, 0);
     onLine?.({ step: done + 1, steps, rate, seconds, tokensPerSecond: all / seconds, ...line });
   };
   try {
@@ -292,15 +354,21 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
     while (position.step < steps) {
       await advance();
       const due = snapshots && position.step % snapshots.every === 0 && position.step < steps;
-      if (due) await snapshots.save({ position, model, state });
+      if (due) await snapshots.save({ position, ...training });
       await validate();
     }
   } catch (error) {
     // Between two steps, and in the middle of an accumulated one, weights and state are those of `position`.
-    if (snapshots && signal?.aborted && error === signal.reason) await snapshots.save({ position, model, state });
+    if (snapshots && signal?.aborted && error === signal.reason) await snapshots.save({ position, ...training });
     throw error;
   }
-  free(state, device);
+  free(training.state, device);
   const { before, after, tokens } = position;
-  return { loaded: { ...given, model }, before, after, tokens, seconds: (performance.now() - began) / 1000 };
+  return {
+    loaded: { ...given, model: training.model },
+    before,
+    after,
+    tokens,
+    seconds: (performance.now() - began) / 1000,
+  };
 }

@@ -101,6 +101,7 @@ export const commands = {
       ...stage,
       accumulate: integer("batches whose gradients are added up for one step", { fallback: 1, min: 1 }),
       clip: number("largest global norm of the gradient (default: no limit)", { min: 0 }),
+      stopNorm: number("end after a step whose gradient has a larger global norm than this", { min: 0 }),
       optimizer: choice("optimiser (default: the preset's)", ["adafactor", "adamw"]),
       checkpoint: toggle("compute each layer again in the backward pass: less memory, more time"),
       resume: toggle("go on with an unfinished training of the same settings, bit for bit as if it had not stopped"),

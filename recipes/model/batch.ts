@@ -19,6 +19,8 @@ export interface HostBatch {
   readonly tokens: Int32Array;
   /** For each place the id that should follow. */
   readonly labels: Int32Array;
+  /** Where the samples of the rows come from (`code.jsonl:14`), for messages. */
+  readonly sources?: readonly string[];
   /** For each place its document within the row, and its position in that document (−1: padding). */
   readonly packing?: { readonly documents: Int32Array; readonly positions: Int32Array };
 }

@@ -2,7 +2,7 @@
  * @file A training that was stopped goes on bit for bit: by a signal, by `kill -9` at random moments, from an older
  * snapshot where the newest is damaged. And what may not happen on the way.
  */
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { open as openDevice } from "../../backend/open.ts";
 import type { Device } from "../../backend/runtime.ts";
@@ -11,6 +11,7 @@ import { tensor } from "../../dsl/mod.ts";
 import { nodeOf, tensorOf } from "../../dsl/tensor.ts";
 import { allDevices, treeValues, withDevice } from "../../tests/devices.ts";
 import { snapshotStage } from "../../tests/snapshot_stage.ts";
+import { succeeds } from "../../tests/commands.ts";
 import { checkout, withTempDir } from "../../tests/support.ts";
 import { saveModel } from "../model/parameters.ts";
 import { seeded } from "../random.ts";
@@ -107,6 +108,76 @@ Deno.test("snapshots: a training killed with -9 at 50 random moments ends with t
     assertEquals(weights(out), weights(never));
     assertEquals(told(Deno.readTextFileSync(join(out, "metrics.jsonl"))), told(lines.join("\n")));
     assertEquals(names(folder), ["killed", "never"]);
+  }));
+
+/** A folder on a disk of its own, which is full soon. */
+const smallDisk = (folder: string, bytes: number, command: string): string[] => [
+  "-c",
+  `mkdir ${folder}/disk && mount -t tmpfs -o size=${bytes} tmpfs ${folder}/disk && (${command}); code=$?; ` +
+  `cp -r ${folder}/disk ${folder}/after; exit $code`,
+];
+const canMount = await succeeds("unshare", ["--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
+
+Deno.test({
+  name: "snapshots: a full disk ends a training in one sentence, and the snapshot before is whole",
+  ignore: !canMount,
+  fn: () =>
+    withTempDir(async (folder) => {
+      const worker = `${Deno.execPath()} run --quiet --allow-all --no-check ${checkout("tests/snapshot_worker.ts")}`;
+      const args = ["--mount", "sh", ...smallDisk(folder, 110_000, `${worker} ${folder}/disk/out`)];
+      const { code, stderr } = await new Deno.Command("unshare", { args, stdin: "null" }).output();
+      assertEquals(code, 1);
+      assertMatch(new TextDecoder().decode(stderr), /step-00000003.*: no space left on the disk/);
+      const snapshots = join(folder, "after", "out.unfinished", "snapshots");
+      assert(newestSnapshot(snapshots, (sentence) => assert(false, sentence)), "no snapshot is left");
+      assertEquals(names(snapshots).filter((name) => !name.startsWith("step-")), []);
+    }),
+});
+
+Deno.test("snapshots: a training that diverges says in which step, tensor and samples it began; the last snapshot is whole", () =>
+  withTempDir(async (folder) => {
+    using device = await openDevice("cpu");
+    const { options, settings, model } = snapshotStage(18),
+      out = join(folder, "out"),
+      kept = join(`${out}.unfinished`, "snapshots");
+    const batches = { at: (step: number) => ({ ...options.batches.at(step), sources: [`code.jsonl:${step}`] }) };
+    const run = (more: Partial<TrainOptions>, resume = false): Promise<unknown> => {
+      const opened = openTrainingFolder(out, settings, { ...quiet, every: 3, resume });
+      const all = {
+        ...options,
+        batches,
+        snapshots: opened.snapshots(device),
+        reload: () => model(device).model,
+        ...more,
+      };
+      return train(model(device), device, all);
+    };
+    const failure = async (more: Partial<TrainOptions>, resume?: boolean): Promise<string> =>
+      (await assertRejects(() => run(more, resume), UserError)).message;
+    // A rate that no step survives, from the first one on: before any snapshot, the training begins again.
+    const wild = { schedule: { ...options.schedule, rate: 1e20 }, optimizer: "sgd" } as const;
+    const early = await failure(wild);
+    assertMatch(early, /the loss is (NaN|Infinity)/);
+    assertMatch(early, /It began in step \d+: its (update left .* in \S+|forward pass ended in )/);
+    assertMatch(early, /samples: code\.jsonl:\d+, code\.jsonl:\d+\./);
+    Deno.removeSync(`${out}.unfinished`, { recursive: true });
+
+    // Seven good steps, then a mixture whose gradient is too large for anybody's taste.
+    const controller = new AbortController();
+    const onLine = ({ step, loss }: TrainLine): void => {
+      if (step === 7 && loss !== undefined) controller.abort();
+    };
+    await assertRejects(() => run({ onLine, signal: controller.signal }), DOMException);
+    assertEquals(names(kept), ["step-00000006", "step-00000007"]);
+    const late = await failure(wild, true);
+    assertMatch(late, /It began in step (8|9|10): /);
+    assert(names(kept).includes("step-00000007"));
+    assertMatch(
+      await failure({ stopNorm: 1e-6 }, true),
+      /step 8 of 18: the gradient's norm is .*, more than 0\.000001 \(samples: code/,
+    );
+    assertEquals(newestSnapshot<{ step: number }>(kept, (sentence) => assert(false, sentence))!.step, 7);
+    await run({}, true);
   }));
 
 Deno.test("snapshots: the newest stay; a damaged one is passed over and said; weights that are no numbers are not kept", () =>

@@ -4,7 +4,7 @@ import { open } from "../../../backend/open.ts";
 import { loadTokenizer } from "../../../backend/tokenizer.ts";
 import { checkTarget } from "../../convert/files.ts";
 import { readConfig } from "../../convert/huggingface.ts";
-import { loadDense, loadMixture, saveModel } from "../../model/parameters.ts";
+import { loadDense, type Loaded, loadMixture, saveModel } from "../../model/parameters.ts";
 import { train } from "../../train.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
@@ -14,7 +14,7 @@ import type { Arguments } from "../schema.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.train>, context: Context): Promise<JsonResult> {
-  const { model, out, stage, accumulate, clip, checkpoint, seed, resume } = args;
+  const { model, out, stage, accumulate, clip, stopNorm, checkpoint, seed, resume } = args;
   // Who goes on may have been stopped after OUT was written: it is of the same training.
   const overwrite = args.overwrite || (resume && isUnfinished(out));
   checkTarget(out, "folder", { overwrite });
@@ -32,7 +32,7 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
     ...{ batch: chosen.batch, seq: chosen.seq, data: data.report },
   };
   using device = await open(args.device, context);
-  const loaded = stage === "moe" ? loadMixture(model, device) : loadDense(model, device);
+  const load = (): Loaded => stage === "moe" ? loadMixture(model, device) : loadDense(model, device);
   const folder = openTrainingFolder(out, settings, {
     resume,
     overwrite: args.overwrite,
@@ -45,15 +45,17 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
     `finishing the step and keeping the training in ${unfinishedPath(out)}: the same command with --resume goes on. ` +
       "Ctrl-C again ends it at once.",
   );
-  const trained = await train(loaded, device, {
+  const trained = await train(load(), device, {
     schedule,
     batches: data.batches,
     validation: data.validation,
     optimizer,
     accumulate,
     clip,
+    stopNorm,
     checkpoint,
     seed,
+    reload: () => load().model,
     snapshots: folder.snapshots(device),
     signal: context.signal,
     onLine: shown.onLine,
