@@ -41,6 +41,8 @@ export const isOp = <O extends Op>(node: Node, op: O): node is Node<O> => node.o
 
 interface Interned {
   nextId: number;
+  /** Walks over graphs so far. */
+  walks: number;
   readonly table: Map<string, WeakRef<Node>>;
   readonly registry: FinalizationRegistry<string>;
   /** Where this library was loaded from: once, or several times. */
@@ -58,6 +60,7 @@ const shared: Interned = sharedState(() => {
   });
   return {
     nextId: 0,
+    walks: 0,
     table,
     registry,
     roots: new Set<string>(),
@@ -75,6 +78,7 @@ const identities = new Set<Op>(["data", "variable", "buffer", "call", "window", 
 const lasting = new Set<Op>(["constant", "iota", "data", "buffer"]);
 
 const users = Symbol.for("xft/dsl/users");
+const walked = Symbol.for("xft/dsl/walked");
 
 /** So many users of one node are looked through one by one; where there are more, a table knows them by name. */
 const few = 24;
@@ -85,6 +89,8 @@ class Made<O extends Op> implements Node<O> {
    * what a program makes is the program's own, or one of the `lasting` leaves, whose users are held weakly.
    */
   [users]: Node[] | Map<string, Node> | undefined = undefined;
+  /** The last walk that came by. */
+  [walked]: number = 0;
 
   constructor(
     readonly id: number,
@@ -225,21 +231,39 @@ export const sourceOf = (node: Node): string | undefined => shared.sources.get(n
 export const isNode = (x: unknown): x is Node =>
   typeof x === "object" && x !== null && "op" in x && "inputs" in x && "attributes" in x;
 
-/** Every node that `roots` need, inputs before users, in the order they were made. Iterative: graphs are deep. */
+/**
+ * Every node that `roots` need, inputs before users, in the order they were made. Iterative: graphs are deep.
+ *
+ * @param stop is a node's input not looked for? It must not walk a graph itself.
+ */
 export function topological(roots: readonly Node[], stop?: (node: Node) => boolean): Node[] {
-  const seen = new Set<Node>(roots), stack = [...seen];
-  while (stack.length > 0) {
-    const node = stack.pop()!;
-    if (stop?.(node)) continue;
-    for (const input of node.inputs) {
-      if (seen.has(input)) continue;
-      seen.add(input);
-      stack.push(input);
-    }
-  }
+  const walk = ++shared.walks, found: Node[] = [];
+  const reach = (node: Node): void => {
+    if ((node as Made<Op>)[walked] === walk) return;
+    (node as Made<Op>)[walked] = walk;
+    found.push(node);
+  };
+  roots.forEach(reach);
+  for (let i = 0; i < found.length; i++) if (!stop?.(found[i])) { for (const input of found[i].inputs) reach(input); }
   // Inputs are always made before their users, so the order of making is topological, and it is the order in which
   // the program was written: forward, then backward layer by layer.
-  return [...seen].sort((a, b) => a.id - b.id);
+  return byId(found);
+}
+
+/** Nodes in the order of their making. */
+function byId(nodes: Node[]): Node[] {
+  let first = Infinity, last = 0;
+  for (const { id } of nodes) {
+    if (id < first) first = id;
+    if (id > last) last = id;
+  }
+  // Most numbers between the first and the last are those of nodes that are no longer needed: few enough to pass over.
+  if (nodes.length < 32 || last - first > 16 * nodes.length) return nodes.sort((a, b) => a.id - b.id);
+  const places = new Int32Array(last - first + 1);
+  nodes.forEach(({ id }, i) => places[id - first] = i + 1);
+  const sorted: Node[] = [];
+  for (const place of places) if (place > 0) sorted.push(nodes[place - 1]);
+  return sorted;
 }
 
 /** Is a file part of this library (its tests and examples are not)? */

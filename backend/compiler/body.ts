@@ -9,10 +9,11 @@ import { placementOf } from "../../dsl/primitives/tiled.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { axesOf, sizeOf, stridesOf } from "../../dsl/shape.ts";
 import { isReduction } from "./costs.ts";
-import { inputsOf, type LoopGroup, type Resolver } from "./group.ts";
+import type { LoopGroup, Resolver } from "./group.ts";
 import type { Affine, Guard, Instruction, LoopKernel, Stage, StorageType } from "./kernel.ts";
 import {
   address,
+  eachInput,
   identity,
   type Index,
   type IndexMap,
@@ -108,7 +109,8 @@ export function loopBody(group: LoopGroup, writes: readonly Node[], resolve: Res
   const compute = (node: Node, map: IndexMap, bounds: readonly Bound[]): number => {
     if (isAffineView(node)) return value(node.inputs[0], throughView(node, map), bounds);
     if (isOp(node, "flatten")) return load(node.inputs[0], unflattened(node, map), bounds);
-    const inputs = inputsOf(node, map);
+    const inputs: [Node, IndexMap][] = [];
+    eachInput(node, map, (input, inner) => inputs.push([input, inner]));
     if (isOp(node, "pad")) {
       const [[x, inner]] = inputs, { axis } = node.attributes;
       const bound = { index: inner[axis], size: x.shape[axis] };

@@ -3,6 +3,7 @@
  * products that make them small again.
  */
 import { primitiveOf } from "../../dsl/build.ts";
+import type { NodeSet } from "../../dsl/graph/node_map.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { axesOf, sizeOf } from "../../dsl/shape.ts";
 import { freeNodes, isArgument, isReduction } from "./costs.ts";
@@ -87,7 +88,7 @@ function clusterOf(
   order: readonly Node[],
   users: ReadonlyMap<Node, readonly Node[]>,
   isRoot: ReadonlySet<Node>,
-  free: ReadonlySet<Node>,
+  free: NodeSet,
 ): Cluster | undefined {
   const seeds = [...large].filter((node) => isOp(node, "contract")) as unknown as Node<"contract">[];
   const exits = new Set<Node>();

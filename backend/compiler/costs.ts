@@ -1,5 +1,6 @@
 /** @file Kinds of nodes, and what it costs to compute one again where it is needed instead of storing it. */
 import { primitiveOf } from "../../dsl/build.ts";
+import { NodeMap, NodeSet } from "../../dsl/graph/node_map.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import type { Builder, UnaryOp } from "../../dsl/primitive.ts";
 import { sizeOf } from "../../dsl/shape.ts";
@@ -28,8 +29,8 @@ export const isReduction = (node: Node): node is Node<"sum"> | Node<"max"> | Nod
   reductions.has(node.op);
 
 /** Nodes that cost (next to) nothing to compute where they are needed: made of constants and counters alone. */
-export function freeNodes(order: readonly Node[]): Set<Node> {
-  const free = new Set<Node>();
+export function freeNodes(order: readonly Node[]): NodeSet {
+  const free = new NodeSet(order);
   for (const node of order) {
     if (node.op === "constant" || node.op === "iota") free.add(node);
     else if (isArgument(node) || isTemplate(node) || isReduction(node) || node.op === "take" || node.op === "copy") {
@@ -59,8 +60,8 @@ function instructionsOf(node: Node): number {
 const repeats = 8;
 
 /** How much it costs to compute a node again in another kernel; Infinity where it must not be. */
-export function inlineCosts(order: readonly Node[], free: ReadonlySet<Node>): Map<Node, number> {
-  const costs = new Map<Node, number>();
+export function inlineCosts(order: readonly Node[], free: NodeSet): NodeMap<number> {
+  const costs = new NodeMap<number>(order);
   for (const node of order) {
     if (free.has(node)) costs.set(node, 0);
     else if (isArgument(node) || isTemplate(node) || isReduction(node)) costs.set(node, 0);

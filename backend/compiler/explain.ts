@@ -1,7 +1,7 @@
 /** @file What a program compiled to, as data and in words: kernels, their lines, why they were fused, bytes, FLOPs. */
 import { isOp, type Node, sourceOf } from "../../dsl/node.ts";
-import { showShape, without } from "../../dsl/shape.ts";
-import type { Group } from "./group.ts";
+import { axesOf, showShape, without } from "../../dsl/shape.ts";
+import type { Group, Merge } from "./group.ts";
 import type { Kernel } from "./kernel.ts";
 import type { CompiledProgram, ExplainedStep } from "./pipeline.ts";
 
@@ -253,7 +253,7 @@ export function reportOf(
       operations: times(counted(nodes.map(({ op }) => op))).join(" "),
       sources: [...new Set(nodes.flatMap((node) => sourceOf(node) ?? []))],
       fused: [
-        ...units.flatMap((each) => each.group.kind === "loop" ? times(counted(each.group.reasons)) : []),
+        ...units.flatMap((each) => each.group.kind === "loop" ? times(counted(each.group.merges.map(reasonOf))) : []),
         ...(behind ? [`${nodes[0].op}'s rows go on while they are in the cache`] : []),
       ],
       apart: apartIn((behind ?? unit).group),
@@ -278,6 +278,9 @@ export function reportOf(
     refused: Object.fromEntries(refused),
   };
 }
+
+/** Why two loops became one, in words. */
+const reasonOf = ({ via, space }: Merge): string => `${via.op} feeds the same ${axesOf(space).join(" ")} loop`;
 
 /** Which operations of a step look up or place elements by an index, and along which axis, for an error's message. */
 export function indexedBy({ unit, behind }: ExplainedStep): string {

@@ -4,12 +4,14 @@
  * read by everyone before it is overwritten, and what frees memory runs as soon as it can.
  */
 import { isHalf } from "../../dsl/half.ts";
+import { NodeMap, NodeSet } from "../../dsl/graph/node_map.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { sizeOf } from "../../dsl/shape.ts";
 import { type LoopBody, loopBody } from "./body.ts";
-import { barriersOf, type Group, type Grouping, type Resolver } from "./group.ts";
+import type { Group, Grouping, Resolver } from "./group.ts";
 import type { Access, LoopKernel } from "./kernel.ts";
-import { isView, operandOf } from "./views.ts";
+import { inOrder } from "./ready.ts";
+import { barriersOf, isAffineView, operandOf, storedBase } from "./views.ts";
 
 /** A group with what it reads and writes. */
 export interface Unit {
@@ -40,35 +42,43 @@ export function schedule(grouping: Grouping & { readonly resolve: Resolver }, do
   const units = grouping.groups.map((each) => unitOf(each, grouping)).filter(({ writes }) =>
     writes.some((node) => sizeOf(node.shape) > 0)
   );
-  const writer = new Map<Node, Unit>();
-  for (const unit of units) for (const node of unit.writes) writer.set(node, unit);
-  const readers = new Map<Node, Unit[]>();
-  for (const unit of units) {
-    for (const node of unit.reads) (readers.get(node) ?? readers.set(node, []).get(node)!).push(unit);
-  }
-  const before = new Map<Unit, Set<Unit>>(units.map((unit) => [unit, dependencies(unit, writer)]));
-  const age = new Map<Unit, number>(units.map((unit) => [unit, youngest(unit.group)]));
+  const { order: nodes } = grouping, roots = new NodeSet(nodes, grouping.roots);
+  // Units by age, which is that of their youngest node, are known by their place in this list.
+  const byAge = units.map((unit) => ({ unit, age: youngest(unit.group) })).sort((a, b) => a.age - b.age)
+    .map(({ unit }) => unit);
+  const numberOf = new Map(byAge.map((unit, number) => [unit, number]));
+  const writer = new NodeMap<number>(nodes), readers = new NodeMap<number[]>(nodes);
+  byAge.forEach((unit, number) => {
+    for (const node of unit.writes) writer.set(node, number);
+    for (const node of unit.reads) {
+      const all = readers.get(node);
+      if (all) all.push(number);
+      else readers.set(node, [number]);
+    }
+  });
+  const before = byAge.map((unit, number) => dependencies(unit, number, writer));
   const inPlace = reuse();
-  return { units: order(), inPlace };
+  return { units: thriftily().map((number) => byAge[number]), inPlace };
 
   function reuse(): Map<Node, Node> {
-    const taken = new Set<Node>(), found = new Map<Node, Node>(), roots = new Set(grouping.roots);
+    const taken = new NodeSet(nodes), found = new Map<Node, Node>();
     // Some valid order: what comes earlier in it depends on nothing later, which answers most questions at once.
     let rank = ranks();
-    const claim = (unit: Unit, result: Node, memory: Node): void => {
+    const claim = (unit: number, result: Node, memory: Node): void => {
       const others = (readers.get(memory) ?? []).filter((each) => each !== unit);
-      const late = others.filter((other) => rank.get(other)! > rank.get(unit)!);
+      const late = others.filter((other) => rank[other] > rank[unit]);
       if (late.some((other) => dependsOn(other, unit))) return;
-      for (const other of others) before.get(unit)!.add(other);
+      for (const other of others) before[unit].add(other);
       if (late.length > 0) rank = ranks();
       taken.add(memory);
       found.set(result, memory);
     };
     for (const unit of units) {
+      const number = numberOf.get(unit)!;
       if (unit.group.kind === "template" && isOp(unit.group.node, "write")) {
         const [x, , value] = unit.group.node.inputs;
         const spare = donated.has(x) || (writer.has(x) && !roots.has(x) && !taken.has(x));
-        if (spare && !taken.has(x) && operandOf(value)?.base !== x) claim(unit, unit.group.node, x);
+        if (spare && !taken.has(x) && operandOf(value)?.base !== x) claim(number, unit.group.node, x);
       }
       if (!unit.body) continue;
       for (const result of unit.writes) {
@@ -77,24 +87,24 @@ export function schedule(grouping: Grouping & { readonly resolve: Resolver }, do
           donated.has(node) && !taken.has(node) && node.dtype === result.dtype && bytesOf(node) === bytesOf(result) &&
           elementwise(unit.body!, node, result)
         );
-        if (memory) claim(unit, result, memory);
+        if (memory) claim(number, result, memory);
       }
     }
     return found;
   }
 
-  function ranks(): Map<Unit, number> {
-    const rank = new Map<Unit, number>();
-    for (const unit of inOrder(() => false)) rank.set(unit, rank.size);
+  function ranks(): Int32Array {
+    const rank = new Int32Array(byAge.length);
+    inOrder(before).forEach((unit, place) => rank[unit] = place);
     return rank;
   }
 
-  function dependsOn(unit: Unit, other: Unit): boolean {
-    const seen = new Set<Unit>([unit]), stack = [unit];
+  function dependsOn(unit: number, other: number): boolean {
+    const seen = new Set<number>([unit]), stack = [unit];
     while (stack.length > 0) {
       const at = stack.pop()!;
       if (at === other) return true;
-      for (const next of before.get(at)!) {
+      for (const next of before[at]) {
         if (seen.has(next)) continue;
         seen.add(next);
         stack.push(next);
@@ -104,52 +114,51 @@ export function schedule(grouping: Grouping & { readonly resolve: Resolver }, do
   }
 
   /** The order in which memory is filled and freed: what frees it goes first, then what was written first. */
-  function order(): Unit[] {
-    const left = new Map<Node, number>([...readers].map(([node, users]) => [node, users.length]));
-    const roots = new Set(grouping.roots);
+  function thriftily(): number[] {
     const little = units.reduce((most, { writes }) => Math.max(most, ...writes.map(bytesOf)), 2 ** 24) / littlePart;
-    /** Does it need little memory beside what it frees, or sum up something large that then can go? */
-    const thrifty = (unit: Unit): boolean => {
-      let grows = 0, largest = 0;
-      for (const node of unit.writes) if (!inPlace.has(node) && !roots.has(node)) grows += bytesOf(node);
-      for (const node of unit.reads) {
-        if (!writer.has(node) || roots.has(node)) continue;
+    /** How often a value is still to be read. */
+    const left = new NodeMap<number>(nodes);
+    const isFreed = (node: Node): boolean => writer.has(node) && !roots.has(node);
+    /** Bytes by which memory grows when a unit runs, and what it may grow by. */
+    const grows = new Float64Array(byAge.length), allowed = new Float64Array(byAge.length);
+    byAge.forEach(({ writes, reads }, number) => {
+      let largest = 0;
+      for (const node of writes) if (!inPlace.has(node) && !roots.has(node)) grows[number] += bytesOf(node);
+      for (const node of reads) {
+        const times = readers.get(node)!.length;
+        left.set(node, times);
+        if (!isFreed(node)) continue;
         largest = Math.max(largest, bytesOf(node));
-        if (left.get(node) === 1) grows -= bytesOf(node);
+        if (times === 1) grows[number] -= bytesOf(node);
       }
-      return grows <= Math.max(little, largest / 16);
-    };
-    const result: Unit[] = [];
-    for (const unit of inOrder(thrifty)) {
-      result.push(unit);
-      for (const node of unit.reads) left.set(node, (left.get(node) ?? 1) - 1);
-    }
-    if (result.length !== units.length) throw new Error("kernels wait for each other: grouping made a cycle");
-    return result;
-  }
-
-  /** Units whose needs are met: the oldest that is preferred, or the oldest. */
-  function* inOrder(preferred: (unit: Unit) => boolean): Generator<Unit> {
-    const waiting = new Map<Unit, number>(), after = new Map<Unit, Unit[]>(units.map((unit) => [unit, []]));
-    for (const [unit, needs] of before) {
-      waiting.set(unit, needs.size);
-      for (const need of needs) after.get(need)!.push(unit);
-    }
-    const ready = units.filter((unit) => waiting.get(unit) === 0).sort((a, b) => age.get(a)! - age.get(b)!);
-    while (ready.length > 0) {
-      const [unit] = ready.splice(Math.max(0, ready.findIndex(preferred)), 1);
-      yield unit;
-      for (const next of after.get(unit)!) {
-        waiting.set(next, waiting.get(next)! - 1);
-        if (waiting.get(next) !== 0) continue;
-        const place = ready.findIndex((other) => age.get(other)! > age.get(next)!);
-        ready.splice(place < 0 ? ready.length : place, 0, next);
-      }
-    }
+      allowed[number] = Math.max(little, largest / 16);
+    });
+    /** Does it need little memory beside what it frees, or sum up something large that then can go? */
+    const isPreferred = (unit: number): boolean => grows[unit] <= allowed[unit];
+    const done = new Uint8Array(byAge.length);
+    const order = inOrder(before, {
+      isPreferred,
+      after: (unit) => {
+        const more: number[] = [];
+        done[unit] = 1;
+        for (const node of byAge[unit].reads) {
+          const times = left.get(node)! - 1;
+          left.set(node, times);
+          if (times !== 1 || !isFreed(node)) continue;
+          const last = readers.get(node)!.find((reader) => !done[reader])!, already = isPreferred(last);
+          grows[last] -= bytesOf(node);
+          if (!already && isPreferred(last)) more.push(last);
+        }
+        return more;
+      },
+    });
+    if (order.length !== byAge.length) throw new Error("kernels wait for each other: grouping made a cycle");
+    return order;
   }
 }
 
-const youngest = ({ nodes }: Group): number => Math.max(...nodes.map(({ id }) => id));
+const youngest = (group: Group): number =>
+  group.kind === "loop" ? group.youngest : Math.max(...group.nodes.map(({ id }) => id));
 
 function unitOf(group: Group, { stored, resolve }: Grouping & { readonly resolve: Resolver }): Unit {
   if (group.kind === "tiled") return { group, reads: [...new Set(group.inputs)], writes: group.nodes };
@@ -168,20 +177,18 @@ function unitOf(group: Group, { stored, resolve }: Grouping & { readonly resolve
   return { group, body, reads: body.slots.filter((node) => !writes.includes(node)), writes };
 }
 
-function dependencies(unit: Unit, writer: ReadonlyMap<Node, Unit>): Set<Unit> {
-  const needs = new Set<Unit>();
+/** The units that a unit waits for, by number. */
+function dependencies(unit: Unit, number: number, writer: NodeMap<number>): Set<number> {
+  const needs = new Set<number>();
   const need = (node: Node): void => {
     const made = writer.get(node);
-    if (made && made !== unit) needs.add(made);
+    if (made !== undefined && made !== number) needs.add(made);
   };
   unit.reads.forEach(need);
   for (const member of unit.group.nodes) {
     for (const input of member.inputs) {
-      for (const waited of barriersOf(input)) {
-        let at = waited;
-        while (isView(at)) at = at.inputs[0];
-        need(at);
-      }
+      if (!isAffineView(input)) continue;
+      for (const waited of barriersOf(input)) need(storedBase(waited));
     }
   }
   return needs;

@@ -6,6 +6,7 @@ import type { Node } from "../../dsl/node.ts";
 import { isOp } from "../../dsl/node.ts";
 import { memoryStrides } from "../../dsl/primitives/tiled.ts";
 import { axesOf, type Shape, stridesOf } from "../../dsl/shape.ts";
+import { isReduction } from "./costs.ts";
 
 /** offset + Σ terms[axis] · loop index. */
 export interface Index {
@@ -118,6 +119,37 @@ export function throughView(view: AffineView, map: IndexMap): IndexMap {
     return { ...map, [axis]: combine(axesOf(sizes).map((part) => [map[part], strides[part]])) };
   }
   return map;
+}
+
+/** Calls `visit` with every input of a node that is computed at `map`, and its index. `take`'s first is memory. */
+export function eachInput(node: Node, map: IndexMap, visit: (input: Node, map: IndexMap) => void): void {
+  if (isAffineView(node)) visit(node.inputs[0], throughView(node, map));
+  else if (isOp(node, "take")) visit(node.inputs[1], map);
+  else if (isOp(node, "pad")) visit(node.inputs[0], moved(map, node.attributes.axis, -node.attributes.before));
+  else if (isOp(node, "concat")) {
+    const { axis } = node.attributes;
+    let start = 0;
+    for (const input of node.inputs) {
+      visit(input, moved(map, axis, -start));
+      start += input.shape[axis];
+    }
+  } else if (isOp(node, "flatten")) visit(node.inputs[0], misaligned(node.inputs[0].shape));
+  else if (isReduction(node)) visit(node.inputs[0], identity(node.inputs[0].shape));
+  else for (const input of node.inputs) visit(input, map);
+}
+
+/** The node in memory behind a template's operand. */
+export function storedBase(node: Node): Node {
+  let at = node;
+  while (isView(at)) at = at.inputs[0];
+  return at;
+}
+
+/** What barriers in front of a node wait for. */
+export function barriersOf(node: Node): Node[] {
+  const found: Node[] = [];
+  for (let at = node; isAffineView(at); at = at.inputs[0]) if (at.op === "barrier") found.push(...at.inputs.slice(1));
+  return found;
 }
 
 /** Address of a stored node's element. */

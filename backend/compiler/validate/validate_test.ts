@@ -103,7 +103,11 @@ Deno.test("validator of group: a value in two kernels, a stored one in none, a f
   const touched = (each: Group): boolean =>
     each.kind !== "template" && [before, after].some((n) => each.nodes.includes(n));
   const groups = [...grouping.groups.filter((each) => !touched(each)), joined];
-  const groupOf = new Map<Node, Group>([...grouping.groupOf, [before, joined], [after, joined]]);
+  const groupOf = new Map<Node, Group>([
+    ...grouping.groups.flatMap((each) => each.nodes.map((one) => [one, each] as const)),
+    [before, joined],
+    [after, joined],
+  ]);
   const made = new Set(groups.flatMap(({ nodes }) => nodes));
   const stored = new Set([...grouping.stored].filter((each) => made.has(each)));
   assertCaught(

@@ -1,0 +1,197 @@
+/**
+ * @file Merges loops that run over the same space into one kernel, as far as no other kernel must run between them.
+ * In: groups of one node each. Out: fewer, larger ones, in `groupOf`.
+ */
+import { NodeMap } from "../../../dsl/graph/node_map.ts";
+import type { Node } from "../../../dsl/node.ts";
+import { axesOf, sameAxes, type Shape, sizeOf, without } from "../../../dsl/shape.ts";
+import type { Group, LoopGroup } from "../group.ts";
+import { isView, misaligned } from "../views.ts";
+import type { Facts } from "./facts.ts";
+import type { LoadVisitor } from "./store.ts";
+
+/** Nodes of one kernel at most. */
+const mostNodes = 160;
+/** A search for a path between two kernels gives up here. */
+const longestSearch = 400;
+
+/** A loop's axes, and which of them are inner ones. */
+interface Space {
+  readonly space: Shape;
+  readonly reduced: readonly string[];
+}
+
+/**
+ * Merges what can be merged.
+ *
+ * @param count numbers of groups made so far: a merged group gets the next one
+ * @param refuse is told why two groups stay apart
+ */
+export function merge(
+  facts: Facts,
+  visitLoads: LoadVisitor,
+  count: number,
+  refuse: (reason: string, consumer: LoopGroup, source: Node) => void,
+): void {
+  const { order, limits, groupOf, free, always, resolve, usersOf, sourcesOf } = facts;
+  /** By number of a group: what its nodes are made of, as far as other groups make it. */
+  const inputsInto: (readonly Node[] | undefined)[] = [];
+  /** By number of a group: the last search that came by, and groups that stay apart from it. Merging makes new groups. */
+  const groupSeen: number[] = [], apart: (Set<number> | undefined)[] = [];
+  const nodeSeen = new NodeMap<number>(order);
+  let searches = 0;
+
+  // A merge may make room for another: bindings between two kernels vanish when they become one.
+  for (let round = 0; round < 3; round++) {
+    for (const node of order) {
+      for (const { source, elsewhere } of sourcesOf(node).read) {
+        if (elsewhere) continue;
+        const producer = groupOf.get(source), consumer = groupOf.get(node);
+        if (!producer || !consumer || producer === consumer || producer.kind !== "loop" || consumer.kind !== "loop") {
+          continue;
+        }
+        if (apart[producer.number]?.has(consumer.number)) continue;
+        const shape = fit(producer, consumer);
+        const refusal = shape ? join(producer, consumer, shape, source) : "different spaces";
+        if (refusal === undefined) continue;
+        refuse(refusal, consumer, source);
+        (apart[producer.number] ??= new Set()).add(consumer.number);
+      }
+    }
+  }
+
+  /** Makes one group of two, or says why not. */
+  function join(producer: LoopGroup, consumer: LoopGroup, shape: Space, via: Node): string | undefined {
+    if (producer.nodes.length + consumer.nodes.length > mostNodes) return "kernel too large";
+    if (serialises(producer, consumer, shape, via)) return "would run a large map on few rows";
+    if (crosses(producer, consumer)) return "another kernel lies between, or elements are needed out of order";
+    const together: LoopGroup = {
+      kind: "loop",
+      number: count,
+      space: shape.space,
+      reduced: shape.reduced,
+      nodes: producer.nodes.concat(consumer.nodes),
+      oldest: Math.min(producer.oldest, consumer.oldest),
+      youngest: Math.max(producer.youngest, consumer.youngest),
+      most: producer.most + consumer.most,
+      merges: producer.merges.concat(consumer.merges, { via, space: shape.space }),
+      refusals: producer.refusals.concat(consumer.refusals),
+    };
+    if (together.most > limits.maxBindings && bindings(together) > limits.maxBindings) {
+      return "too many buffers for one kernel";
+    }
+    count++;
+    for (const node of together.nodes) groupOf.set(node, together);
+    return undefined;
+  }
+
+  /** Each node, or one node of each loop, that a group needs from outside. */
+  function inputsOfGroup(its: Group): readonly Node[] {
+    const known = inputsInto[its.number];
+    if (known) return known;
+    const made = new Set<Node>(), loops = new Set<Group>();
+    for (const { inputs } of its.nodes) {
+      for (const input of inputs) {
+        const from = groupOf.get(input);
+        if (from === its || (from && loops.has(from))) continue;
+        // Whoever comes by a loop comes by all of it.
+        if (from?.kind === "loop") loops.add(from);
+        made.add(input);
+      }
+    }
+    return inputsInto[its.number] = [...made];
+  }
+
+  /** Would computing a node at other elements than the kernel's own load what `group` makes? */
+  function loadsOf(group: LoopGroup, node: Node, seen: Set<Node> = new Set()): boolean {
+    if (seen.has(node)) return false;
+    seen.add(node);
+    return sourcesOf(node).read.some(({ source }) => {
+      const loaded = resolve(undefined, source, misaligned(source.shape)) === "load";
+      return loaded ? groupOf.get(source) === group : loadsOf(group, source, seen);
+    });
+  }
+
+  /** Is there a path from producer to consumer through another kernel, or one that needs other elements? */
+  function crosses(producer: LoopGroup, consumer: LoopGroup): boolean {
+    const { oldest } = producer, { thorough = false } = limits, stack: Node[] = [], search = ++searches;
+    let seen = 0;
+    /** Goes on from a node's group, or from the node; what is older than the producer rarely waits for it. */
+    const enter = (node: Node, its: Group | undefined): void => {
+      if (its === undefined) {
+        if ((node.id < oldest && !thorough) || nodeSeen.get(node) === search) return;
+        nodeSeen.set(node, search);
+        seen++;
+        for (const input of node.inputs) stack.push(input);
+      } else {
+        if (its === consumer || groupSeen[its.number] === search) return;
+        // Where what is older did wait, `circleIn` finds out and all is searched.
+        if (!thorough && (its.kind === "loop" ? its.youngest < oldest : node.id < oldest)) return;
+        groupSeen[its.number] = search;
+        seen++;
+        for (const input of inputsOfGroup(its)) stack.push(input);
+      }
+    };
+    for (const member of consumer.nodes) {
+      const { read, barriers } = sourcesOf(member);
+      for (const { source, elsewhere } of read) {
+        const its = groupOf.get(source);
+        if (its !== producer) enter(source, its);
+        else if (elsewhere && resolve(consumer, source, elsewhere) === "load") return true;
+        if (elsewhere && loadsOf(producer, source)) return true;
+      }
+      for (const waited of barriers) stack.push(waited);
+    }
+    while (stack.length > 0) {
+      const node = stack.pop()!, its = groupOf.get(node);
+      if (its === producer) return true;
+      enter(node, its);
+      // A search this long means that the two are far apart: not worth a long-lived kernel.
+      if (seen > longestSearch) return true;
+    }
+    return false;
+  }
+
+  /** Would merging run elementwise work that must be stored on too few rows to be parallel? */
+  function serialises(producer: LoopGroup, consumer: LoopGroup, { space, reduced }: Space, via: Node): boolean {
+    const map = producer.reduced.length === 0 ? producer : consumer;
+    if (reduced.length === 0 || sizeOf(space) <= 16384 || map.reduced.length > 0) return false;
+    if (sizeOf(map.space) <= 16384) return false;
+    const rows = sizeOf(without(space, reduced));
+    // A reduction across memory (not along its last axis) walks columns: enough of them must be there to share out.
+    const along = reduced.includes(axesOf(map.space).at(-1)!);
+    if (rows >= (along ? 64 : 65536)) return false;
+    const alone = usersOf(via).every((user) => groupOf.get(user) === consumer) && !always.has(via);
+    return !(map === producer && producer.nodes.length === 1 && alone);
+  }
+
+  /** Buffers a group would bind: what it loads and what it stores. */
+  function bindings(each: LoopGroup): number {
+    const bound = new Set<Node>();
+    for (const node of each.nodes) {
+      if (always.has(node) || usersOf(node).some((user) => usedOutside(user, each))) bound.add(node);
+    }
+    visitLoads(each, each.nodes, (node) => bound.add(node));
+    return bound.size;
+  }
+
+  function usedOutside(user: Node, own: LoopGroup): boolean {
+    if (isView(user) || (free.has(user) && !groupOf.has(user))) {
+      return usersOf(user).some((next) => usedOutside(next, own));
+    }
+    return groupOf.get(user) !== own;
+  }
+}
+
+/** The one space two groups can share, if there is one. */
+function fit(p: LoopGroup, c: LoopGroup): Space | undefined {
+  if (sameAxes(p.space, c.space)) {
+    if (p.reduced.length === 0) return c;
+    if (c.reduced.length === 0) return p;
+    const equal = p.reduced.length === c.reduced.length && p.reduced.every((axis) => c.reduced.includes(axis));
+    return equal ? p : undefined;
+  }
+  if (p.reduced.length === 0 && c.reduced.length > 0 && sameAxes(p.space, without(c.space, c.reduced))) return c;
+  if (c.reduced.length === 0 && p.reduced.length > 0 && sameAxes(c.space, without(p.space, p.reduced))) return p;
+  return undefined;
+}
