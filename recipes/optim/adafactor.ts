@@ -10,6 +10,7 @@ import {
   log,
   maximum,
   mean,
+  minimum,
   mul,
   outer,
   rsqrt,
@@ -42,6 +43,10 @@ export interface AdafactorOptions {
   readonly decay?: number;
   /** Share of the weights taken off in each step, times the rate. */
   readonly weightDecay?: number;
+  /** The paper's own rate, min(0.01, 1/√steps), times the given one. */
+  readonly relativeStep?: boolean;
+  /** Steps as large as each matrix: the rate is times its root mean square (at least 0.001). */
+  readonly scaleParameter?: boolean;
 }
 
 const over = <A extends string>(x: Tensor<A>, axes: readonly string[]): Tensor<string> =>
@@ -49,13 +54,24 @@ const over = <A extends string>(x: Tensor<A>, axes: readonly string[]): Tensor<s
     ? x as unknown as Tensor<string>
     : mean(x as unknown as Tensor<string>, ...axes as [string]) as unknown as Tensor<string>;
 
+/** Of each matrix. First along columns: rows are then reduced where they are made, in one pass over the matrix. */
+const rootMeanSquare = (x: Tensor<string>, leaf: Leaf | undefined): Tensor<string> =>
+  sqrt(over(over(square(x), leaf?.columns ?? []), leaf?.rows ?? []));
+
 /**
  * Adafactor for a model of this layout.
  *
  * @param layout says of each leaf which axes are a matrix's rows and columns; each expert is a matrix of its own
  */
 export function adafactor(layout: readonly Leaf[], options: AdafactorOptions = {}): Optimizer<AdafactorState> {
-  const { epsilon = 1e-30, clipThreshold = 1, decay = -0.8, weightDecay = 0 } = options;
+  const {
+    epsilon = 1e-30,
+    clipThreshold = 1,
+    decay = -0.8,
+    weightDecay = 0,
+    relativeStep = false,
+    scaleParameter = false,
+  } = options;
   const table = new Map(layout.map((leaf) => [leaf.path, leaf]));
   const isMatrix = (path: string): boolean => (table.get(path)?.columns.length ?? 0) > 0;
   const byRow = (x: Tensor<string>, path: string) => isMatrix(path) ? over(x, table.get(path)!.columns) : null;
@@ -73,6 +89,7 @@ export function adafactor(layout: readonly Leaf[], options: AdafactorOptions = {
     },
     step: <P>(parameters: P, gradient: P, state: AdafactorState, rate: Scalar) => {
       const count = add(state.count, 1), past = complement(exp(mul(log(count), decay))), now = complement(past);
+      const general = relativeStep ? mul(rate, minimum(rsqrt(count), 0.01)) : rate;
       const squares = leaves(gradient).map(([path, g]) => [path, add(square(g), epsilon)] as const);
       const running = (old: ByPath, fresh: ByPath): ByPath =>
         byPath(Object.entries(fresh), (x, path) => add(mul(old[path], past), mul(x, now)));
@@ -87,10 +104,10 @@ export function adafactor(layout: readonly Leaf[], options: AdafactorOptions = {
           ? outer(rsqrt(div(rows[path], over(rows[path], leaf.rows))), rsqrt(columns[path]))
           : rsqrt(vectors[path]);
         const update = mul(g, scale);
-        // First along columns: rows are then reduced where the update is made, in one pass over the matrix.
-        const size = sqrt(over(over(square(update), leaf?.columns ?? []), leaf?.rows ?? []));
+        const size = rootMeanSquare(update, leaf);
         const clipped = div(update, maximum(mul(size, 1 / clipThreshold), 1));
-        return sub(w, mul(weightDecay === 0 ? clipped : add(clipped, mul(w, weightDecay)), rate));
+        const own = scaleParameter ? mul(maximum(rootMeanSquare(w, leaf), 0.001), general) : general;
+        return sub(w, mul(weightDecay === 0 ? clipped : add(clipped, mul(w, weightDecay)), own));
       });
       return { parameters: replant(parameters, made), state: { count, rows, columns, vectors } };
     },

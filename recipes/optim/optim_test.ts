@@ -1,9 +1,10 @@
-/** @file Optimisers against the published formulas, written a second time on plain arrays. */
+/** @file Optimisers against trajectories of the reference implementations: torch, transformers, the papers. */
 import { assert, assertEquals } from "@std/assert";
 import { compile, put, values } from "../../backend/compile.ts";
-import { mul, type Tensor, tensor, valueAndGrad } from "../../dsl/mod.ts";
+import { mul, type Scalar, type Tensor, tensor, valueAndGrad } from "../../dsl/mod.ts";
 import { openInterpreter } from "../../backend/interpreter.ts";
 import { allDevices, withDevice } from "../../tests/devices.ts";
+import { golden } from "../../tests/support.ts";
 import { tinyDense, tinyModel, tinySamples } from "../../tests/tiny.ts";
 import { makeBatch, toBatch } from "../model/batch.ts";
 import { seeded } from "../random.ts";
@@ -12,11 +13,18 @@ import { lossFor } from "../model/loss.ts";
 import type { Model } from "../model/llama.ts";
 import {
   adafactor,
-  type AdafactorState,
   adamw,
   type AdamWState,
+  averageOf,
   budget,
   clip,
+  ema,
+  type EmaState,
+  grouped,
+  type GroupedState,
+  lion,
+  muon,
+  type Optimizer,
   rateAt,
   sgd,
   type SgdState,
@@ -46,7 +54,6 @@ const start = [numbers(24, 1), numbers(4, 1)] as const;
 const steps = [0.1, 30, 0, 0.1].map((scale) => [numbers(24, scale), numbers(4, scale)] as const);
 const rates = [0.1, 0.05, 0.1, 0.02];
 
-const mean = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0) / x.length;
 const close = (got: ArrayLike<number>, want: ArrayLike<number>): void => {
   assertEquals(got.length, want.length);
   for (let i = 0; i < want.length; i++) {
@@ -54,71 +61,128 @@ const close = (got: ArrayLike<number>, want: ArrayLike<number>): void => {
   }
 };
 
-/** As transformers' Adafactor computes it (scale_parameter and relative_step off), for one tensor of rows × columns. */
-function adafactorReference(w: number[], gradients: readonly (readonly number[])[], columns: number): number[] {
-  const rows = w.length / columns, isMatrix = columns < w.length;
-  let row = new Array<number>(rows).fill(0), column = new Array<number>(columns).fill(0), all = w.map(() => 0);
-  gradients.forEach((g, i) => {
-    const beta = 1 - (i + 1) ** -0.8, squares = g.map((x) => x * x + 1e-30);
-    row = row.map((x, r) => beta * x + (1 - beta) * mean(squares.slice(r * columns, (r + 1) * columns)));
-    column = column.map((x, c) => beta * x + (1 - beta) * mean(row.map((_, r) => squares[r * columns + c])));
-    all = all.map((x, at) => beta * x + (1 - beta) * squares[at]);
-    let update = g.map((x, at) =>
-      isMatrix
-        ? x / Math.sqrt(row[Math.floor(at / columns)] / mean(row)) / Math.sqrt(column[at % columns])
-        : x / Math.sqrt(all[at])
-    );
-    const size = Math.max(1, Math.sqrt(mean(update.map((x) => x * x))));
-    update = update.map((x) => x / size);
-    w = w.map((x, at) => x - rates[i] * update[at]);
-  });
-  return w;
-}
+/** Trajectories of reference implementations (`tests/golden/optim/make.py`), by name, by parameter, step by step. */
+type Trajectories = Readonly<Record<string, Readonly<Record<string, readonly (readonly number[])[]>>>>;
+const { rates: goldenRates, ...trajectories }: { rates: readonly number[] } & Trajectories = JSON.parse(
+  Deno.readTextFileSync(golden("optim/trajectories.json")),
+);
+
+type Pair = { matrix: Tensor<"hidden" | "embed">; vector?: Tensor<"embed"> };
+const sizes = { matrix: { hidden: 3, embed: 4 }, tall: { hidden: 6, embed: 2 }, vector: { embed: 4 } } as const;
+const pairLayout = (matrix: "matrix" | "tall"): Leaf[] => [
+  { path: "matrix", shape: sizes[matrix], names: [], each: [], rows: ["hidden"], columns: ["embed"] },
+  { path: "vector", shape: sizes.vector, names: [], each: [], rows: ["embed"], columns: [] },
+];
+const wave = (count: number, seed: number): Float64Array =>
+  Float64Array.from({ length: count }, (_, i) => Math.sin(1.3 * i + 0.7 * seed) + 0.3 * Math.cos(2.1 * i * seed));
+/** The formula of make.py: one gradient is large, so that the update's clipping is seen, and one is zero. */
+const slope = (count: number, seed: number, step: number): Float64Array =>
+  wave(count, seed + 10 * (step + 1)).map((x) => x * ({ 3: 30, 5: 0 }[step] ?? 0.1 + 0.05 * step));
+
+const both = (xs: [Float64Array, Float64Array]): Pair => ({
+  matrix: tensor(sizes.matrix, xs[0]),
+  vector: tensor(sizes.vector, xs[1]),
+});
+const [matrixLayout, tallLayout] = [pairLayout("matrix"), pairLayout("tall")];
+const references: readonly { name: string; optimizer: Optimizer<unknown>; rate?: number; tall?: boolean }[] = [
+  { name: "adafactor", optimizer: adafactor(matrixLayout) },
+  { name: "adafactor, decay", optimizer: adafactor(matrixLayout, { weightDecay: 0.1 }) },
+  {
+    name: "adafactor, relative",
+    optimizer: adafactor(matrixLayout, { relativeStep: true, scaleParameter: true }),
+    rate: 1,
+  },
+  { name: "adamw", optimizer: adamw() },
+  { name: "adamw, decay", optimizer: adamw({ weightDecay: 0.1 }) },
+  { name: "sgd", optimizer: sgd() },
+  { name: "sgd, momentum", optimizer: sgd({ momentum: 0.9, weightDecay: 0.1 }) },
+  { name: "sgd, nesterov", optimizer: sgd({ momentum: 0.9, nesterov: true }) },
+  { name: "lion", optimizer: lion({ weightDecay: 0.1 }) },
+  { name: "muon", optimizer: muon(matrixLayout, { weightDecay: 0.1 }) },
+  { name: "muon", optimizer: muon(tallLayout, { weightDecay: 0.1 }), tall: true },
+];
 
 for (const name of allDevices()) {
-  Deno.test(`optim, ${name}: Adafactor is transformers', each expert a matrix of its own`, () =>
-    withDevice(name, async (device) => {
-      const optimizer = adafactor(leaves);
-      const run = compile(
-        (p: Parameters, g: Parameters, s: AdafactorState, rate: Tensor<never>) => optimizer.step(p, g, s, rate),
-        device,
-      );
-      let parameters = put(tree(...start), device),
-        state = await compile((p: Parameters) => optimizer.init(p), device)(parameters);
-      for (const [i, gradient] of steps.entries()) {
-        ({ parameters, state } = await run(parameters, put(tree(...gradient), device), state, tensor({}, [rates[i]])));
-      }
-      const expert = (k: number): number[] =>
-        adafactorReference(
-          [...start[0].slice(12 * k, 12 * k + 12)],
-          steps.map(([g]) => [...g.slice(12 * k, 12 * k + 12)]),
-          4,
+  for (const { name: reference, optimizer, rate, tall } of references) {
+    Deno.test(`optim, ${name}: ${reference}${tall ? " of a tall matrix" : ""} follows the reference's trajectory`, () =>
+      withDevice(name, async (device) => {
+        const run = compile(
+          (p: Pair, g: Pair, s: unknown, rate: Scalar) => optimizer.step(p, g, s, rate),
+          device,
+          { donate: [0, 2] },
         );
-      close(await values(parameters.experts, device), [...expert(0), ...expert(1)]);
-      close(await values(parameters.norm, device), adafactorReference([...start[1]], steps.map(([, g]) => [...g]), 4));
+        const want = trajectories[reference],
+          shape = sizes[tall ? "tall" : "matrix"],
+          count = shape.hidden * shape.embed;
+        // Where the reference has a matrix alone, the vector beside it is not looked at.
+        const make = (values: (count: number, seed: number) => Float64Array): Pair => ({
+          matrix: tensor(shape, values(count, tall ? 2 : 1)),
+          vector: tensor(sizes.vector, values(4, 2)),
+        });
+        let parameters = put(make(wave), device),
+          state = await compile((p: Pair) => optimizer.init(p), device)(parameters);
+        for (const [i, each] of want[tall ? "tall" : "matrix"].entries()) {
+          const gradient = put(make((count, seed) => slope(count, seed, i)), device);
+          ({ parameters, state } = await run(parameters, gradient, state, tensor({}, [rate ?? goldenRates[i]])));
+          close(await values(parameters.matrix, device), each);
+          if (want.vector) close(await values(parameters.vector!, device), want.vector[i]);
+        }
+      }));
+  }
+
+  Deno.test(`optim, ${name}: in Adafactor and Muon each expert is a matrix of its own`, () =>
+    withDevice(name, async (device) => {
+      for (const make of [adafactor, muon] as const) {
+        const stacked = make(leaves) as Optimizer<unknown>, alone = make(matrixLayout) as Optimizer<unknown>;
+        const step = <P>(optimizer: Optimizer<unknown>) =>
+          compile((p: P, g: P, rate: Scalar) => optimizer.step(p, g, optimizer.init(p), rate).parameters, device);
+        const rate = tensor({}, [0.1]), all = await step<Parameters>(stacked)(tree(...start), tree(...steps[1]), rate);
+        const got = await values(all.experts, device);
+        for (const expert of [0, 1]) {
+          const part = (x: Float64Array): Float64Array => x.slice(12 * expert, 12 * expert + 12);
+          const one = await step<Pair>(alone)(
+            both([part(start[0]), start[1]]),
+            both([part(steps[1][0]), steps[1][1]]),
+            rate,
+          );
+          close(got.slice(12 * expert, 12 * expert + 12), await values(one.matrix, device));
+        }
+      }
     }));
 
-  Deno.test(`optim, ${name}: AdamW follows its formula, decay included`, () =>
+  Deno.test(`optim, ${name}: a group has its own rate, a frozen one keeps still and has no state; EMA follows`, () =>
     withDevice(name, async (device) => {
-      const optimizer = adamw({ weightDecay: 0.1 });
+      const factors: Record<string, number> = { experts: 2, norm: 0 }, decay = 0.5;
+      const optimizer = ema(grouped(adamw(), (path) => factors[path]), decay);
       const run = compile(
-        (p: Parameters, g: Parameters, s: AdamWState, rate: Tensor<never>) => optimizer.step(p, g, s, rate),
+        (p: Parameters, g: Parameters, s: EmaState<GroupedState<AdamWState>>, rate: Scalar) =>
+          optimizer.step(p, g, s, rate),
         device,
-        { donate: [0, 2] },
       );
-      let parameters = put(tree(...start), device),
-        state = await compile((p: Parameters) => optimizer.init(p), device)(parameters);
-      let w = [...start[0]], m = w.map(() => 0), v = w.map(() => 0);
-      for (const [i, gradient] of steps.entries()) {
-        ({ parameters, state } = await run(parameters, put(tree(...gradient), device), state, tensor({}, [rates[i]])));
-        const g = gradient[0], t = i + 1;
-        m = m.map((x, at) => 0.9 * x + 0.1 * g[at]);
-        v = v.map((x, at) => 0.999 * x + 0.001 * g[at] ** 2);
-        w = w.map((x, at) =>
-          x - rates[i] * (m[at] / (1 - 0.9 ** t) / (Math.sqrt(v[at] / (1 - 0.999 ** t)) + 1e-8) + 0.1 * x)
-        );
+      const plain = compile(
+        (p: Parameters, g: Parameters, s: AdamWState, rate: Scalar) => adamw().step(p, g, s, rate),
+        device,
+      );
+      let one = put(tree(...start), device), state = await compile((p: Parameters) => optimizer.init(p), device)(one);
+      let other = one, otherState = await compile((p: Parameters) => adamw().init(p), device)(other);
+      assertEquals(Object.keys(state.inner), ["2"]);
+      assertEquals(Object.keys(state.inner[2].mean), ["experts"]);
+      let mean = [...start[0]];
+      for (const [i, each] of steps.entries()) {
+        const gradient = put(tree(...each), device);
+        ({ parameters: one, state } = await run(one, gradient, state, tensor({}, [rates[i]])));
+        ({ parameters: other, state: otherState } = await plain(
+          other,
+          gradient,
+          otherState,
+          tensor({}, [2 * rates[i]]),
+        ));
+        const now = await values(one.experts, device), past = Math.min(decay, (2 + i) / (11 + i));
+        mean = mean.map((x, at) => past * x + (1 - past) * now[at]);
+        close(now, await values(other.experts, device));
       }
-      close(await values(parameters.experts, device), w);
+      close(await values(one.norm, device), start[1]);
+      close(await values(averageOf(one, state).experts, device), mean);
     }));
 
   Deno.test(`optim, ${name}: one SGD step of a tied model is the f64 step`, () =>
@@ -154,6 +218,8 @@ Deno.test("optim: schedules rise, fall to their end, and add up to their budget"
   assert(all.slice(4).every((rate, i, list) => rate > 0 && (i === 0 || rate < list[i - 1])));
   assert(Math.abs(budget(linear) - all.reduce((a, b) => a + b)) < 1e-12);
   assertEquals(rateAt({ ...linear, kind: "constant" }, 9), 1);
+  const stable = Array.from({ length: 10 }, (_, i) => rateAt({ ...linear, kind: "wsd", decay: 4 }, i));
+  assertEquals(stable, [0.25, 0.5, 0.75, 1, 1, 1, 1, 0.75, 0.5, 0.25]);
   assert(Math.abs(rateAt({ ...linear, kind: "cosine" }, 7) - 0.5) < 1e-12);
   assertEquals(layout(tinyDense()).filter(({ columns }) => columns.length === 0).length, 5);
 });

@@ -2,14 +2,16 @@
 
 /** How the rate changes over a stage. */
 export interface Schedule {
-  /** After the warm-up: straight to 0, by half a cosine to 0, or kept. */
-  readonly kind: "linear" | "cosine" | "constant";
+  /** After the warm-up: straight to 0, by half a cosine to 0, kept, or kept and at the end straight to 0 (`wsd`). */
+  readonly kind: "linear" | "cosine" | "constant" | "wsd";
   /** The largest rate. */
   readonly rate: number;
   /** Steps of the stage. */
   readonly steps: number;
   /** Steps until the largest rate is reached. */
   readonly warmup: number;
+  /** Of `wsd`: the last steps, in which the rate falls (default: a tenth of all). */
+  readonly decay?: number;
 }
 
 /**
@@ -23,11 +25,20 @@ export interface Schedule {
  * console.assert(rates.join() === "0.5,1,1,0.5");
  * ```
  */
-export function rateAt({ kind, rate, steps, warmup }: Schedule, step: number): number {
+export function rateAt(schedule: Schedule, step: number): number {
+  const { kind, rate, steps, warmup, decay = Math.ceil(steps / 10) } = schedule;
   if (step < warmup) return rate * (step + 1) / warmup;
   const done = (step - warmup) / Math.max(1, steps - warmup);
-  if (kind === "linear") return rate * Math.max(0, 1 - done);
-  return kind === "cosine" ? rate * (1 + Math.cos(Math.PI * Math.min(1, done))) / 2 : rate;
+  switch (kind) {
+    case "linear":
+      return rate * Math.max(0, 1 - done);
+    case "cosine":
+      return rate * (1 + Math.cos(Math.PI * Math.min(1, done))) / 2;
+    case "constant":
+      return rate;
+    case "wsd":
+      return rate * Math.min(1, Math.max(0, steps - step) / decay);
+  }
 }
 
 /** Sum of all rates: with Adam or Adafactor, about how far a number can move in all. */
