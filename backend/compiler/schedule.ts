@@ -7,9 +7,10 @@ import { isHalf } from "../../dsl/half.ts";
 import { NodeMap, NodeSet } from "../../dsl/graph/node_map.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { sizeOf } from "../../dsl/shape.ts";
-import { type LoopBody, loopBody } from "./body.ts";
+import type { LoopBody } from "./body.ts";
 import type { Group, Grouping, Resolver } from "./group.ts";
 import type { Access, LoopKernel } from "./kernel.ts";
+import { type Kernels, kernelsOf } from "./kernels.ts";
 import { inOrder } from "./ready.ts";
 import { barriersOf, isAffineView, operandOf, storedBase } from "./views.ts";
 
@@ -38,8 +39,12 @@ export const bytesOf = (node: Node): number =>
 const littlePart = 256;
 
 /** Orders the groups. `donated` are the variables whose memory may be overwritten. */
-export function schedule(grouping: Grouping & { readonly resolve: Resolver }, donated: ReadonlySet<Node>): Schedule {
-  const units = grouping.groups.map((each) => unitOf(each, grouping)).filter(({ writes }) =>
+export function schedule(
+  grouping: Grouping & { readonly resolve: Resolver },
+  donated: ReadonlySet<Node>,
+  kernels: Kernels = kernelsOf(grouping),
+): Schedule {
+  const units = grouping.groups.map((each) => unitOf(each, grouping, kernels)).filter(({ writes }) =>
     writes.some((node) => sizeOf(node.shape) > 0)
   );
   const { order: nodes } = grouping, roots = new NodeSet(nodes, grouping.roots);
@@ -160,7 +165,7 @@ export function schedule(grouping: Grouping & { readonly resolve: Resolver }, do
 const youngest = (group: Group): number =>
   group.kind === "loop" ? group.youngest : Math.max(...group.nodes.map(({ id }) => id));
 
-function unitOf(group: Group, { stored, resolve }: Grouping & { readonly resolve: Resolver }): Unit {
+function unitOf(group: Group, { stored }: Grouping, kernels: Kernels): Unit {
   if (group.kind === "tiled") return { group, reads: [...new Set(group.inputs)], writes: group.nodes };
   if (group.kind === "template") {
     const reads = new Set(group.node.inputs.map((input) => operandOf(input)?.base ?? input));
@@ -173,7 +178,7 @@ function unitOf(group: Group, { stored, resolve }: Grouping & { readonly resolve
     return { group, reads: [...reads], writes: [node] };
   }
   const writes = group.nodes.filter((node) => stored.has(node)).sort((a, b) => a.id - b.id);
-  const body = loopBody(group, writes, resolve);
+  const body = kernels.loop(group, writes);
   return { group, body, reads: body.slots.filter((node) => !writes.includes(node)), writes };
 }
 

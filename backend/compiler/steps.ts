@@ -9,13 +9,13 @@ import { circleIn } from "./circles.ts";
 import { isArgument } from "./costs.ts";
 import { group, type GroupLimits, type TiledGroup } from "./group.ts";
 import type { Kernel, LoopKernel } from "./kernel.ts";
+import { kernelsOf } from "./kernels.ts";
 import { lower, type LowerOptions } from "./lower.ts";
 import { panels } from "./panels.ts";
 import { alignment, place } from "./memory.ts";
 import { bytesOf, schedule, type Unit } from "./schedule.ts";
 import { stagesOf } from "./body.ts";
 import { type Stopwatch, timed } from "./stopwatch.ts";
-import { templateSteps } from "./templates.ts";
 import { validateGrouping } from "./validate/group.ts";
 import { validateSchedule } from "./validate/schedule.ts";
 
@@ -86,7 +86,8 @@ export function stepsOf(
       return circleIn(quick) ? group(results, { ...limits, thorough: true }) : quick;
     });
   if (limits.validate) validateGrouping(grouping);
-  const scheduled = timed(watch, "schedule", () => schedule(grouping, donated)),
+  const writers = kernelsOf(grouping),
+    scheduled = timed(watch, "schedule", () => schedule(grouping, donated, writers)),
     { units, inPlace } = scheduled,
     refused = new Map(grouping.refused);
   if (limits.validate) validateSchedule(scheduled, { grouping, donated, maxBindings: limits.maxBindings });
@@ -94,7 +95,7 @@ export function stepsOf(
     if (unit.group.kind === "tiled") return loop(unit, unit.group, limits, refused, bodies);
     const kernels = unit.group.kind === "loop"
       ? [unit.body!]
-      : templateSteps(unit.group.node, inPlace.has(unit.writes[0]));
+      : writers.template(unit.group.node, inPlace.has(unit.writes[0]));
     return kernels.map(({ kernel, slots }) => ({ unit, kernel, slots: slots.map(wholly) }));
   });
   const all = { steps: steps.filter(({ kernel }) => !isEmpty(kernel)), inPlace, refused };

@@ -43,11 +43,15 @@ const identities = new WeakMap<Shape, IndexMap>();
 
 /** An index that is surely not the loop's own, for every axis of a shape. */
 export function misaligned(shape: Shape): IndexMap {
+  const known = others.get(shape);
+  if (known) return known;
   const made: Record<string, Index> = {};
   for (const axis in shape) made[axis] = elsewhere;
+  others.set(shape, made);
   return made;
 }
 const elsewhere: Index = { offset: 1, terms: {} };
+const others = new WeakMap<Shape, IndexMap>();
 
 /** Σ scale · index. */
 export function combine(parts: readonly (readonly [Index, number])[], offset = 0): Index {
