@@ -2,18 +2,16 @@
  * @file Merges loops that run over the same space into one kernel, as far as no other kernel must run between them.
  * In: groups of one node each. Out: fewer, larger ones, in `groupOf`.
  */
-import { NodeMap } from "../../../dsl/graph/node_map.ts";
 import type { Node } from "../../../dsl/node.ts";
 import { axesOf, sameAxes, type Shape, sizeOf, without } from "../../../dsl/shape.ts";
-import type { Group, LoopGroup } from "../group.ts";
+import type { LoopGroup } from "../group.ts";
 import { isView, misaligned } from "../views.ts";
 import type { Facts } from "./facts.ts";
+import { pathsIn } from "./paths.ts";
 import type { LoadVisitor } from "./store.ts";
 
 /** Nodes of one kernel at most. */
 const mostNodes = 160;
-/** A search for a path between two kernels gives up here. */
-const longestSearch = 400;
 
 /** A loop's axes, and which of them are inner ones. */
 interface Space {
@@ -34,30 +32,32 @@ export function merge(
   refuse: (reason: string, consumer: LoopGroup, source: Node) => void,
 ): void {
   const { order, limits, groupOf, free, always, resolve, usersOf, sourcesOf } = facts;
-  /** By number of a group: what its nodes are made of, as far as other groups make it. */
-  const inputsInto: (readonly Node[] | undefined)[] = [];
-  /** By number of a group: the last search that came by, and groups that stay apart from it. Merging makes new groups. */
-  const groupSeen: number[] = [], apart: (Set<number> | undefined)[] = [];
-  const nodeSeen = new NodeMap<number>(order);
-  let searches = 0;
+  /** By number of a group: groups that stay apart from it. Merging makes new groups. */
+  const apart: (Set<number> | undefined)[] = [], paths = pathsIn(facts, count);
 
-  // A merge may make room for another: bindings between two kernels vanish when they become one.
-  for (let round = 0; round < 3; round++) {
-    for (const node of order) {
-      for (const { source, elsewhere } of sourcesOf(node).read) {
-        if (elsewhere) continue;
-        const producer = groupOf.get(source), consumer = groupOf.get(node);
-        if (!producer || !consumer || producer === consumer || producer.kind !== "loop" || consumer.kind !== "loop") {
-          continue;
-        }
-        if (apart[producer.number]?.has(consumer.number)) continue;
-        const shape = fit(producer, consumer);
-        const refusal = shape ? join(producer, consumer, shape, source) : "different spaces";
-        if (refusal === undefined) continue;
-        refuse(refusal, consumer, source);
-        (apart[producer.number] ??= new Set()).add(consumer.number);
+  /** Nodes, and what each reads at the loop's own index: what a merge can go by, until both are in one group. */
+  let pairs: [node: Node, source: Node][] = [];
+  for (const node of order) {
+    for (const { source, elsewhere } of sourcesOf(node).read) {
+      if (!elsewhere && groupOf.get(source)?.kind === "loop" && groupOf.get(node)?.kind === "loop") {
+        pairs.push([node, source]);
       }
     }
+  }
+  // A merge may make room for another: bindings between two kernels vanish when they become one.
+  for (let round = 0, before = -1; round < 3 && before !== count; round++) {
+    before = count;
+    pairs = pairs.filter(([node, source]) => {
+      const producer = groupOf.get(source) as LoopGroup, consumer = groupOf.get(node) as LoopGroup;
+      if (producer === consumer) return false;
+      if (apart[producer.number]?.has(consumer.number)) return true;
+      const shape = fit(producer, consumer);
+      const refusal = shape ? join(producer, consumer, shape, source) : "different spaces";
+      if (refusal === undefined) return false;
+      refuse(refusal, consumer, source);
+      (apart[producer.number] ??= new Set()).add(consumer.number);
+      return true;
+    });
   }
 
   /** Makes one group of two, or says why not. */
@@ -82,24 +82,8 @@ export function merge(
     }
     count++;
     for (const node of together.nodes) groupOf.set(node, together);
+    paths.merged(together);
     return undefined;
-  }
-
-  /** Each node, or one node of each loop, that a group needs from outside. */
-  function inputsOfGroup(its: Group): readonly Node[] {
-    const known = inputsInto[its.number];
-    if (known) return known;
-    const made = new Set<Node>(), loops = new Set<Group>();
-    for (const { inputs } of its.nodes) {
-      for (const input of inputs) {
-        const from = groupOf.get(input);
-        if (from === its || (from && loops.has(from))) continue;
-        // Whoever comes by a loop comes by all of it.
-        if (from?.kind === "loop") loops.add(from);
-        made.add(input);
-      }
-    }
-    return inputsInto[its.number] = [...made];
   }
 
   /** Would computing a node at other elements than the kernel's own load what `group` makes? */
@@ -114,42 +98,14 @@ export function merge(
 
   /** Is there a path from producer to consumer through another kernel, or one that needs other elements? */
   function crosses(producer: LoopGroup, consumer: LoopGroup): boolean {
-    const { oldest } = producer, { thorough = false } = limits, stack: Node[] = [], search = ++searches;
-    let seen = 0;
-    /** Goes on from a node's group, or from the node; what is older than the producer rarely waits for it. */
-    const enter = (node: Node, its: Group | undefined): void => {
-      if (its === undefined) {
-        if ((node.id < oldest && !thorough) || nodeSeen.get(node) === search) return;
-        nodeSeen.set(node, search);
-        seen++;
-        for (const input of node.inputs) stack.push(input);
-      } else {
-        if (its === consumer || groupSeen[its.number] === search) return;
-        // Where what is older did wait, `circleIn` finds out and all is searched.
-        if (!thorough && (its.kind === "loop" ? its.youngest < oldest : node.id < oldest)) return;
-        groupSeen[its.number] = search;
-        seen++;
-        for (const input of inputsOfGroup(its)) stack.push(input);
-      }
-    };
     for (const member of consumer.nodes) {
-      const { read, barriers } = sourcesOf(member);
-      for (const { source, elsewhere } of read) {
-        const its = groupOf.get(source);
-        if (its !== producer) enter(source, its);
-        else if (elsewhere && resolve(consumer, source, elsewhere) === "load") return true;
-        if (elsewhere && loadsOf(producer, source)) return true;
+      for (const { source, elsewhere } of sourcesOf(member).read) {
+        if (!elsewhere) continue;
+        if (groupOf.get(source) === producer && resolve(consumer, source, elsewhere) === "load") return true;
+        if (loadsOf(producer, source)) return true;
       }
-      for (const waited of barriers) stack.push(waited);
     }
-    while (stack.length > 0) {
-      const node = stack.pop()!, its = groupOf.get(node);
-      if (its === producer) return true;
-      enter(node, its);
-      // A search this long means that the two are far apart: not worth a long-lived kernel.
-      if (seen > longestSearch) return true;
-    }
-    return false;
+    return paths.lead(producer, consumer);
   }
 
   /** Would merging run elementwise work that must be stored on too few rows to be parallel? */
