@@ -20,26 +20,37 @@ export function panels({ steps, inPlace, refused }: Steps, results: readonly Nod
   const order: (Step | undefined)[] = [...steps], kept = new Set(results), overwriting = new Map(inPlace);
   const owner: Owner = (memory) =>
     isNodeMemory(memory) && overwriting.has(memory) ? owner(overwriting.get(memory)!) : memory;
-  /** Where each memory is touched: places in the order. */
-  const places = new Map<Node | Scratch, Set<number>>();
+  /** Where each memory is touched: places in the order, ascending. */
+  const places = new Map<Node | Scratch, number[]>(), joinedKernel = joiner();
   const touch = (step: Step, place: number): void => {
     for (const { memory } of step.slots) {
-      const whole = owner(memory);
-      (places.get(whole) ?? places.set(whole, new Set()).get(whole)!).add(place);
+      const whole = owner(memory), all = places.get(whole);
+      if (!all) places.set(whole, [place]);
+      else {
+        const next = firstAfter(all, place);
+        if (all[next - 1] !== place) all.splice(next, 0, place);
+      }
+    }
+  };
+  const leave = (step: Step, place: number): void => {
+    for (const { memory } of step.slots) {
+      const all = places.get(owner(memory)) ?? [], next = firstAfter(all, place);
+      if (all[next - 1] === place) all.splice(next - 1, 1);
     }
   };
   steps.forEach(touch);
   steps.forEach((step, at) => {
     if (!isProduct(step.kernel) || step.unit.loop || order[at] !== step) return;
-    const result = step.slots.at(-1)!.memory as Node, touched = [...places.get(owner(result))!];
-    const next = Math.min(...touched.filter((place) => place > at)), loop = order[next];
+    const result = step.slots.at(-1)!.memory as Node, touched = places.get(owner(result))!;
+    const next = touched[firstAfter(touched, at)], loop = order[next];
     if (loop?.kernel.kind !== "loop" || loop.unit.loop) return;
     /** May a step change places with all that run between the two? Only who touches the same memory can mind. */
     const moves = (mover: Step): boolean =>
       mover.slots.every((slot) => {
         const memory = owner(slot.memory), written = writes(mover, slot);
-        for (const place of places.get(memory)!) {
-          const other = place > at && place < next ? order[place] : undefined;
+        const all = places.get(memory)!;
+        for (let i = firstAfter(all, at); all[i] < next; i++) {
+          const other = order[all[i]];
           if (other && (written || other.slots.some((each) => owner(each.memory) === memory && writes(other, each)))) {
             return false;
           }
@@ -49,16 +60,27 @@ export function panels({ steps, inPlace, refused }: Steps, results: readonly Nod
     const early = moves(loop);
     if (!early && !moves(step)) return;
     const stored = touched.length > 2 || kept.has(result) || owner(result) !== result || accumulates(step.kernel);
-    const joined = join(step, loop, stored, owner);
+    const joined = join(step, loop, stored, owner, joinedKernel);
     if (!joined) return;
     const [to, from] = early ? [at, next] : [next, at];
-    for (const { memory } of order[from]!.slots) places.get(owner(memory))?.delete(from);
+    leave(order[from]!, from);
     // What was to overwrite a product that is nowhere gets memory of its own.
     if (!stored) { for (const [node, memory] of overwriting) if (memory === result) overwriting.delete(node); }
     [order[to], order[from]] = [joined, undefined];
     touch(joined, to);
   });
   return { steps: order.filter((each) => each !== undefined), inPlace: overwriting, refused };
+}
+
+/** Where the first of ascending places after `place` stands among them. */
+function firstAfter(places: readonly number[], place: number): number {
+  let low = 0, high = places.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (places[middle] > place) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 /** Whose memory it is, where one value overwrites another. */
@@ -72,36 +94,58 @@ const accumulates = (kernel: ProductKernel): boolean => kernel.kind === "contrac
 const writes = ({ unit, behind }: Step, { node }: Slot): boolean =>
   unit.writes.includes(node) || (behind?.writes.includes(node) ?? false);
 
+/** One kernel for a product, as it is read now, and a loop. Equal layers have the same kernels, and get the same. */
+type Joiner = (kernel: ProductKernel, loop: LoopKernel, slot: number, stored: boolean) => ProductKernel | undefined;
+
+function joiner(): Joiner {
+  const known = new Map<ProductKernel, Map<LoopKernel, (ProductKernel | null)[]>>();
+  return (kernel, loop, slot, stored) => {
+    const byLoop = known.get(kernel) ?? new Map<LoopKernel, (ProductKernel | null)[]>();
+    const bySlot = byLoop.get(loop) ?? [], at = 2 * slot + Number(stored);
+    known.set(kernel, byLoop);
+    byLoop.set(loop, bySlot);
+    if (bySlot[at] === undefined) {
+      const whole = turned(kernel), then = behind(whole, loop, slot, stored);
+      bySlot[at] = then ? { ...whole, then } : null;
+    }
+    return bySlot[at] ?? undefined;
+  };
+}
+
 /** One step for both, if the loop stays in the product's rows. */
-function join(step: Step, loop: Step, stored: boolean, owner: Owner): Step | undefined {
-  const { kernel, slots } = turned(step), result = slots.at(-1)!, factors = slots.slice(0, -1);
+function join(step: Step, loop: Step, stored: boolean, owner: Owner, joined: Joiner): Step | undefined {
+  const product = step.kernel as ProductKernel, result = step.slots.at(-1)!, factors = step.slots.slice(0, -1);
   const slot = loop.slots.findIndex(({ memory }) => memory === result.memory);
   if (slot < 0 || writes(loop, loop.slots[slot])) return;
   const overwritten = loop.slots.filter((each) => writes(loop, each)).map(({ memory }) => owner(memory));
   if (factors.some(({ memory }) => overwritten.includes(owner(memory)))) return;
-  const then = behind(kernel, loop.kernel as LoopKernel, slot, stored);
-  if (!then) return;
+  const kernel = joined(product, loop.kernel as LoopKernel, slot, stored);
+  if (!kernel) return;
   const more = stored ? loop.slots : loop.slots.filter((_, i) => i !== slot);
-  return { unit: step.unit, behind: loop.unit, kernel: { ...kernel, then }, slots: [...factors, ...more] };
+  return {
+    unit: step.unit,
+    behind: loop.unit,
+    kernel,
+    slots: [...(isTurned(product) ? factors.toReversed() : factors), ...more],
+  };
 }
 
+/** Do its columns lie side by side if its factors change places? */
+const isTurned = (kernel: ProductKernel): kernel is ContractKernel =>
+  kernel.kind === "contract" && kernel.n.c !== 1 && kernel.m.c === 1;
+
 /** A product whose columns lie side by side, if either way of reading it has them so. */
-function turned({ kernel, slots }: Step): { kernel: ProductKernel; slots: readonly Slot[] } {
-  if (kernel.kind !== "contract" || kernel.n.c === 1 || kernel.m.c !== 1) {
-    return { kernel: kernel as ProductKernel, slots };
-  }
-  const { batch, m, n, k, offsets, types } = kernel, [a, b, c] = slots;
+function turned(kernel: ProductKernel): ProductKernel {
+  if (!isTurned(kernel)) return kernel;
+  const { batch, m, n, k, offsets, types } = kernel;
   return {
-    kernel: {
-      ...kernel,
-      batch: batch.map((axis) => ({ ...axis, a: axis.b, b: axis.a })),
-      m: { size: n.size, a: n.b, c: n.c },
-      n: { size: m.size, b: m.a, c: m.c },
-      k: k.map((axis) => ({ ...axis, a: axis.b, b: axis.a })),
-      offsets: { ...offsets, a: offsets.b, b: offsets.a },
-      ...(types && { types: { ...(types.b && { a: types.b }), ...(types.a && { b: types.a }) } }),
-    },
-    slots: [b, a, c],
+    ...kernel,
+    batch: batch.map((axis) => ({ ...axis, a: axis.b, b: axis.a })),
+    m: { size: n.size, a: n.b, c: n.c },
+    n: { size: m.size, b: m.a, c: m.c },
+    k: k.map((axis) => ({ ...axis, a: axis.b, b: axis.a })),
+    offsets: { ...offsets, a: offsets.b, b: offsets.a },
+    ...(types && { types: { ...(types.b && { a: types.b }), ...(types.a && { b: types.a }) } }),
   };
 }
 
