@@ -39,6 +39,14 @@ export function reapply(old: Node, inputs: readonly Node[]): Node {
   return alike ? intern(old.op, old.attributes, inputs, () => old) : node(old.op, inputs, old.attributes);
 }
 
+/** The same primitive on what its inputs became; the node itself if none of them changed. */
+export function rebuilt(old: Node, became: Pick<ReadonlyMap<Node, Node>, "get">): Node {
+  for (let i = 0; i < old.inputs.length; i++) {
+    if (became.get(old.inputs[i]) !== old.inputs[i]) return reapply(old, old.inputs.map((input) => became.get(input)!));
+  }
+  return old;
+}
+
 /** The most elements of one axis: indices are i32. */
 const longestAxis = 2 ** 31 - 1;
 

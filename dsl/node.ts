@@ -118,7 +118,7 @@ export function intern<O extends Op>(
   };
   if (identities.has(op)) return noted(make());
   let newest: Node | undefined = inputs[0];
-  for (const input of inputs) if (input.id > newest!.id) newest = input;
+  for (let i = 1; i < inputs.length; i++) if (inputs[i].id > newest.id) newest = inputs[i];
   if (!newest || lasting.has(newest.op)) {
     const name = nameOf(op, attributes, inputs), known = shared.table.get(name)?.deref();
     if (known) return noted(known as Node<O>);
@@ -140,7 +140,8 @@ export function intern<O extends Op>(
     home[users] = [made];
     return noted(made);
   }
-  for (const each of known) {
+  for (let i = 0; i < known.length; i++) {
+    const each = known[i];
     if (each.op === op && sameInputs(each.inputs, inputs) && sameAttributes(each.attributes, attributes)) {
       return noted(each as Node<O>);
     }
@@ -173,11 +174,18 @@ function sameInputs(a: readonly Node[], b: readonly Node[]): boolean {
 function sameAttributes(a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true;
   if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
+  if (isEmpty(a) && isEmpty(b)) return true;
   const names = Object.keys(a), others = Object.keys(b);
   if (names.length !== others.length) return false;
   return names.every((name, i) =>
     name === others[i] && sameAttributes((a as Record<string, unknown>)[name], (b as Record<string, unknown>)[name])
   );
+}
+
+// Most primitives have no attributes.
+function isEmpty(attributes: object): boolean {
+  for (const _ in attributes) return false;
+  return true;
 }
 
 function noted<N extends Node>(node: N): N {
@@ -253,16 +261,16 @@ export function topological(roots: readonly Node[], stop?: (node: Node) => boole
 /** Nodes in the order of their making. */
 function byId(nodes: Node[]): Node[] {
   let first = Infinity, last = 0;
-  for (const { id } of nodes) {
-    if (id < first) first = id;
-    if (id > last) last = id;
+  for (let i = 0; i < nodes.length; i++) {
+    first = Math.min(first, nodes[i].id);
+    last = Math.max(last, nodes[i].id);
   }
   // Most numbers between the first and the last are those of nodes that are no longer needed: few enough to pass over.
   if (nodes.length < 32 || last - first > 16 * nodes.length) return nodes.sort((a, b) => a.id - b.id);
   const places = new Int32Array(last - first + 1);
   nodes.forEach(({ id }, i) => places[id - first] = i + 1);
-  const sorted: Node[] = [];
-  for (const place of places) if (place > 0) sorted.push(nodes[place - 1]);
+  const sorted: Node[] = new Array(nodes.length);
+  for (let i = 0, next = 0; i < places.length; i++) if (places[i] > 0) sorted[next++] = nodes[places[i] - 1];
   return sorted;
 }
 

@@ -2,7 +2,8 @@
  * @file Algebra on graphs: constants folded, neutral elements and empty structure dropped.
  * In: any program. Out: the same values (also for NaN and infinities). Idempotent.
  */
-import { constant, expand, node as make, primitiveOf, reapply, scale } from "./build.ts";
+import { constant, expand, node as make, primitiveOf, rebuilt, scale } from "./build.ts";
+import { NodeMap } from "./graph/node_map.ts";
 import { evaluate } from "./interpret.ts";
 import { isOp, type Node, standingFor, topological } from "./node.ts";
 import { axesOf, sameOrder } from "./shape.ts";
@@ -67,11 +68,10 @@ const isZero = (node: Node): boolean => constantValue(node) === 0;
 
 /** The same roots, simpler. */
 export function simplify(roots: readonly Node[]): Node[] {
-  const simple = new Map<Node, Node>();
-  for (const node of topological(roots)) {
-    const inputs = node.inputs.map((input) => simple.get(input)!);
+  const order = topological(roots), simple = new NodeMap<Node>(order);
+  for (const node of order) {
     const simpler = standingFor(node, () => {
-      let result = reapply(node, inputs);
+      let result = rebuilt(node, simple);
       for (let next = rewrite(result); next !== result; next = rewrite(result)) result = next;
       return result;
     });

@@ -8,7 +8,8 @@
  * - a row of more pieces than a kernel can bind as rows of rows,
  * - every operand of a template readable as strided memory, every result a node of its own.
  */
-import { cast, constant, expand, mul, node as make, ordered, reapply, sum } from "../../dsl/build.ts";
+import { cast, constant, expand, mul, node as make, ordered, rebuilt, sum } from "../../dsl/build.ts";
+import { NodeMap } from "../../dsl/graph/node_map.ts";
 import { isHalf } from "../../dsl/half.ts";
 import { isOp, type Node, standingFor, topological } from "../../dsl/node.ts";
 import { axesOf, sizeOf } from "../../dsl/shape.ts";
@@ -19,14 +20,14 @@ import { isView } from "./views.ts";
 
 /** Replaces every call by the function's body. */
 export function inline(roots: readonly Node[]): Node[] {
-  const made = new Map<Node, Node>();
-  for (const each of topological(roots)) {
-    const inputs = each.inputs.map((input) => made.get(input)!);
+  const order = topological(roots), made = new NodeMap<Node>(order);
+  for (const each of order) {
     if (isOp(each, "call")) {
+      const inputs = each.inputs.map((input) => made.get(input)!);
       const { parameters, result } = each.attributes.func, [body] = inline([result]);
       made.set(each, substitute([body], new Map(parameters.map((parameter, i) => [parameter, inputs[i]])))[0]);
     } else {
-      made.set(each, standingFor(each, () => reapply(each, inputs)));
+      made.set(each, standingFor(each, () => rebuilt(each, made)));
     }
   }
   return roots.map((root) => made.get(root)!);
@@ -158,10 +159,9 @@ function lowerOne(node: Node, options: LowerOptions): Node {
 
 /** The same results of a program without calls, ready for grouping. */
 export function lower(plain: readonly Node[], options: LowerOptions): Node[] {
-  const lowered = new Map<Node, Node>();
-  for (const node of topological(plain)) {
-    const inputs = node.inputs.map((input) => lowered.get(input)!);
-    lowered.set(node, standingFor(node, () => lowerOne(reapply(node, inputs), options)));
+  const order = topological(plain), lowered = new NodeMap<Node>(order);
+  for (const node of order) {
+    lowered.set(node, standingFor(node, () => lowerOne(rebuilt(node, lowered), options)));
   }
   const seen = new Set<Node>();
   return plain.map((root) => {

@@ -25,27 +25,32 @@ const aligned = (bytes: number): number => Math.ceil(Math.max(bytes, 4) / alignm
  */
 export function place(values: readonly Lifetime[], maxChunkBytes: number): { places: Place[]; chunks: number[] } {
   const places: Place[] = new Array(values.length), chunks: number[] = [];
-  const placed: { start: number; end: number; from: number; until: number }[][] = [];
+  // What lies in each chunk, by start: places as such, and when they are needed.
+  const placed: { starts: number[]; ends: number[]; froms: number[]; untils: number[] }[] = [];
   const order = values.map((_, i) => i).sort((a, b) => values[b].bytes - values[a].bytes || a - b);
   for (const i of order) {
     const { from, until } = values[i], bytes = aligned(values[i].bytes);
     for (let chunk = 0;; chunk++) {
       if (chunk === chunks.length) {
         chunks.push(0);
-        placed.push([]);
+        placed.push({ starts: [], ends: [], froms: [], untils: [] });
       }
+      const { starts, ends, froms, untils } = placed[chunk];
       let offset = 0;
       // Neighbours are kept sorted by start, so one walk finds the first gap.
-      for (const other of placed[chunk]) {
-        if (other.until < from || other.from > until) continue;
-        if (other.start >= offset + bytes) break;
-        offset = Math.max(offset, other.end);
+      for (let other = 0; other < starts.length; other++) {
+        if (untils[other] < from || froms[other] > until) continue;
+        if (starts[other] >= offset + bytes) break;
+        if (ends[other] > offset) offset = ends[other];
       }
       if (offset + bytes > maxChunkBytes && offset > 0) continue;
       places[i] = { chunk, offset };
       chunks[chunk] = Math.max(chunks[chunk], offset + bytes);
-      const list = placed[chunk], at = list.findIndex(({ start }) => start > offset);
-      list.splice(at < 0 ? list.length : at, 0, { start: offset, end: offset + bytes, from, until });
+      const after = starts.findIndex((start) => start > offset), at = after < 0 ? starts.length : after;
+      starts.splice(at, 0, offset);
+      ends.splice(at, 0, offset + bytes);
+      froms.splice(at, 0, from);
+      untils.splice(at, 0, until);
       break;
     }
   }

@@ -219,7 +219,7 @@ function emit(
     const moved: PlanBuffer = at.at === "argument"
       ? { ...at, offset: shift, bytes: at.bytes - shift }
       : { ...at, offset: at.offset + shift, bytes: known === undefined ? bytes : at.bytes - shift };
-    const key = JSON.stringify(moved), old = parts.get(key);
+    const key = Object.values(moved).join(" "), old = parts.get(key);
     if (old !== undefined) return old;
     parts.set(key, buffers.push(moved) - 1);
     return buffers.length - 1;

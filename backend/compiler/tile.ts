@@ -4,7 +4,8 @@
  * and all that is computed from it up to the next reduction, inside a loop over tiles of one axis (`tiled` nodes).
  * A product that is needed again later (in the backward pass) is computed again, tile by tile, where that is cheap.
  */
-import { node as make, reapply } from "../../dsl/build.ts";
+import { node as make, rebuilt } from "../../dsl/build.ts";
+import { NodeMap } from "../../dsl/graph/node_map.ts";
 import { isOp, type Node, standingFor, topological } from "../../dsl/node.ts";
 import type { Placement, Tile, TiledBody } from "../../dsl/primitives/tiled.ts";
 import { type Shape, sizeOf, stridesOf } from "../../dsl/shape.ts";
@@ -203,10 +204,10 @@ function resized(x: Node, cut: string | undefined, size: number): Node["attribut
 
 /** The roots, with every exit taken from its loop. */
 function rebuild(roots: readonly Node[], loopOf: ReadonlyMap<Node, Loop>): Node[] {
-  const made = new Map<Node, Node>();
+  const order = topological(roots), made = new NodeMap<Node>(order);
   const needs = (x: Node): readonly Node[] => loopOf.get(x)?.inputs ?? x.inputs;
   // In the order of the program, which is the order in which kernels are to run where nothing else decides.
-  const stack = topological(roots).reverse(), open = new Set<Node>();
+  const stack = order.toReversed(), open = new Set<Node>();
   while (stack.length > 0) {
     const x = stack[stack.length - 1];
     if (made.has(x)) {
@@ -223,8 +224,7 @@ function rebuild(roots: readonly Node[], loopOf: ReadonlyMap<Node, Loop>): Node[
     stack.pop();
     const loop = loopOf.get(x);
     if (!loop) {
-      const inputs = x.inputs.map((input) => made.get(input)!);
-      made.set(x, standingFor(x, () => reapply(x, inputs)));
+      made.set(x, standingFor(x, () => rebuilt(x, made)));
       continue;
     }
     const inputs = loop.inputs.map((input) => made.get(input)!);

@@ -95,13 +95,12 @@ export function ropeTable(length: number, dim: number, settings: RopeSettings): 
   const key = JSON.stringify([length, dim, settings]);
   const known = tables.get(key);
   if (known) return known;
-  const table = (f: (angle: number) => number): Tensor<"position" | "dim"> =>
-    tensor(
-      { position: length, dim },
-      new Float64Array(length * dim).map((_, at) =>
-        f(Math.floor(at / dim) * frequency(at % dim % (dim / 2), dim, settings))
-      ),
-    );
+  const frequencies = Float64Array.from({ length: dim / 2 }, (_, pair) => frequency(pair, dim, settings));
+  const table = (f: (angle: number) => number): Tensor<"position" | "dim"> => {
+    const values = new Float64Array(length * dim);
+    for (let at = 0; at < values.length; at++) values[at] = f(Math.floor(at / dim) * frequencies[at % (dim / 2)]);
+    return tensor({ position: length, dim }, values);
+  };
   const made = { cos: table(Math.cos), sin: table(Math.sin) };
   tables.set(key, made);
   return made;
