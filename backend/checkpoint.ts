@@ -16,6 +16,11 @@ const checkpointSymbols = {
   xft_writer_create: { parameters: ["buffer", "usize", "buffer", "usize", "buffer"], result: "i32" },
   xft_writer_add: { parameters: ["u64", "buffer", "usize"], result: "i32" },
   xft_writer_combine: { parameters: ["u64", "buffer", "buffer", "usize", "buffer", "usize"], result: "i32" },
+  xft_writer_changes: {
+    parameters: ["u64", "buffer", "buffer", "usize", "f64", "buffer", "usize"],
+    result: "i32",
+  },
+  xft_checkpoint_products: { parameters: ["u64", "u64", "buffer", "usize", "buffer"], result: "i32" },
   xft_writer_finish: { parameters: ["u64"], result: "i32" },
   xft_writer_close: { parameters: ["u64"], result: "i32" },
 } as const;
@@ -148,12 +153,16 @@ export function openCheckpoint(path: string): Checkpoint {
 /** How weights can be stored by the writer. */
 export type StoredDtype = "F32" | "BF16" | "F16";
 
-/** A share of a tensor of an opened checkpoint. */
-export interface Term {
-  /** Where it is; open until the sum is written. */
+/** A tensor of an opened checkpoint. */
+export interface StoredTensor {
+  /** Where it is; open until what is made of it is written. */
   readonly checkpoint: Checkpoint;
   /** The tensor's name there. */
   readonly name: string;
+}
+
+/** A share of a tensor of an opened checkpoint. */
+export interface Term extends StoredTensor {
   /** What it is multiplied with. */
   readonly weight: number;
 }
@@ -164,6 +173,48 @@ export interface Combination {
   readonly terms: readonly Term[];
 }
 
+/** Which of a model's changes to a base are kept; what is not becomes 0. */
+export type Keep =
+  | { readonly kind: "all" }
+  /** So many of the largest magnitudes, and all that are as large as the smallest of those. */
+  | { readonly kind: "largest"; readonly count: number }
+  /**
+   * Each with this probability (in steps of 2⁻²⁴), divided by it: where `bernoulli` of a key of these two words is true.
+   */
+  | { readonly kind: "random"; readonly density: number; readonly key: readonly [number, number] };
+
+/**
+ * base + scale · Σ weight · kept(model − base), or the same divided by Σ weight. Differences are rounded to f32, sums are
+ * made in f64 in the order of the models, and rounded once: the same bits with any number of threads.
+ */
+export interface Changes {
+  /** What the models are compared with. */
+  readonly base: StoredTensor;
+  /** Tensors of the base's shape. */
+  readonly models: readonly (Term & { readonly keep: Keep })[];
+  /** Do only those changes of an element count whose sign is that of the sum of all? (+ where that is 0) */
+  readonly elect: boolean;
+  /** Is the sum divided by the weights of those that count, where these do not add up to 0? */
+  readonly normalize: boolean;
+  /** What the sum is multiplied with. */
+  readonly scale: number;
+}
+
+/** A tensor that the library computes from others, from file to file: it is never whole in memory, nor are they. */
+export type Computed = Combination | Changes;
+
+/**
+ * Σ a·b, Σ a² and Σ b² of two tensors of one shape as vectors, in f64: the same bits with any number of threads.
+ *
+ * @throws {UserError} if one of them is missing, or they have two shapes
+ */
+export function innerProducts(a: Checkpoint, b: Checkpoint, name: string): readonly [number, number, number] {
+  const bytes = encoder.encode(name), out = new Float64Array(3);
+  const code = library().xft_checkpoint_products(a.handle, b.handle, bytes, BigInt(bytes.length), out);
+  check(code, (message) => new UserError(message));
+  return [out[0], out[1], out[2]];
+}
+
 /** A tensor to be written. */
 export interface TensorOut {
   /** Its name in the file. */
@@ -171,10 +222,10 @@ export interface TensorOut {
   /** Sizes, outermost first. */
   readonly shape: readonly number[];
   /**
-   * Its elements, row-major; a function is called when its turn comes, so that one tensor is in memory at a time. A
-   * combination goes from file to file in the library, and is never whole in memory.
+   * Its elements, row-major, or what they are computed from; a function is called when its turn comes, so that one
+   * tensor is in memory at a time.
    */
-  readonly data: Float32Array | (() => Float32Array | Promise<Float32Array>) | Combination;
+  readonly data: Float32Array | Computed | (() => Float32Array | Computed | Promise<Float32Array>);
 }
 
 /** How a safetensors file is written. */
@@ -190,7 +241,7 @@ export interface SafetensorsWriter extends Disposable {
   /** Writes the next tensor. @throws {UserError} if the disk is full */
   add(values: Float32Array): void;
   /** Computes the next tensor from others, and writes it. @throws {UserError} also if they do not fit together */
-  combine(sum: Combination): void;
+  compute(tensor: Computed): void;
   /** Makes the file durable and gives it its name. @throws {UserError} if the disk is full */
   finish(): void;
 }
@@ -226,14 +277,9 @@ export function createSafetensors(
       const floats = values as Float32Array<ArrayBuffer>;
       check(library().xft_writer_add(handle, floats, BigInt(values.length)), asUserError);
     },
-    combine({ terms }) {
-      const names = encoder.encode(JSON.stringify(terms.map(({ name }) => name))), count = BigInt(terms.length);
-      const checkpoints = BigUint64Array.from(terms, ({ checkpoint }) => checkpoint.handle);
-      const weights = Float64Array.from(terms, ({ weight }) => weight);
-      check(
-        library().xft_writer_combine(handle, checkpoints, weights, count, names, BigInt(names.length)),
-        asUserError,
-      );
+    compute(tensor) {
+      const code = "terms" in tensor ? combine(handle, tensor) : addChanges(handle, tensor);
+      check(code, asUserError);
     },
     finish() {
       check(library().xft_writer_finish(handle), asUserError);
@@ -245,6 +291,25 @@ export function createSafetensors(
       check(library().xft_writer_close(closing));
     },
   };
+}
+
+const handlesOf = (tensors: readonly StoredTensor[]): BigUint64Array<ArrayBuffer> =>
+  BigUint64Array.from(tensors, ({ checkpoint }) => checkpoint.handle);
+
+function combine(writer: bigint, { terms }: Combination): number {
+  const names = encoder.encode(JSON.stringify(terms.map(({ name }) => name))), count = BigInt(terms.length);
+  const weights = Float64Array.from(terms, ({ weight }) => weight);
+  return library().xft_writer_combine(writer, handlesOf(terms), weights, count, names, BigInt(names.length));
+}
+
+function addChanges(writer: bigint, { base, models, elect, normalize, scale }: Changes): number {
+  const all = [base, ...models], weights = Float64Array.from(models, ({ weight }) => weight);
+  const keep = models.map(({ keep }) =>
+    keep.kind === "random" ? { kind: keep.kind, below: Math.ceil(Math.fround(keep.density) * 2 ** 24), key: keep.key } : keep
+  );
+  const outline = encoder.encode(JSON.stringify({ names: all.map(({ name }) => name), keep, elect, normalize }));
+  const [count, length] = [BigInt(models.length), BigInt(outline.length)];
+  return library().xft_writer_changes(writer, handlesOf(all), weights, count, scale, outline, length);
 }
 
 /**
@@ -270,6 +335,7 @@ export async function writeSafetensors(
 
 /** Writes the next tensor, whatever its elements come from. @throws {UserError} if the disk is full */
 export async function writeTensor(writer: SafetensorsWriter, data: TensorOut["data"]): Promise<void> {
-  if ("terms" in data) writer.combine(data);
-  else writer.add(await (typeof data === "function" ? data() : data));
+  const given = await (typeof data === "function" ? data() : data);
+  if (given instanceof Float32Array) writer.add(given);
+  else writer.compute(given);
 }

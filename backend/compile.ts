@@ -23,6 +23,8 @@ export interface CompileOptions {
   readonly sources?: boolean;
   /** Measure each kernel, where the device can: a GPU then runs them one by one. */
   readonly timed?: boolean;
+  /** Bytes from which on scores, logits and their like are computed tile by tile, never whole (default: 8 MiB). */
+  readonly largeBytes?: number;
 }
 
 /** A compiled function: called like the original, it returns tensors on the device. */
@@ -88,6 +90,7 @@ export function compile<P extends readonly unknown[], R>(
       fuse: options.fuse ?? "on",
       poison: options.poison ?? false,
       timed: options.timed ?? false,
+      largeBytes: options.largeBytes,
     });
     return { executable, result };
   };

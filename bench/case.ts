@@ -71,6 +71,8 @@ export type LongWork = {
   readonly seq: number;
   /** SmolLM2-135M's: heads, head size and vocabulary. */
   readonly config: ModelConfig;
+  /** Are all scores, or all logits, kept in memory? (default: a tile of them at a time) */
+  readonly stored?: boolean;
 };
 
 /** Text from SmolLM2: what one call of `generate` takes, and with no new token but the first, its prompt alone. */
@@ -97,7 +99,11 @@ export type MergeWork = {
 export type StartWork = { readonly kind: "start"; readonly words: readonly string[] };
 
 /** Tracing and compiling the training step of a 24-layer mixture (`compile.ts`). */
-export type CompileWork = { readonly kind: "compile" };
+export type CompileWork = {
+  readonly kind: "compile";
+  /** Does its plan lie in the cache, from a process before this one? */
+  readonly cached?: boolean;
+};
 
 /** Anything that is measured. */
 export type Work =

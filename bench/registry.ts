@@ -37,7 +37,7 @@ const started = (work: Work, signal?: AbortSignal): Promise<Running> => {
     case "start":
       return startCommand(work, signal);
     case "compile":
-      return startCompile(signal);
+      return startCompile(work, signal);
     default: {
       const words = [Deno.execPath(), "run", "--quiet", "--allow-all", `${root}bench/worker.ts`] as const;
       return startWorker({ words }, work, signal);

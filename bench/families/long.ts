@@ -20,20 +20,29 @@ import type { Case, LongWork, Prepared } from "../case.ts";
 import { batchOf, uniform } from "../weights.ts";
 import { denseOf } from "./sizes.ts";
 
+const parts = { attention: "scores", vocabulary: "logits" } as const;
+const everyPart = ["attention", "vocabulary"] as const;
+
+/** Beyond it what would be stored takes 10 GiB and more. */
+const LONGEST_STORED = 4096;
+
+/** A case, and beside it the same with all scores or logits in memory, where these fit. */
+function long(part: LongWork["part"], seq: number): Case {
+  const work: LongWork = { kind: "long", part, seq, config: denseOf("smollm2") };
+  const variants = seq <= LONGEST_STORED ? { [`stored ${parts[part]}`]: { ...work, stored: true } } : {};
+  return { name: `long/${part}/${seq}`, work, variants, curve: { name: part, over: "tokens", at: seq } };
+}
+
 /** At SmolLM2-135M's sizes: 9 heads of 64, 49,152 tokens to choose from. */
-export const longCases: readonly Case[] = (["attention", "vocabulary"] as const).flatMap((part) =>
-  [512, 1024, 2048, 4096, 8192].map((seq): Case => ({
-    name: `long/${part}/${seq}`,
-    work: { kind: "long", part, seq, config: denseOf("smollm2") },
-    curve: { name: part, over: "tokens", at: seq },
-  }))
+export const longCases: readonly Case[] = everyPart.flatMap((part) =>
+  [512, 1024, 2048, 4096, 8192].map((seq) => long(part, seq))
 );
 
 /** Small ones, for tests. */
-export const toyLong: readonly Case[] = (["attention", "vocabulary"] as const).map((part) => ({
-  name: `long/${part}/8`,
-  work: { kind: "long", part, seq: 8, config: denseOf("toy") },
-}));
+export const toyLong: readonly Case[] = everyPart.map((part) => {
+  const work: LongWork = { kind: "long", part, seq: 8, config: denseOf("toy") };
+  return { name: `long/${part}/8`, work, variants: { stored: { ...work, stored: true } } };
+});
 
 type Rows = Tensor<"head" | "seq" | "dim">;
 type Attended = { query: Rows; key: Rows; value: Rows };
@@ -52,12 +61,17 @@ export const touched = (gradient: unknown): Scalar => {
   return add(first, ...rest);
 };
 
-async function prepared<P>(parameters: P, loss: (parameters: P) => Scalar): Promise<Prepared> {
+async function prepared<P>(parameters: P, stored: boolean, loss: (parameters: P) => Scalar): Promise<Prepared> {
   const device = await open("cpu"), own = put(parameters, device);
-  const run = compile((p: P) => {
-    const { value, grad } = valueAndGrad(loss)(p);
-    return { value, gradients: touched(grad) };
-  }, device);
+  const options = stored ? { largeBytes: Number.MAX_SAFE_INTEGER } : {};
+  const run = compile(
+    (p: P) => {
+      const { value, grad } = valueAndGrad(loss)(p);
+      return { value, gradients: touched(grad) };
+    },
+    device,
+    options,
+  );
   const once = async (): Promise<number> => {
     const out = await run(own), value = await number(out.value, device);
     free(out, device);
@@ -68,7 +82,7 @@ async function prepared<P>(parameters: P, loss: (parameters: P) => Scalar): Prom
 }
 
 /** Forward and backward, in the device's memory. */
-export async function prepareLong({ part, seq, config }: LongWork): Promise<Prepared> {
+export async function prepareLong({ part, seq, config, stored = false }: LongWork): Promise<Prepared> {
   switch (part) {
     case "attention": {
       const shape = { head: config.heads, seq, dim: config.headDim };
@@ -76,6 +90,7 @@ export async function prepareLong({ part, seq, config }: LongWork): Promise<Prep
       const weight = rows("weight");
       return await prepared(
         { query: rows("query"), key: rows("key"), value: rows("value") },
+        stored,
         (p) => sum(mul(attention(p), weight)),
       );
     }
@@ -86,7 +101,11 @@ export async function prepareLong({ part, seq, config }: LongWork): Promise<Prep
         hidden: tensor({ seq, embed }, uniform("hidden", seq * embed, 1)),
         table: tensor({ vocab, embed }, uniform("table", vocab * embed, 0.02)),
       };
-      return await prepared(parameters, ({ hidden, table }) => crossEntropy(contract(hidden, table, "embed"), labels));
+      return await prepared(
+        parameters,
+        stored,
+        ({ hidden, table }) => crossEntropy(contract(hidden, table, "embed"), labels),
+      );
     }
   }
 }

@@ -24,11 +24,13 @@ export const toyMerges: readonly Case[] = [
 const exists = (path: string): Promise<boolean> => Deno.stat(path).then(() => true, () => false);
 
 /** Folders of the models that go into a merge, each written once; every model has its own numbers. */
-export async function inputFolders({ config, models }: MergeWork): Promise<string[]> {
+export const inputFolders = (work: MergeWork): Promise<string[]> => writeModels(work, join(userCache(), "bench"));
+
+/** Writes the models into a folder, where they are not there yet. */
+export async function writeModels({ config, models }: MergeWork, into: string): Promise<string[]> {
   const folders: string[] = [];
   for (let i = 0; i < models; i++) {
-    const parts = [config.kind, config.hiddenSize, config.layers, i],
-      folder = join(userCache(), "bench", parts.join("-"));
+    const folder = join(into, [config.kind, config.hiddenSize, config.layers, i].join("-"));
     folders.push(folder);
     if (await exists(join(folder, "config.json"))) continue;
     const vectors = new Set(layout(config).flatMap(({ columns, names }) => columns.length === 0 ? names : []));

@@ -55,7 +55,8 @@ function roofPlot(rows: readonly Timed[]): string {
 function curvePlots(rows: readonly Timed[]): string {
   const curves = Map.groupBy(rows.filter(({ curve, role }) => curve && role === "ours"), ({ curve }) => curve!.name);
   return [...curves].map(([name, points]) => {
-    const data = points.map(({ curve, seconds, peak_bytes, base_bytes }) => ({
+    const data = points.map(({ by, curve, seconds, peak_bytes, base_bytes }) => ({
+      by,
       at: curve!.at,
       seconds,
       mebibytes: ((peak_bytes ?? 0) - (base_bytes ?? 0)) / 2 ** 20,
@@ -63,7 +64,8 @@ function curvePlots(rows: readonly Timed[]): string {
     const x = { type: "log", base: 2, label: `${points[0].curve!.over} →` } as const;
     const one = (y: "seconds" | "mebibytes", label: string): string =>
       draw({
-        marks: [Plot.lineY(data, { x: "at", y }), Plot.dot(data, { x: "at", y, fill: "currentColor" })],
+        marks: [Plot.lineY(data, { x: "at", y, stroke: "by" }), Plot.dot(data, { x: "at", y, fill: "by" })],
+        color: { legend: new Set(data.map(({ by }) => by)).size > 1 },
         x,
         y: { type: "log", base: 2, grid: true, label },
         width: 420,

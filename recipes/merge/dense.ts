@@ -3,8 +3,8 @@ import { UserError } from "../../dsl/errors.ts";
 import type { TensorOut } from "../../backend/checkpoint.ts";
 import type { ModelConfig } from "../convert/config.ts";
 import { type ModelOutOptions, type OpenModel, openModel, writeModelFolder } from "../convert/huggingface.ts";
-import { type ExpectedTensor, expectedTensors } from "../convert/names.ts";
-import { type MergeSettings, type Method, type MethodName, methods } from "./methods/mod.ts";
+import { expectedTensors } from "../convert/names.ts";
+import { merged, type MergeSettings, type MethodName, methods } from "./methods/mod.ts";
 
 /** How dense models are merged. */
 export interface DenseMergeOptions extends ModelOutOptions, Partial<Omit<MergeSettings, "weights" | "densities">> {
@@ -20,7 +20,7 @@ export interface DenseMergeOptions extends ModelOutOptions, Partial<Omit<MergeSe
 
 /**
  * Merges dense models of one architecture into a Hugging Face folder (with the first model's tokenizer). It appears
- * whole or not at all; of the models one tensor at a time is in memory, of linear merges only pieces.
+ * whole or not at all; only pieces of the models' tensors are in memory.
  *
  * @returns the merged model's settings
  * @throws {UserError} if models differ in architecture, the method needs something else, or something is in the way
@@ -43,7 +43,11 @@ export async function mergeDense(
   const all = base ? [base, ...models] : models;
   for (const each of all) checkAlike(all[0], each);
   const { config } = all[0];
-  const tensors = expectedTensors(config).map((tensor) => mergedTensor(tensor, models, base, method, settings));
+  const checkpoints = { models: models.map(({ checkpoint }) => checkpoint), base: base?.checkpoint };
+  const tensors = expectedTensors(config).map(({ name, shape }): TensorOut => {
+    const elements = shape.reduce((product, size) => product * size, 1);
+    return { name, shape, data: merged(method, { name, elements, ...checkpoints }, settings) };
+  });
   await writeModelFolder(out, { config, tensors, tokenizerFrom: all[0].path }, options);
   return config;
 }
@@ -63,8 +67,10 @@ function settingsOf(count: number, options: DenseMergeOptions): MergeSettings {
   }
   const wrong = perModel.find((density) => !(density > 0 && density <= 1));
   if (wrong !== undefined) throw new UserError(`--density ${wrong}: a share, above 0 and at most 1.`, usage);
-  const normalizes = options.normalize ?? (method === "linear" || method === "ties");
-  if (normalizes && Math.abs(weights.reduce((sum, weight) => sum + weight, 0)) < 1e-8) {
+  const how = methods[method];
+  // Where signs are elected, each element is divided by the weights of those models that agree on it.
+  const elects = how.kind === "changes" && how.elect, normalizes = options.normalize ?? method === "linear";
+  if (normalizes && !elects && Math.abs(weights.reduce((sum, weight) => sum + weight, 0)) < 1e-8) {
     throw new UserError("--weights: they add up to 0, and cannot be normalised.", usage);
   }
   return { weights, densities: perModel, lambda, t, seed, normalize: options.normalize };
@@ -116,34 +122,5 @@ function checkAlike(first: OpenModel, other: OpenModel): void {
         `${other.path}: its ${name} is ${two}, that of ${first.path} is ${one}: only models of one architecture merge.`,
       );
     }
-  }
-}
-
-function mergedTensor(
-  { name, shape }: ExpectedTensor,
-  models: readonly OpenModel[],
-  base: OpenModel | undefined,
-  method: Method,
-  settings: MergeSettings,
-): TensorOut {
-  switch (method.kind) {
-    case "sum": {
-      const shares = method.shares(settings);
-      const all = models.map(({ checkpoint }, i) => ({ checkpoint, name, weight: shares.models[i] }));
-      const terms = base ? [{ checkpoint: base.checkpoint, name, weight: shares.base }, ...all] : all;
-      const needed = terms.filter(({ weight }) => weight !== 0);
-      return { name, shape, data: { terms: needed.length > 0 ? needed : terms.slice(0, 1) } };
-    }
-    case "tensor":
-      return {
-        name,
-        shape,
-        data: () =>
-          method.merge({
-            name,
-            models: models.map(({ checkpoint }) => checkpoint.read(name)),
-            base: base!.checkpoint.read(name),
-          }, settings),
-      };
   }
 }

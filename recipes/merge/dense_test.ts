@@ -80,7 +80,8 @@ models:
     parameters: { weight: 0.7, density: 0.3 }
   - model: /elsewhere/b
 parameters: { normalize: false, density: 0.5, lambda: 0.9 }
-dtype: bfloat16
+dtype: float32
+out_dtype: bfloat16
 `;
   assertEquals(readMergekit(text, "merge.yml", "/work"), {
     models: ["/work/models/a", "/elsewhere/b"],
@@ -101,6 +102,7 @@ dtype: bfloat16
       ["merge_method: linear\nslices: []", '"slices"'],
       ["merge_method: linear\nmodels: [{model: a, parameters: {weight: [0, 1]}}]", "models[0]: weight is no number"],
       ["merge_method: linear\nmodels: [{model: a}]\ndtype: int4", "dtype is int4"],
+      ["merge_method: linear\nmodels: [{model: a}]\nout_dtype: int4", "out_dtype is int4"],
       ["{", "no YAML"],
     ]
   ) assertThrows(() => readMergekit(file, "merge.yml", "/"), UserError, words);

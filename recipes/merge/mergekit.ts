@@ -18,11 +18,11 @@ type Fields = Readonly<Record<string, unknown>>;
 
 const dtypes: Readonly<Record<string, StoredDtype>> = { float32: "F32", bfloat16: "BF16", float16: "F16" };
 /** Fields that change nothing about the weights, or that we do as they ask by default. */
-const known = new Set(["merge_method", "models", "base_model", "parameters", "dtype", "tokenizer_source"]);
+const known = new Set(["merge_method", "models", "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source"]);
 const knownParameters = new Set(["weight", "density", "normalize", "lambda", "t", "int8_mask"]);
 
 /**
- * Reads one of mergekit's files: `merge_method`, `models`, `base_model`, `parameters`, `dtype`. Paths are relative to the
+ * Reads one of mergekit's files: `merge_method`, `models`, `base_model`, `parameters`, `dtype`, `out_dtype`. Paths are relative to the
  * current folder, as mergekit has it.
  *
  * @param text YAML (or JSON, which is YAML)
@@ -71,8 +71,13 @@ export function readMergekit(text: string, name: string, folder: string): Descri
       density: number(own.density, `${what}: density`) ?? 1,
     };
   }).filter(({ path }) => path !== base);
-  const dtype = file.dtype === undefined ? undefined : dtypes[String(file.dtype)];
-  if (file.dtype !== undefined && !dtype) fail(`dtype is ${file.dtype}; there are ${Object.keys(dtypes).join(", ")}.`);
+  const storage = (name: "dtype" | "out_dtype"): StoredDtype | undefined => {
+    const given = file[name];
+    if (given === undefined || given === null) return undefined;
+    return dtypes[String(given)] ?? fail(`${name} is ${given}; there are ${Object.keys(dtypes).join(", ")}.`);
+  };
+  // Sums are made in f64 whatever is asked for, so that only how results are stored is left to say.
+  const [computed, stored] = [storage("dtype"), storage("out_dtype")], dtype = stored ?? computed;
   const { normalize } = shared;
   return {
     models: models.map(({ path }) => path),

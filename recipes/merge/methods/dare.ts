@@ -3,44 +3,32 @@
  *
  * δᵢ = wᵢ · mᵢ · (Wᵢ − W₀) / density, where each mᵢ is 1 with probability `density`, else 0.
  */
-import { seeded } from "../../random.ts";
-import { type MergeSettings, type Method, type TensorOfModels, total } from "./method.ts";
-import { agreeing } from "./ties.ts";
+import type { Keep } from "../../../backend/checkpoint.ts";
+import { hashText } from "../../random.ts";
+import type { MergeSettings, Method, TensorOfModels } from "./method.ts";
 
-/** Turns the models into what is left of their changes; the same for the same seed, model and tensor. */
-function drop({ name, models, base }: TensorOfModels, { densities, seed }: MergeSettings): void {
-  models.forEach((model, k) => {
-    const density = densities[k], { unit } = seeded(`${seed}/${k}/${name}`);
-    for (let i = 0; i < model.length; i++) {
-      model[i] = density >= 1 || unit() < density ? (model[i] - base[i]) / density : 0;
-    }
-  });
+/** Drops the same changes for the same seed, model and tensor. */
+function drop({ name }: TensorOfModels, index: number, { densities, seed }: MergeSettings): Keep {
+  const density = densities[index], stream = `${seed}/${index}/${name}`;
+  return density >= 1 ? { kind: "all" } : { kind: "random", density, key: [hashText(stream), hashText(`${stream}/b`)] };
 }
 
 /** What is left, added up. */
 export const dareLinear: Method = {
-  kind: "tensor",
+  kind: "changes",
   summary: "changes dropped at random, added up",
   base: true,
-  merge: (tensor, settings) => {
-    const { models, base } = tensor, { weights, lambda, normalize = false } = settings;
-    drop(tensor, settings);
-    const scale = lambda / (normalize ? total(weights) : 1);
-    return Float32Array.from(base, (start, i) => {
-      let change = 0;
-      for (let k = 0; k < models.length; k++) change += weights[k] * models[k][i];
-      return start + scale * change;
-    });
-  },
+  elect: false,
+  normalize: false,
+  keep: drop,
 };
 
 /** What is left, where most agree on the sign. */
 export const dareTies: Method = {
-  kind: "tensor",
+  kind: "changes",
   summary: "changes dropped at random, where most agree on the sign",
   base: true,
-  merge: (tensor, settings) => {
-    drop(tensor, settings);
-    return agreeing(tensor, settings, settings.normalize ?? false);
-  },
+  elect: true,
+  normalize: false,
+  keep: drop,
 };

@@ -1,4 +1,5 @@
-/** @file What a merge of dense models is made of: a method turns tensors of one name into one, tensor by tensor. */
+/** @file What a merge of dense models is made of: a method says how tensors of one name become one, tensor by tensor. */
+import { type Checkpoint, innerProducts, type Keep, type TensorOut } from "../../../backend/checkpoint.ts";
 
 /** What is asked of a merge. */
 export interface MergeSettings {
@@ -16,17 +17,19 @@ export interface MergeSettings {
   readonly seed: number;
 }
 
-/** Elements of one tensor in all models; a method may overwrite the models' (they are read for it), not the base's. */
+/** A tensor that all models have. */
 export interface TensorOfModels {
-  /** The tensor's name. */
+  /** Its name in every checkpoint. */
   readonly name: string;
-  /** One array a model. */
-  readonly models: readonly Float32Array[];
-  /** The base model's, where the method has one. */
-  readonly base: Float32Array;
+  /** How many elements it has. */
+  readonly elements: number;
+  /** The models, without the base. */
+  readonly models: readonly Checkpoint[];
+  /** The base model, where the method has one. */
+  readonly base?: Checkpoint;
 }
 
-/** How models become one. */
+/** How models become one. What is computed, the native library computes from file to file. */
 export type Method =
   & {
     /** What `--help` says. */
@@ -38,18 +41,68 @@ export type Method =
   }
   & (
     | {
-      /** A sum of the models, each with a share of its own: it never is in memory. */
+      /** A sum of the models, each with a share of its own. */
       readonly kind: "sum";
       /** What each model and the base are multiplied with. */
       shares(settings: MergeSettings): { readonly models: readonly number[]; readonly base: number };
     }
     | {
-      /** A function of whole tensors. */
-      readonly kind: "tensor";
-      /** The merged tensor. */
-      merge(tensor: TensorOfModels, settings: MergeSettings): Float32Array<ArrayBuffer>;
+      /** The base, and some of the models' changes to it. */
+      readonly kind: "changes";
+      /** Are changes dropped whose sign is outvoted? */
+      readonly elect: boolean;
+      /** Is the sum divided by the weights, if nobody asks for the other? */
+      readonly normalize: boolean;
+      /** Which changes of the model at `index` are kept. */
+      keep(tensor: TensorOfModels, index: number, settings: MergeSettings): Keep;
+    }
+    | {
+      /** A sum of the base and one model, with shares that depend on where their tensors point to. */
+      readonly kind: "between";
+      /** What both are multiplied with, by the cosine of their angle. */
+      shares(cosine: number, settings: MergeSettings): { readonly base: number; readonly model: number };
     }
   );
 
 /** The numbers' sum. */
 export const total = (numbers: readonly number[]): number => numbers.reduce((sum, each) => sum + each, 0);
+
+/** A tensor merged by a method: what the writer computes it from. */
+export function merged(method: Method, tensor: TensorOfModels, settings: MergeSettings): TensorOut["data"] {
+  const { name, models, base } = tensor, { weights, lambda } = settings;
+  switch (method.kind) {
+    case "sum": {
+      const shares = method.shares(settings);
+      const all = models.map((checkpoint, i) => ({ checkpoint, name, weight: shares.models[i] }));
+      const terms = base ? [{ checkpoint: base, name, weight: shares.base }, ...all] : all;
+      const needed = terms.filter(({ weight }) => weight !== 0);
+      return { terms: needed.length > 0 ? needed : terms.slice(0, 1) };
+    }
+    case "changes":
+      return {
+        base: { checkpoint: base!, name },
+        models: models.map((checkpoint, i) => ({
+          checkpoint,
+          name,
+          weight: weights[i],
+          keep: method.keep(tensor, i, settings),
+        })),
+        elect: method.elect,
+        normalize: settings.normalize ?? method.normalize,
+        scale: lambda,
+      };
+    case "between":
+      return () => {
+        const [product, left, right] = innerProducts(base!, models[0], name);
+        const cosine = left > 0 && right > 0 ? product / Math.sqrt(left * right) : 0;
+        const shares = method.shares(Math.max(-1, Math.min(1, cosine)), settings);
+        return {
+          terms: [{ checkpoint: base!, name, weight: shares.base }, {
+            checkpoint: models[0],
+            name,
+            weight: shares.model,
+          }],
+        };
+      };
+  }
+}

@@ -1,11 +1,14 @@
 /** @file Merge methods against their equations, written once more with plain lists, and against laws. */
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import { createSafetensors, openCheckpoint, writeSafetensors, writeTensor } from "../../../backend/checkpoint.ts";
+import { bernoulli, read, tensor } from "../../../dsl/mod.ts";
+import { withTempDir } from "../../../tests/support.ts";
 import { seeded } from "../../random.ts";
-import { magnitudeAt } from "./magnitude.ts";
-import { type MergeSettings, methods } from "./mod.ts";
+import { merged, type MergeSettings, methods } from "./mod.ts";
 
 const random = seeded("merge methods");
-const normals = (count: number): Float32Array => Float32Array.from({ length: count }, () => random.normal());
+const normals = (count: number): Float32Array<ArrayBuffer> =>
+  Float32Array.from({ length: count }, () => random.normal());
 const settings = (more: Partial<MergeSettings>): MergeSettings => ({
   weights: [1, 1, 1],
   densities: [0.5, 0.5, 0.5],
@@ -15,24 +18,39 @@ const settings = (more: Partial<MergeSettings>): MergeSettings => ({
   ...more,
 });
 
-/** A merge of copies, as methods may overwrite the models. */
+/** A merge of tensors called "w", from files to a file. */
 function merge(
   name: keyof typeof methods,
-  models: readonly Float32Array[],
-  base: Float32Array,
+  models: readonly Float32Array<ArrayBuffer>[],
+  base: Float32Array<ArrayBuffer>,
   how: MergeSettings,
-): number[] {
-  const method = methods[name];
-  if (method.kind === "tensor") {
-    return [...method.merge({ name: "w", models: models.map((x) => x.slice()), base }, how)];
-  }
-  const shares = method.shares(how);
-  return [...base].map((start, i) => models.reduce((sum, x, k) => sum + shares.models[k] * x[i], shares.base * start));
+): Promise<Float32Array> {
+  return withTempDir(async (folder) => {
+    using opened = new DisposableStack();
+    const method = methods[name], shape = [base.length];
+    const stored = async (data: Float32Array<ArrayBuffer>, i: number) => {
+      const path = `${folder}/${i}.safetensors`;
+      await writeSafetensors(path, [{ name: "w", shape, data }]);
+      return opened.use(openCheckpoint(path));
+    };
+    const checkpoints = await Promise.all(models.map(stored));
+    const from = method.base ? await stored(base, models.length) : undefined;
+    const data = merged(method, { name: "w", elements: base.length, models: checkpoints, base: from }, how);
+    const out = `${folder}/out.safetensors`;
+    {
+      using writer = createSafetensors(out, [{ name: "w", shape }]);
+      await writeTensor(writer, data);
+      writer.finish();
+    }
+    return opened.use(openCheckpoint(out)).read("w");
+  });
 }
 
-function close(got: readonly number[], expected: readonly number[]): void {
+function close(got: ArrayLike<number>, expected: ArrayLike<number>): void {
   assertEquals(got.length, expected.length);
-  got.forEach((x, i) => assert(Math.abs(x - expected[i]) < 1e-5, `element ${i}: ${x}, expected ${expected[i]}`));
+  for (let i = 0; i < got.length; i++) {
+    assert(Math.abs(got[i] - expected[i]) < 1e-5, `element ${i}: ${got[i]}, expected ${expected[i]}`);
+  }
 }
 
 /** mergekit's `generalized_task_arithmetic` with sparsification by magnitude and consensus by sum, element by element. */
@@ -54,63 +72,74 @@ function tiesByTheBook(models: readonly Float32Array[], base: Float32Array, how:
   });
 }
 
-Deno.test("linear: a weighted mean, or a weighted sum", () => {
+Deno.test("linear: a weighted mean, or a weighted sum", async () => {
   const models = [normals(20), normals(20), normals(20)], weights = [0.5, 0.3, 0.4], base = new Float32Array(20);
   const sum = [...base].map((_, i) => models.reduce((total, x, k) => total + weights[k] * x[i], 0));
-  close(merge("linear", models, base, settings({ weights, normalize: false })), sum);
-  close(merge("linear", models, base, settings({ weights })), sum.map((x) => x / 1.2));
+  close(await merge("linear", models, base, settings({ weights, normalize: false })), sum);
+  close(await merge("linear", models, base, settings({ weights })), sum.map((x) => x / 1.2));
 });
 
-Deno.test("task_arithmetic: weighted changes on top of the base", () => {
+Deno.test("task_arithmetic: weighted changes on top of the base", async () => {
   const models = [normals(20), normals(20), normals(20)], weights = [0.5, 0.3, -0.4], base = normals(20);
   const expected = [...base].map((b, i) => b + 1.5 * models.reduce((sum, x, k) => sum + weights[k] * (x[i] - b), 0));
-  close(merge("task_arithmetic", models, base, settings({ weights, lambda: 1.5 })), expected);
+  close(await merge("task_arithmetic", models, base, settings({ weights, lambda: 1.5 })), expected);
 });
 
-Deno.test("ties: trim, elect, mean, for all weights, densities and scales", () => {
+Deno.test("ties: trim, elect, mean, for all weights, densities and scales", async () => {
   for (const densities of [[0.5, 0.5, 0.5], [1, 0.01, 0.3], [0.9, 0.2, 1]]) {
-    for (const more of [{}, { weights: [0.2, 1.3, 0.7] }, { lambda: 0.6, normalize: false }]) {
+    for (const more of [{}, { weights: [0.2, 1.3, 0.7] }, { lambda: 0.6, normalize: false }, { weights: [1, -1, 1] }]) {
       const models = [normals(101), normals(101), normals(101)], base = normals(101);
       const how = settings({ densities, ...more });
-      close(merge("ties", models, base, how), tiesByTheBook(models, base, how));
+      close(await merge("ties", models, base, how), tiesByTheBook(models, base, how));
     }
   }
 });
 
-Deno.test("ties, dare, slerp: models equal to the base leave it as it is", () => {
-  const base = normals(50);
-  for (const name of ["ties", "task_arithmetic", "dare_linear", "dare_ties"] as const) {
-    close(merge(name, [base, base, base], base, settings({})), [...base]);
-  }
-  close(merge("slerp", [base], base, settings({ t: 0.3 })), [...base]);
+Deno.test("ties: a tensor of more than one chunk is trimmed as a whole, all of its ties alike", async () => {
+  const count = 2 ** 20 + 3 * 2 ** 11 + 5, base = new Float32Array(count), model = new Float32Array(count);
+  // Magnitudes 1, 2, …, 1000 in turns: those from 901 on are the tenth that is kept.
+  for (let i = 0; i < count; i++) model[i] = (i % 1000 + 1) * (i % 7 < 3 ? -1 : 1);
+  const got = await merge("ties", [model], base, settings({ weights: [1], densities: [0.1] }));
+  const smallest = model.map(Math.abs).sort()[count - Math.floor(0.1 * count)];
+  assertEquals(got, model.map((x) => Math.abs(x) < smallest ? 0 : x));
 });
 
-Deno.test("dare: what is kept is scaled up by what was dropped; the same for the same seed", () => {
+Deno.test("ties, dare, slerp: models equal to the base leave it as it is", async () => {
+  const base = normals(50);
+  for (const name of ["ties", "task_arithmetic", "dare_linear", "dare_ties"] as const) {
+    close(await merge(name, [base, base, base], base, settings({})), base);
+  }
+  close(await merge("slerp", [base], base, settings({ t: 0.3 })), base);
+});
+
+Deno.test("dare: what is kept is scaled up by what was dropped; the same for the same seed", async () => {
   const count = 4000, base = new Float32Array(count), model = new Float32Array(count).fill(1);
   const one = { weights: [1], densities: [0.25] };
   for (const name of ["dare_linear", "dare_ties"] as const) {
-    const got = merge(name, [model], base, settings(one)), kept = got.filter((x) => x !== 0);
+    const got = await merge(name, [model], base, settings(one)), kept = got.filter((x) => x !== 0);
     assert(kept.every((x) => x === 4));
     assert(Math.abs(kept.length / count - 0.25) < 0.03, `${kept.length} of ${count} are kept`);
-    assertEquals(got, merge(name, [model], base, settings(one)));
-    assert(got.some((x, i) => x !== merge(name, [model], base, settings({ ...one, seed: 2 }))[i]));
+    assertEquals(got, await merge(name, [model], base, settings(one)));
+    const other = await merge(name, [model], base, settings({ ...one, seed: 2 }));
+    assert(got.some((x, i) => x !== other[i]));
   }
 });
 
-Deno.test("slerp: between two vectors of one length all have that length; its ends are the models", () => {
+Deno.test("dare: the changes that are kept are those that the language's bernoulli draws", async () => {
+  const count = 5000, how = settings({ weights: [1], densities: [0.3] }), zeros = new Float32Array(count);
+  const keep = methods.dare_linear.kind === "changes" &&
+    methods.dare_linear.keep({ name: "w", elements: count, models: [] }, 0, how);
+  assert(keep && keep.kind === "random");
+  const drawn = read(bernoulli(tensor({ word: 2 }, keep.key, "u32"), { element: count }, 0.3));
+  const got = await merge("dare_linear", [new Float32Array(count).fill(1)], zeros, how);
+  assertEquals([...got].map((x) => x !== 0), [...drawn].map(Boolean));
+});
+
+Deno.test("slerp: between two vectors of one length all have that length; its ends are the models", async () => {
   const base = Float32Array.of(3, 0, 0), model = Float32Array.of(0, 0, 3);
-  const at = (t: number): number[] => merge("slerp", [model], base, settings({ t }));
-  close(at(0), [3, 0, 0]);
-  close(at(1), [0, 0, 3]);
-  close(at(0.5), [3 / Math.SQRT2, 0, 3 / Math.SQRT2]);
-  close(at(1 / 3), [3 * Math.cos(Math.PI / 6), 0, 3 * Math.sin(Math.PI / 6)]);
-});
-
-Deno.test("magnitudeAt: the k-th largest magnitude is that of a sorted list, ties and small numbers included", () => {
-  const lists = [normals(1000), Float32Array.of(0, -0, 1e-42, -1e-42, 2, -2, 2, Infinity), normals(1).fill(-3)];
-  for (const values of lists) {
-    const sorted = Float32Array.from(values, Math.abs).sort().reverse();
-    for (let k = 1; k <= values.length; k += 1 + Math.floor(k / 7)) assertEquals(magnitudeAt(values, k), sorted[k - 1]);
-  }
-  assertThrows(() => magnitudeAt(Float32Array.of(1), 2), RangeError, "2th");
+  const at = (t: number): Promise<Float32Array> => merge("slerp", [model], base, settings({ t }));
+  close(await at(0), [3, 0, 0]);
+  close(await at(1), [0, 0, 3]);
+  close(await at(0.5), [3 / Math.SQRT2, 0, 3 / Math.SQRT2]);
+  close(await at(1 / 3), [3 * Math.cos(Math.PI / 6), 0, 3 * Math.sin(Math.PI / 6)]);
 });

@@ -6,7 +6,7 @@ import { slerp } from "./slerp.ts";
 import { taskArithmetic } from "./task_arithmetic.ts";
 import { ties } from "./ties.ts";
 
-export type { MergeSettings, Method, TensorOfModels } from "./method.ts";
+export { merged, type MergeSettings, type Method, type TensorOfModels } from "./method.ts";
 
 /** A method's name. */
 export type MethodName = "linear" | "task_arithmetic" | "ties" | "dare_linear" | "dare_ties" | "slerp";

@@ -11,24 +11,14 @@ const parallel = 0.9995;
 
 /** Spherical interpolation, each tensor as one vector. */
 export const slerp: Method = {
-  kind: "tensor",
+  kind: "between",
   summary: "spherical interpolation between the base and one model",
   base: true,
   models: 1,
-  merge: ({ models: [model], base }, { t }) => {
-    let product = 0, left = 0, right = 0;
-    for (let i = 0; i < base.length; i++) {
-      product += base[i] * model[i];
-      left += base[i] * base[i];
-      right += model[i] * model[i];
-    }
-    const cosine = left > 0 && right > 0 ? product / Math.sqrt(left * right) : 0;
-    const angle = Math.acos(Math.max(-1, Math.min(1, cosine))), sine = Math.sin(angle);
-    const [a, b] = Math.abs(cosine) > parallel
-      ? [1 - t, t]
-      : [Math.sin((1 - t) * angle) / sine, Math.sin(t * angle) / sine];
-    const out = new Float32Array(base.length);
-    for (let i = 0; i < out.length; i++) out[i] = a * base[i] + b * model[i];
-    return out;
+  shares: (cosine, { t }) => {
+    const angle = Math.acos(cosine), sine = Math.sin(angle);
+    return Math.abs(cosine) > parallel
+      ? { base: 1 - t, model: t }
+      : { base: Math.sin((1 - t) * angle) / sine, model: Math.sin(t * angle) / sine };
   },
 };

@@ -10,7 +10,8 @@ use super::device::device;
 use super::{Table, bytes, bytes_mut, copy_out, guard, guard_length, lock, put, text};
 use crate::error::Result;
 use crate::io::Checkpoint;
-use crate::io::combine::Combination;
+use crate::io::changes::{Changes, Outline as ChangesOutline};
+use crate::io::combine::{Combination, Term, inner_products};
 use crate::io::writer::{Outline, Writer};
 use crate::{ensure, fail};
 
@@ -161,13 +162,55 @@ pub unsafe extern "C" fn xft_writer_combine(
         ensure!(names.len() == terms, "{terms} terms have {} names", names.len());
         let checkpoints = checkpoints.iter().map(|&each| CHECKPOINTS.get(each)).collect::<Result<Vec<_>>>()?;
         let terms = checkpoints.iter().zip(&names).zip(weights);
-        let terms = terms.map(|((checkpoint, name), &weight)| (&**checkpoint, name.as_str(), weight));
-        let sum = Combination::new(terms.collect())?;
+        let terms = terms.map(|((checkpoint, name), &weight)| Term::new(checkpoint, name, weight));
+        let sum = Combination::new(terms.collect::<Result<_>>()?)?;
         let writer = WRITERS.get(handle)?;
         match lock(&writer).as_mut() {
-            Some(writer) => writer.combine(&sum),
+            Some(writer) => writer.compute(&sum),
             None => fail!("this safetensors file is already complete"),
         }
+    })
+}
+
+/// Writes a base's tensor with the changes of `models` models as the next tensor of the outline: the checkpoints are the
+/// base's and the models', `outline` is JSON ([`ChangesOutline`]).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xft_writer_changes(
+    handle: u64,
+    checkpoints: *const u64,
+    weights: *const f64,
+    models: usize,
+    scale: f64,
+    outline: *const u8,
+    outline_length: usize,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let (checkpoints, weights) = unsafe { (numbers(checkpoints, models + 1)?, numbers(weights, models)?) };
+        // SAFETY: the caller's contract.
+        let outline: ChangesOutline = serde_json::from_slice(unsafe { bytes(outline, outline_length) }?)?;
+        let checkpoints = checkpoints.iter().map(|&each| CHECKPOINTS.get(each)).collect::<Result<Vec<_>>>()?;
+        let checkpoints: Vec<_> = checkpoints.iter().map(|each| &**each).collect();
+        let changes = Changes::new(&checkpoints, weights, scale, &outline)?;
+        let writer = WRITERS.get(handle)?;
+        match lock(&writer).as_mut() {
+            Some(writer) => writer.compute(&changes),
+            None => fail!("this safetensors file is already complete"),
+        }
+    })
+}
+
+/// Σ a·b, Σ a² and Σ b² of the tensors of one name of two checkpoints, into three numbers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xft_checkpoint_products(a: u64, b: u64, name: *const u8, length: usize, out: *mut f64) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let name = unsafe { text(name, length) }?;
+        let (a, b) = (CHECKPOINTS.get(a)?, CHECKPOINTS.get(b)?);
+        let products = inner_products(&Term::new(&a, name, 1.0)?, &Term::new(&b, name, 1.0)?)?;
+        // SAFETY: the caller's contract.
+        unsafe { numbers_mut(out, products.len()) }?.copy_from_slice(&products);
+        Ok(())
     })
 }
 

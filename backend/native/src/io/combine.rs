@@ -3,58 +3,92 @@
 use rayon::prelude::*;
 
 use super::{Checkpoint, PIECE, Tensor};
+use crate::ensure;
 use crate::error::Result;
-use crate::{ensure, fail};
 
 /// Elements added up at a time: their sums stay in the first-level cache. Whole blocks of every dtype.
-const BLOCK: usize = 2048;
+pub(super) const BLOCK: usize = 2048;
+
+/// A tensor that is computed from others, part by part.
+pub trait Computed: Sync {
+    fn elements(&self) -> usize;
+
+    /// Its elements from `start` on, which is a multiple of the blocks. What was read for them is let go.
+    fn compute(&self, start: usize, out: &mut [f32]) -> Result<()>;
+}
+
+/// A tensor of a checkpoint, and what it is multiplied with.
+#[derive(Clone, Copy)]
+pub struct Term<'a> {
+    checkpoint: &'a Checkpoint,
+    pub tensor: &'a Tensor,
+    pub weight: f64,
+}
+
+impl<'a> Term<'a> {
+    pub fn new(checkpoint: &'a Checkpoint, name: &str, weight: f64) -> Result<Self> {
+        Ok(Self { checkpoint, tensor: checkpoint.tensor(name)?, weight })
+    }
+
+    /// Elements from `start` on, on this thread.
+    pub(super) fn read(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        self.checkpoint.convert_here(self.tensor, start, out)
+    }
+
+    /// These elements are not needed in memory any more.
+    pub(super) fn release(&self, start: usize, elements: usize) {
+        self.checkpoint.release(self.tensor, start, elements);
+    }
+}
+
+pub(super) fn check_shapes(first: &Term<'_>, other: &Term<'_>) -> Result<()> {
+    let (first, other) = (first.tensor, other.tensor);
+    ensure!(
+        other.shape == first.shape,
+        "tensors \"{}\" of shape {:?} and \"{}\" of shape {:?} do not add up",
+        first.name,
+        first.shape,
+        other.name,
+        other.shape
+    );
+    Ok(())
+}
 
 /// Σ weight · tensor. Every element is added up as f64, in the order of the terms, and rounded to f32 once: products and
 /// sums apart, so that the result has the same bits on every processor.
 pub struct Combination<'a> {
-    terms: Vec<(&'a Checkpoint, &'a Tensor, f64)>,
+    terms: Vec<Term<'a>>,
 }
 
 impl<'a> Combination<'a> {
-    /// Of tensors that have one shape.
-    pub fn new(terms: Vec<(&'a Checkpoint, &'a str, f64)>) -> Result<Self> {
-        let found = |(checkpoint, name, weight): (&'a Checkpoint, &'a str, f64)| {
-            checkpoint.tensor(name).map(|tensor| (checkpoint, tensor, weight))
-        };
-        let terms = terms.into_iter().map(found).collect::<Result<Vec<_>>>()?;
-        if let [(_, first, _), others @ ..] = &terms[..] {
-            for (_, other, _) in others {
-                ensure!(
-                    other.shape == first.shape,
-                    "tensors \"{}\" of shape {:?} and \"{}\" of shape {:?} do not add up",
-                    first.name,
-                    first.shape,
-                    other.name,
-                    other.shape
-                );
-            }
+    /// Of tensors that have one shape, at least one.
+    pub fn new(terms: Vec<Term<'a>>) -> Result<Self> {
+        ensure!(!terms.is_empty(), "a sum of no tensors has no shape");
+        for other in &terms[1..] {
+            check_shapes(&terms[0], other)?;
         }
         Ok(Self { terms })
     }
+}
 
-    pub fn elements(&self) -> Result<usize> {
-        let Some((_, tensor, _)) = self.terms.first() else { fail!("a sum of no tensors has no shape") };
-        Ok(tensor.elements())
+impl Computed for Combination<'_> {
+    fn elements(&self) -> usize {
+        self.terms[0].tensor.elements()
     }
 
-    /// The sum's elements from `start` on, which is a multiple of the blocks.
-    pub fn compute(&self, start: usize, out: &mut [f32]) -> Result<()> {
-        out.par_chunks_mut(PIECE).enumerate().try_for_each(|(piece, out)| {
+    fn compute(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        let pieces = out.par_chunks_mut(PIECE).enumerate();
+        let computed: Result<()> = pieces.try_for_each(|(piece, out)| {
             let (mut sums, mut values) = ([0.0_f64; BLOCK], [0.0_f32; BLOCK]);
             for (block, out) in out.chunks_mut(BLOCK).enumerate() {
                 let at = start + piece * PIECE + block * BLOCK;
                 let (sums, values) = (&mut sums[..out.len()], &mut values[..out.len()]);
                 // Begun at −0, so that a term alone keeps the sign of its zeros.
                 sums.fill(-0.0);
-                for &(checkpoint, tensor, weight) in &self.terms {
-                    checkpoint.convert_here(tensor, at, values)?;
+                for term in &self.terms {
+                    term.read(at, values)?;
                     for (sum, &value) in sums.iter_mut().zip(&*values) {
-                        *sum += weight * f64::from(value);
+                        *sum += term.weight * f64::from(value);
                     }
                 }
                 for (out, &sum) in out.iter_mut().zip(&*sums) {
@@ -62,6 +96,34 @@ impl<'a> Combination<'a> {
                 }
             }
             Ok(())
-        })
+        });
+        self.terms.iter().for_each(|term| term.release(start, out.len()));
+        computed
     }
+}
+
+/// Σ a·b, Σ a², Σ b² of two tensors as vectors, in f64: added up in pieces, whose sums are added up in their order,
+/// so that they do not depend on the number of threads.
+pub fn inner_products(a: &Term<'_>, b: &Term<'_>) -> Result<[f64; 3]> {
+    check_shapes(a, b)?;
+    let elements = a.tensor.elements();
+    let pieces = (0..elements.div_ceil(PIECE)).into_par_iter().map(|piece| {
+        let (start, end) = (piece * PIECE, elements.min((piece + 1) * PIECE));
+        let (mut left, mut right) = ([0.0_f32; BLOCK], [0.0_f32; BLOCK]);
+        let mut sums = [0.0_f64; 3];
+        for at in (start..end).step_by(BLOCK) {
+            let length = BLOCK.min(end - at);
+            a.read(at, &mut left[..length])?;
+            b.read(at, &mut right[..length])?;
+            for (&x, &y) in left[..length].iter().zip(&right[..length]) {
+                let (x, y) = (f64::from(x), f64::from(y));
+                sums = [sums[0] + x * y, sums[1] + x * x, sums[2] + y * y];
+            }
+        }
+        a.release(start, end - start);
+        b.release(start, end - start);
+        Ok(sums)
+    });
+    let pieces = pieces.collect::<Result<Vec<_>>>()?;
+    Ok(pieces.iter().fold([0.0; 3], |sums, piece| std::array::from_fn(|index| sums[index] + piece[index])))
 }

@@ -5,6 +5,7 @@
 //! from a file is checked before it is used: no header can make a reader overflow, allocate without measure or look
 //! outside its file.
 
+pub mod changes;
 pub mod combine;
 pub mod dequantise;
 pub mod dtype;
@@ -191,6 +192,22 @@ impl Checkpoint {
         let raw = &self.raw(tensor)[start / block * size..][..out.len() / block * size];
         dequantise::to_f32(tensor.dtype, raw, out)
             .map_err(|error| Error(format!("{}: tensor \"{}\": {error}", self.sources[tensor.file], tensor.name)))
+    }
+
+    /// Gives the memory of a tensor's elements from `start` on back to the system, as far as it holds whole pages: they
+    /// come from the file again when they are asked for. Mapped pages count as this process' memory.
+    fn release(&self, tensor: &Tensor, start: usize, elements: usize) {
+        #[cfg(unix)]
+        {
+            let (block, size) = (tensor.dtype.block(), tensor.dtype.block_bytes());
+            let (offset, bytes) = (tensor.offset + start / block * size, elements / block * size);
+            let map = &self.sources[tensor.file].map;
+            // SAFETY: the range lies in the map, as `start` and `elements` lie in the tensor. The map is private, shared
+            // with nobody for writing and never written to, so all that is dropped is what the file still holds.
+            let done = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, bytes) };
+            // It is advice: a system that does not take it keeps the pages as long as it likes.
+            drop(done);
+        }
     }
 
     /// The whole tensor as f32.

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::changes::{Changes, Keep, Outline as ChangesOutline};
+use super::combine::{Computed, Term, inner_products};
 use super::writer::{Outline, Writer};
 use super::{Checkpoint, Dtype};
 
@@ -189,4 +191,91 @@ fn the_formats_own_crate_reads_what_we_write_and_the_other_way_round() {
     let mut values = [0.0; 2];
     checkpoint.read("ids", &mut values).unwrap();
     assert_eq!(values, [5.0, -6.0]);
+}
+
+/// Two files of one tensor each: more than one chunk, all of it numbers between −1 and 1.
+fn two_tensors(folder: &Folder) -> [Checkpoint; 2] {
+    let elements = super::CHUNK + 5 * super::PIECE + 77;
+    [0x9e37_79b1_u32, 0x85eb_ca6b].map(|factor| {
+        let target = folder.0.join(format!("{factor}.safetensors"));
+        let mut writer = Writer::create(&target, outline(&[("w", &[elements])])).unwrap();
+        let number = |index: u32| (index.wrapping_mul(factor) >> 8) as f32 / (1 << 23) as f32 - 1.0;
+        writer.add(&(0..elements as u32).map(number).collect::<Vec<_>>()).unwrap();
+        writer.finish().unwrap();
+        Checkpoint::open(&target).unwrap()
+    })
+}
+
+fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+}
+
+#[test]
+fn what_is_computed_from_files_does_not_depend_on_the_number_of_threads() {
+    let folder = Folder::new();
+    let [base, model] = two_tensors(&folder);
+    let products = |threads| {
+        let terms = [&base, &model].map(|each| Term::new(each, "w", 1.0).unwrap());
+        with_threads(threads, || inner_products(&terms[0], &terms[1]).unwrap().map(f64::to_bits))
+    };
+    assert_eq!(products(1), products(3));
+    let names = vec!["w".to_owned(); 3];
+    let keep = vec![Keep::Largest { count: 400_000 }, Keep::Random { below: 1 << 22, key: [7, 9] }];
+    let outline = ChangesOutline { names, keep, elect: true, normalize: true };
+    let merged = |threads| {
+        with_threads(threads, || {
+            let checkpoints = [&base, &model, &model];
+            let changes = Changes::new(&checkpoints, &[0.3, 0.7], 1.5, &outline).unwrap();
+            let mut out = vec![0.0; changes.elements()];
+            changes.compute(0, &mut out).unwrap();
+            out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        })
+    };
+    assert!(merged(1) == merged(3), "one thread and three give other bits");
+}
+
+#[test]
+fn the_largest_changes_are_those_at_the_front_of_a_sorted_list() {
+    let folder = Folder::new();
+    let [base, model] = two_tensors(&folder);
+    let elements = model.tensors[0].elements();
+    let [mut own, mut values] = [vec![0.0; elements], vec![0.0; elements]];
+    base.read("w", &mut own).unwrap();
+    model.read("w", &mut values).unwrap();
+    let changes: Vec<f32> = values.iter().zip(&own).map(|(value, own)| value - own).collect();
+    let mut sorted: Vec<f32> = changes.iter().map(|change| change.abs()).collect();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    for count in [1, 2, 1000, elements / 2, elements - 1, elements] {
+        let outline = ChangesOutline {
+            names: vec!["w".to_owned(); 2],
+            keep: vec![Keep::Largest { count }],
+            elect: false,
+            normalize: false,
+        };
+        let checkpoints = [&base, &model];
+        let merged = Changes::new(&checkpoints, &[1.0], 1.0, &outline).unwrap();
+        let mut out = vec![0.0; elements];
+        merged.compute(0, &mut out).unwrap();
+        let expected = changes.iter().zip(&own).map(|(&change, &own)| {
+            if change.abs() < sorted[count - 1] { own } else { (f64::from(own) + f64::from(change)) as f32 }
+        });
+        assert!(out.iter().copied().eq(expected), "{count} of {elements}");
+    }
+}
+
+#[test]
+fn changes_that_do_not_fit_are_refused() {
+    let folder = Folder::new();
+    let [base, _] = two_tensors(&folder);
+    let small = folder.0.join("small.safetensors");
+    let mut writer = Writer::create(&small, outline(&[("w", &[1])])).unwrap();
+    writer.add(&[1.0]).unwrap();
+    writer.finish().unwrap();
+    let small = Checkpoint::open(&small).unwrap();
+    let about =
+        |keep: Vec<Keep>| ChangesOutline { names: vec!["w".to_owned(); 2], keep, elect: false, normalize: false };
+    let (one, none) = (about(vec![Keep::All]), about(vec![]));
+    let checkpoints = [&base, &small];
+    assert!(Changes::new(&checkpoints, &[1.0], 1.0, &one).err().unwrap().0.contains("do not add up"));
+    assert!(Changes::new(&checkpoints, &[1.0], 1.0, &none).err().unwrap().0.contains("ways to keep"));
 }

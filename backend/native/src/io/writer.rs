@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::combine::Combination;
+use super::combine::Computed;
 use super::{CHUNK, Dtype, reason, safetensors};
 use crate::error::{Error, Result};
 use crate::{ensure, fail};
@@ -97,14 +97,14 @@ impl Writer {
         self.write(values)
     }
 
-    /// Writes a sum of other files' tensors as the next one. What is computed is written while the next part is.
-    pub fn combine(&mut self, sum: &Combination<'_>) -> Result<()> {
-        let elements = sum.elements()?;
+    /// Computes the next tensor and writes it. What is computed is written while the next part is.
+    pub fn compute(&mut self, tensor: &impl Computed) -> Result<()> {
+        let elements = tensor.elements();
         self.begin(elements)?;
         let (mut ready, mut next) = (Vec::new(), Vec::new());
         for start in (0..elements.next_multiple_of(CHUNK) + CHUNK).step_by(CHUNK) {
             next.resize(CHUNK.min(elements.saturating_sub(start)), 0.0);
-            let (written, computed) = rayon::join(|| self.write(&ready), || sum.compute(start, &mut next));
+            let (written, computed) = rayon::join(|| self.write(&ready), || tensor.compute(start, &mut next));
             written.and(computed)?;
             std::mem::swap(&mut ready, &mut next);
         }
