@@ -95,8 +95,8 @@ impl<'a> Changes<'a> {
         Ok(Self { base, models: models.collect(), elect: *elect, normalize: *normalize, scale })
     }
 
-    /// Adds a block's kept changes, a row of [`BLOCK`] for each model, to the base's elements in `out`.
-    fn add(&self, changes: &[f32], scratch: &mut Sums, out: &mut [f32]) {
+    /// Adds a block's kept changes, a row of [`BLOCK`] for each model, to the base's elements.
+    fn add(&self, base: &[f32], changes: &[f32], scratch: &mut Sums, out: &mut [f32]) {
         let Sums { sums, weights, signs } = scratch;
         let length = out.len();
         let (sums, weights, signs) = (&mut sums[..length], &mut weights[..length], &mut signs[..length]);
@@ -124,9 +124,9 @@ impl<'a> Changes<'a> {
         } else {
             weights.fill(self.models.iter().map(|model| model.term.weight).sum());
         }
-        for ((out, sum), &weights) in out.iter_mut().zip(&*sums).zip(&*weights) {
+        for (((out, &base), sum), &weights) in out.iter_mut().zip(base).zip(&*sums).zip(&*weights) {
             let divisor = if self.normalize && weights.abs() >= NO_WEIGHT { weights } else { 1.0 };
-            *out = (f64::from(*out) + self.scale * sum / divisor) as f32;
+            *out = (f64::from(base) + self.scale * sum / divisor) as f32;
         }
     }
 }
@@ -147,16 +147,16 @@ impl Computed for Changes<'_> {
         let pieces = out.par_chunks_mut(PIECE).enumerate();
         let computed: Result<()> = pieces.try_for_each(|(piece, out)| {
             let mut changes = vec![0.0_f32; self.models.len() * BLOCK];
+            let (mut own, mut values) = ([0.0_f32; BLOCK], [0.0_f32; BLOCK]);
             let mut scratch = Sums { sums: [0.0; BLOCK], weights: [0.0; BLOCK], signs: [0.0; BLOCK] };
             for (block, out) in out.chunks_mut(BLOCK).enumerate() {
                 let at = start + piece * PIECE + block * BLOCK;
-                self.base.read(at, out)?;
+                let base = self.base.values(at, &mut own[..out.len()])?;
                 for (model, changes) in self.models.iter().zip(changes.chunks_exact_mut(BLOCK)) {
-                    let changes = &mut changes[..out.len()];
-                    model.term.read(at, changes)?;
-                    thin(changes, out, at, model.kept);
+                    let values = model.term.values(at, &mut values[..out.len()])?;
+                    keep_changes(model.kept, values, base, at, changes);
                 }
-                self.add(&changes, &mut scratch, out);
+                self.add(base, &changes, &mut scratch, out);
             }
             Ok(())
         });
@@ -166,21 +166,21 @@ impl Computed for Changes<'_> {
     }
 }
 
-/// Turns a model's elements from `start` on into its changes; those that are not kept into 0.
-fn thin(model: &mut [f32], base: &[f32], start: usize, kept: Kept) {
+/// A model's changes to the base, from element `start` on; those that are not kept are 0.
+fn keep_changes(kept: Kept, model: &[f32], base: &[f32], start: usize, changes: &mut [f32]) {
+    let all = changes.iter_mut().zip(model.iter().zip(base));
     match kept {
         Kept::AtLeast(smallest) => {
-            for (value, &base) in model.iter_mut().zip(base) {
-                let change = *value - base;
-                *value = if change.abs() < smallest { 0.0 } else { change };
+            for (out, (value, base)) in all {
+                let change = value - base;
+                *out = if change.abs() < smallest { 0.0 } else { change };
             }
         }
         Kept::Random { below, key, factor } => {
-            for (index, (value, &base)) in model.iter_mut().zip(base).enumerate() {
+            for (index, (out, (value, base))) in all.enumerate() {
                 // A tensor has fewer elements than 2³²: this is checked where keys are used.
                 let [x, y] = threefry(key, [0, (start + index) as u32]);
-                let change = *value - base;
-                *value = if (x ^ y) >> 8 < below { change * factor } else { 0.0 };
+                *out = if (x ^ y) >> 8 < below { (value - base) * factor } else { 0.0 };
             }
         }
     }
@@ -256,11 +256,10 @@ fn histograms(
             let (mut own, mut values) = ([0.0_f32; BLOCK], [0.0_f32; BLOCK]);
             for at in (start..end).step_by(BLOCK) {
                 let length = BLOCK.min(end - at);
-                let (own, values) = (&mut own[..length], &mut values[..length]);
-                base.read(at, own)?;
+                let own = base.values(at, &mut own[..length])?;
                 for (model, (term, counts)) in models.iter().zip(&mut counts).enumerate() {
-                    term.read(at, values)?;
-                    for (&value, &own) in values.iter().zip(&*own) {
+                    let values = term.values(at, &mut values[..length])?;
+                    for (&value, &own) in values.iter().zip(own) {
                         if let Some(bucket) = bucket(model, (value - own).to_bits() & (u32::MAX >> 1)) {
                             counts[bucket as usize] += 1;
                         }
@@ -272,8 +271,10 @@ fn histograms(
             Ok(counts)
         })
         .try_reduce(empty, |mut sums, counts| {
-            for (sum, count) in sums.iter_mut().flatten().zip(counts.iter().flatten()) {
-                *sum += count;
+            for (sums, counts) in sums.iter_mut().zip(&counts) {
+                for (sum, count) in sums.iter_mut().zip(counts) {
+                    *sum += count;
+                }
             }
             Ok(sums)
         })

@@ -30,9 +30,13 @@ impl<'a> Term<'a> {
         Ok(Self { checkpoint, tensor: checkpoint.tensor(name)?, weight })
     }
 
-    /// Elements from `start` on, on this thread.
-    pub(super) fn read(&self, start: usize, out: &mut [f32]) -> Result<()> {
-        self.checkpoint.convert_here(self.tensor, start, out)
+    /// As many elements from `start` on as `scratch` has, converted into it on this thread, or as they lie in the file.
+    pub(super) fn values<'s>(&'s self, start: usize, scratch: &'s mut [f32]) -> Result<&'s [f32]> {
+        if let Some(stored) = self.checkpoint.floats(self.tensor) {
+            return Ok(&stored[start..start + scratch.len()]);
+        }
+        self.checkpoint.convert_here(self.tensor, start, scratch)?;
+        Ok(scratch)
     }
 
     /// These elements are not needed in memory any more.
@@ -79,15 +83,15 @@ impl Computed for Combination<'_> {
     fn compute(&self, start: usize, out: &mut [f32]) -> Result<()> {
         let pieces = out.par_chunks_mut(PIECE).enumerate();
         let computed: Result<()> = pieces.try_for_each(|(piece, out)| {
-            let (mut sums, mut values) = ([0.0_f64; BLOCK], [0.0_f32; BLOCK]);
+            let (mut sums, mut scratch) = ([0.0_f64; BLOCK], [0.0_f32; BLOCK]);
             for (block, out) in out.chunks_mut(BLOCK).enumerate() {
                 let at = start + piece * PIECE + block * BLOCK;
-                let (sums, values) = (&mut sums[..out.len()], &mut values[..out.len()]);
+                let (sums, scratch) = (&mut sums[..out.len()], &mut scratch[..out.len()]);
                 // Begun at −0, so that a term alone keeps the sign of its zeros.
                 sums.fill(-0.0);
                 for term in &self.terms {
-                    term.read(at, values)?;
-                    for (sum, &value) in sums.iter_mut().zip(&*values) {
+                    let values = term.values(at, scratch)?;
+                    for (sum, &value) in sums.iter_mut().zip(values) {
                         *sum += term.weight * f64::from(value);
                     }
                 }
@@ -113,9 +117,8 @@ pub fn inner_products(a: &Term<'_>, b: &Term<'_>) -> Result<[f64; 3]> {
         let mut sums = [0.0_f64; 3];
         for at in (start..end).step_by(BLOCK) {
             let length = BLOCK.min(end - at);
-            a.read(at, &mut left[..length])?;
-            b.read(at, &mut right[..length])?;
-            for (&x, &y) in left[..length].iter().zip(&right[..length]) {
+            let (left, right) = (a.values(at, &mut left[..length])?, b.values(at, &mut right[..length])?);
+            for (&x, &y) in left.iter().zip(right) {
                 let (x, y) = (f64::from(x), f64::from(y));
                 sums = [sums[0] + x * y, sums[1] + x * x, sums[2] + y * y];
             }

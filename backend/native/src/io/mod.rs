@@ -175,6 +175,12 @@ impl Checkpoint {
         &self.sources[tensor.file].map[tensor.offset..tensor.offset + tensor.bytes]
     }
 
+    /// The tensor's elements where they lie, if they are what the processor takes: f32 at an address for f32.
+    fn floats(&self, tensor: &Tensor) -> Option<&[f32]> {
+        let as_stored = tensor.dtype == Dtype::F32 && cfg!(target_endian = "little");
+        if as_stored { bytemuck::try_cast_slice(self.raw(tensor)).ok() } else { None }
+    }
+
     /// Converts the tensor's elements from `start` on; `start` and the length are whole blocks of its dtype, or the
     /// length reaches the tensor's end.
     fn convert(&self, tensor: &Tensor, start: usize, out: &mut [f32]) -> Result<()> {
