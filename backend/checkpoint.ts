@@ -305,7 +305,9 @@ function combine(writer: bigint, { terms }: Combination): number {
 function addChanges(writer: bigint, { base, models, elect, normalize, scale }: Changes): number {
   const all = [base, ...models], weights = Float64Array.from(models, ({ weight }) => weight);
   const keep = models.map(({ keep }) =>
-    keep.kind === "random" ? { kind: keep.kind, below: Math.ceil(Math.fround(keep.density) * 2 ** 24), key: keep.key } : keep
+    keep.kind === "random"
+      ? { kind: keep.kind, below: Math.ceil(Math.fround(keep.density) * 2 ** 24), key: keep.key }
+      : keep
   );
   const outline = encoder.encode(JSON.stringify({ names: all.map(({ name }) => name), keep, elect, normalize }));
   const [count, length] = [BigInt(models.length), BigInt(outline.length)];
