@@ -47,18 +47,21 @@ export interface Planned {
 export function plans(size: SizeName, seq: number): Planned[] {
   const dense = denseOf(size), moe = mixtureOf(size);
   const steps = [
-    ["dense step", dense, "train", false],
-    ["dense step, layers checkpointed", dense, "train", true],
-    ["mixture step, 8 experts", moe, "train", false],
-    ["mixture step, layers checkpointed", moe, "train", true],
-    ["coefficient step", moe, "learn", false],
-    ["loss alone", dense, "loss", false],
+    ["dense step", dense, "train", false, "f32"],
+    ["dense step, layers checkpointed", dense, "train", true, "f32"],
+    ["dense step, checkpointed, weights of 16 bits", dense, "train", true, "bf16"],
+    ["mixture step, 8 experts", moe, "train", false, "f32"],
+    ["mixture step, layers checkpointed", moe, "train", true, "f32"],
+    ["mixture step, checkpointed, weights of 16 bits", moe, "train", true, "bf16"],
+    ["coefficient step", moe, "learn", false, "f32"],
+    ["loss alone", dense, "loss", false, "f32"],
   ] as const;
-  return steps.map(([name, config, step, checkpoint]) => {
+  return steps.map(([name, config, step, checkpoint, precision]) => {
     const began = performance.now();
     const { steps, distinct, flops, moved, arena } = explainStep(config, processor, {
       step,
       checkpoint,
+      precision,
       batch: 1,
       seq,
       optimizer: "adafactor",

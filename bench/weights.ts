@@ -46,7 +46,8 @@ export const valuesOf = (leaf: Leaf, name: string, config: ModelConfig): Float32
 /** A model in a device's memory. */
 export function modelOf(config: ModelConfig, device: Device, storage: Storage = "f32"): AnyModel {
   return treeOf(layout(config), (leaf) => {
-    const place = device.allocate(leaf.shape, storage), piece = sizeOf(leaf) / leaf.names.length;
+    const place = device.allocate(leaf.shape, leaf.columns.length > 0 ? storage : "f32"),
+      piece = sizeOf(leaf) / leaf.names.length;
     leaf.names.forEach((name, i) => device.write(nodeOf(tensorOf(place)), valuesOf(leaf, name, config), i * piece));
     return tensorOf(place);
   });

@@ -7,12 +7,10 @@ import {
   and,
   argmax,
   at,
-  cast,
   expand,
   full,
   iota,
   less,
-  mapTree,
   maximum,
   mul,
   not,
@@ -26,6 +24,7 @@ import {
 } from "../dsl/mod.ts";
 import type { ModelConfig } from "./convert/config.ts";
 import type { AnyModel } from "./model/layout.ts";
+import { widened } from "./model/storage.ts";
 import {
   llama,
   type LlamaOptions,
@@ -74,9 +73,6 @@ export const longer = (cache: Cache, more: number): Cache => eachKept(cache, (ke
 /** Some rows of a cache. */
 export const rowsOf = (cache: Cache, rows: Tensor<"batch", "int">): Cache =>
   eachKept(cache, (kept) => take(rename(kept, { batch: "from" }), "from", rows));
-
-/** Weights of two bytes as f32: products and look-ups read them as they are stored. */
-const widened = <P>(model: P): P => mapTree((x) => cast(x, "f32"), model);
 
 /** Logits of a model of either kind. */
 function forward(config: ModelConfig, model: AnyModel, tokens: Tokens, options: LlamaOptions): Output {

@@ -16,9 +16,10 @@ import type { Model, Tokens } from "./model/llama.ts";
 import type { Moe } from "./model/moe.ts";
 import { initModel } from "./model/parameters.ts";
 import { lossFor } from "./model/loss.ts";
+import { widened } from "./model/storage.ts";
 import type { Objective } from "./objectives/mod.ts";
-import { adamw, optimizer, type OptimizerName } from "./optim/mod.ts";
-import { keyFor, trainStep } from "./train.ts";
+import { adamw, optimizer, type OptimizerName, type Precision } from "./optim/mod.ts";
+import { randomFor, trainStep } from "./train_step.ts";
 
 /** A step that can be explained. */
 export type StepName = "loss" | "train" | "learn" | "decode";
@@ -37,16 +38,19 @@ export interface ExplainOptions {
   readonly objective: Objective;
   /** Keep only each layer's input for the backward pass (default: no). */
   readonly checkpoint?: boolean;
+  /** How weights are kept (default f32). */
+  readonly precision?: Precision;
 }
 
 /** Where a step's arguments come from: memory that is only planned, or a device's. */
 interface Source {
-  readonly model: (config: ModelConfig) => AnyModel;
+  readonly model: (config: ModelConfig, storage: "f32" | "bf16") => AnyModel;
   readonly zeros: <A extends string>(shape: { readonly [N in A]: number }, dtype?: DType) => Tensor<A, Kind>;
 }
 
 const onPaper: Source = {
-  model: (config) => treeOf(layout(config), ({ shape }) => planned(shape)),
+  model: (config, storage) =>
+    treeOf(layout(config), ({ shape, columns }) => planned(shape, columns.length > 0 ? storage : "f32")),
   zeros: planned,
 };
 
@@ -90,17 +94,18 @@ function stepIn(source: Source, config: ModelConfig, { step, batch, seq, ...opti
   const inSource = <T>(tree: T): T => mapLeaves(({ shape, dtype }) => source.zeros(shape, dtype), tree) as T;
   const ids = Array.from({ length: batch }, (_, row) => someIds(row, seq, config.vocabSize));
   const data = toBatch(makeBatch(ids.map((ids) => ({ ids, scoredFrom: 1 })), seq)), rate = tensor({}, [0]);
+  const model = source.model(config, (options.precision ?? "f32") === "f32" ? "f32" : "bf16");
   switch (step) {
     case "loss":
       return made(
-        (p: AnyModel, b: Batch) => lossFor(config)(p, b, null).loss,
-        [source.model(config), data],
+        (p: AnyModel, b: Batch) => lossFor(config)(widened(p), b, null).loss,
+        [model, data],
         [],
         () => [],
       );
     case "train": {
-      const model = source.model(config), state = inSource(optimizer(options.optimizer, layout(config)).init(model));
-      const args = [model, state, data, keyFor(config, 0), rate] as const;
+      const state = inSource(optimizer(options, layout(config)).init(model));
+      const args = [model, state, data, randomFor(config, options, 0), rate] as const;
       return made(trainStep(config, options), [...args], [0, 1], ({ model, state }) => [model, state]);
     }
     case "learn": {
@@ -115,7 +120,7 @@ function stepIn(source: Source, config: ModelConfig, { step, batch, seq, ...opti
         ...(objective.learnsLambda && { logit: each(() => source.zeros<never>({})) }),
       } as Parameters;
       const state = inSource(adamw().init(parameters)), shares = each(() => tensor({}, [0]));
-      const args = [parameters, state, source.model(config) as Model<Moe>, data, shares, rate] as const;
+      const args = [parameters, state, model as Model<Moe>, data, shares, rate] as const;
       return made(learnStep(config, objective), [...args], [0, 1], ({ parameters, state }) => [parameters, state]);
     }
     case "decode": {
@@ -123,7 +128,7 @@ function stepIn(source: Source, config: ModelConfig, { step, batch, seq, ...opti
         next(config, config.vocabSize, model, kept, tokens, start, empty, { picked: true, logits: false });
       const tokens = tensor({ batch, seq: 1 }, Int32Array.from(ids, ([first]) => first), "i32");
       const start = tensor({}, Int32Array.of(seq - 1), "i32"), empty = tensor({ batch }, new Int32Array(batch), "i32");
-      const args = [source.model(config), inSource(emptyCache(config, batch, seq)), tokens, start, empty] as const;
+      const args = [model, inSource(emptyCache(config, batch, seq)), tokens, start, empty] as const;
       return made(step, [...args], [1], ({ cache }, [model]) => [model, cache]);
     }
   }
@@ -159,7 +164,7 @@ export async function profileStep(
   { runs = 3, signal }: { readonly runs?: number; readonly signal?: AbortSignal } = {},
 ): Promise<ProgramReport> {
   const source: Source = {
-    model: (config) => initModel(config, 0, device).model,
+    model: (config, storage) => initModel(config, 0, device, 1, storage).model,
     zeros: (shape, dtype = "f32") => tensorOf(device.put(nodeOf(full(shape, 0, dtype)))),
   };
   const { f, args: first, donate, again } = stepIn(source, config, options);

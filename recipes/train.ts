@@ -2,37 +2,18 @@
  * @file Training: SFT of dense models and tuning of mixtures. One step is one compiled call: forward, backward,
  * optimiser and metrics; parameters and optimiser state stay on the device and are updated in place.
  */
-import {
-  add,
-  div,
-  type Key,
-  key,
-  mapTree,
-  maximum,
-  mul,
-  type Scalar,
-  tensor,
-  valueAndGradWith,
-  zerosLike,
-} from "../dsl/mod.ts";
+import { cast, mapTree, mul } from "../dsl/mod.ts";
 import { UserError } from "../dsl/errors.ts";
 import { compile, free, number, values } from "../backend/compile.ts";
 import type { Device } from "../backend/runtime.ts";
-import type { ModelConfig } from "./convert/config.ts";
-import { type Batch, type HostBatch, toBatch } from "./model/batch.ts";
-import { type AnyModel, layout } from "./model/layout.ts";
-import { evaluator, type Losses, lossFor } from "./model/loss.ts";
-import type { Loaded } from "./model/parameters.ts";
 import { findOrigin } from "./divergence.ts";
-import {
-  clip,
-  globalNorm,
-  optimizer,
-  type OptimizerName,
-  type OptimizerState,
-  rateAt,
-  type Schedule,
-} from "./optim/mod.ts";
+import type { HostBatch } from "./model/batch.ts";
+import { type AnyModel, layout } from "./model/layout.ts";
+import { evaluator } from "./model/loss.ts";
+import type { Loaded } from "./model/parameters.ts";
+import { isNarrow, storageOf } from "./model/storage.ts";
+import { averageIn, optimizer, type OptimizerState, rateAt, type Schedule } from "./optim/mod.ts";
+import { type Step, type StepOptions, stepper, type Training } from "./train_step.ts";
 
 /** Batches by step: the same in every run, so that a run can be repeated. */
 export interface Batches {
@@ -41,29 +22,17 @@ export interface Batches {
 }
 
 /** How a model is trained. */
-export interface TrainOptions {
+export interface TrainOptions extends StepOptions {
   /** Steps and learning rate. */
   readonly schedule: Schedule;
   /** What is learned from; with `accumulate` n, step i takes batches i·n … i·n + n − 1. */
   readonly batches: Batches;
-  /** How gradients become steps. */
-  readonly optimizer: OptimizerName;
-  /** Batches whose gradients are added up for one step (default 1). */
-  readonly accumulate?: number;
-  /** Largest global norm of the gradient (default: no limit). */
-  readonly clip?: number;
-  /** Share of the weights taken off in each step, times the rate (default 0). */
-  readonly weightDecay?: number;
-  /** Keep only each layer's input for the backward pass: less memory, more time (default: no). */
-  readonly checkpoint?: boolean;
   /** A fixed set on which the loss is measured before, after, and every `validateEvery` steps. */
   readonly validation?: readonly HostBatch[];
   /** Default: only before and after. */
   readonly validateEvery?: number;
-  /** Start of the routers' noise (mixtures that have it). */
+  /** Start of what is random in steps: noise of routers, weights rounded by chance. */
   readonly seed?: number;
-  /** Ends the training after a step whose gradient has a larger global norm than this (default: none is too large). */
-  readonly stopNorm?: number;
   /**
    * The model as it was given, once more: where training diverges before the first snapshot, it is gone through again
    * from there to find out in which step and tensor it began.
@@ -90,10 +59,8 @@ export interface Position {
 }
 
 /** A training between two steps. */
-export interface TrainState {
+export interface TrainState extends Training {
   readonly position: Position;
-  readonly model: AnyModel;
-  readonly state: OptimizerState;
 }
 
 /** Where trainings are kept between two steps. Batches, rates and noise depend on the step alone: they need no keeping. */
@@ -150,98 +117,6 @@ export interface Trained<L extends Loaded> {
   readonly seconds: number;
 }
 
-/** The key of a step's noise; null where the routers have none. */
-export const keyFor = (config: ModelConfig, seed: number): Key | null =>
-  config.kind === "moe" && config.noise ? key(seed) : null;
-
-/** What a step gives: the new model and state, what it saw, and the gradient's norm where it is clipped. */
-export type Step = { model: AnyModel; state: OptimizerState; metrics: Omit<Losses, "loss">; norm?: Scalar };
-type Training = Pick<Step, "model" | "state">;
-type Stepper = (
-  model: AnyModel,
-  state: OptimizerState,
-  hosts: readonly HostBatch[],
-  seed: number,
-  rate: number,
-) => Promise<Step>;
-
-/** The gradient, clipped where that is asked for, and its norm where somebody wants to know. */
-function watched<P>(
-  gradient: P,
-  { clip: limit, stopNorm }: Pick<TrainOptions, "clip" | "stopNorm">,
-): { readonly gradient: P; readonly norm?: Scalar } {
-  if (limit !== undefined) return clip(gradient, limit);
-  return stopNorm === undefined ? { gradient } : { gradient, norm: globalNorm(gradient) };
-}
-
-/** A step on one batch, as a function of tensors: what `train` compiles. */
-export function trainStep(
-  config: ModelConfig,
-  options: Pick<TrainOptions, "optimizer" | "weightDecay" | "clip" | "stopNorm" | "checkpoint">,
-): (model: AnyModel, state: OptimizerState, batch: Batch, key: Key | null, rate: Scalar) => Step {
-  const chosen = optimizer(options.optimizer, layout(config), options.weightDecay), loss = lossFor(config, options);
-  return (model, state, batch, key, rate) => {
-    const { value: { loss: _, ...metrics }, grad } = valueAndGradWith(loss)(model, batch, key);
-    const limited = watched(grad, options);
-    const { parameters, state: next } = chosen.step(model, limited.gradient, state, rate);
-    return { model: parameters, state: next, metrics, ...("norm" in limited && { norm: limited.norm }) };
-  };
-}
-
-/** One batch, one call. */
-function singleStep(config: ModelConfig, device: Device, options: TrainOptions): Stepper {
-  const run = compile(trainStep(config, options), device, { donate: [0, 1] });
-  return (model, state, [host], seed, rate) =>
-    run(model, state, toBatch(host), keyFor(config, seed), tensor({}, [rate]));
-}
-
-/** Gradients of several batches are added up, each weighing as many tokens as it scores; then one update. */
-function accumulatedStep(config: ModelConfig, device: Device, options: TrainOptions): Stepper {
-  const chosen = optimizer(options.optimizer, layout(config), options.weightDecay), loss = lossFor(config, options);
-  const start = compile(
-    (model: AnyModel) => ({ sum: mapTree((w) => zerosLike(w), model), tokens: tensor({}, [0]), nll: tensor({}, [0]) }),
-    device,
-  );
-  type Sum = { sum: AnyModel; tokens: Scalar; nll: Scalar };
-  const collect = compile(
-    (so: Sum, model: AnyModel, batch: Batch, key: Key | null) => {
-      const { value: { loss: _, ...metrics }, grad } = valueAndGradWith(loss)(model, batch, key);
-      const sum = mapTree((total, each) => add(total, mul(each, metrics.count as never)), so.sum, grad);
-      return {
-        so: { sum, tokens: add(so.tokens, metrics.count), nll: add(so.nll, mul(metrics.nll, metrics.count)) },
-        metrics,
-      };
-    },
-    device,
-    { donate: [0] },
-  );
-  const update = compile(
-    (model: AnyModel, state: OptimizerState, { sum, tokens, nll }: Sum, rate: Scalar) => {
-      const count = maximum(tokens, 1), grad = mapTree((g) => div(g, count as never), sum);
-      const limited = watched(grad, options);
-      const { parameters, state: next } = chosen.step(model, limited.gradient, state, rate);
-      return {
-        model: parameters,
-        state: next,
-        nll: div(nll, count),
-        count: add(tokens, 0),
-        ...("norm" in limited && { norm: limited.norm }),
-      };
-    },
-    device,
-    { donate: [0, 1, 2] },
-  );
-  return async (model, state, hosts, seed, rate) => {
-    let so: Sum = await start(model), metrics: Omit<Losses, "loss"> | undefined;
-    for (const [i, host] of hosts.entries()) {
-      options.signal?.throwIfAborted();
-      ({ so, metrics } = await collect(so, model, toBatch(host), keyFor(config, seed + i)));
-    }
-    const { nll, count, ...out } = await update(model, state, so, tensor({}, [rate]));
-    return { ...out, metrics: { ...metrics, nll, count } };
-  };
-}
-
 const perLayer = (data: ArrayLike<number>, layers: number): number[][] => {
   const width = data.length / layers;
   return Array.from({ length: layers }, (_, i) => Array.from({ length: width }, (_, j) => data[i * width + j]));
@@ -269,6 +144,29 @@ async function lineOf(
   };
 }
 
+/** The model that comes of a training: its weights, or the running mean of them. The rest of the memory is given back. */
+async function finished({ model, state }: Training, device: Device): Promise<AnyModel> {
+  if (averageIn(model, state) === undefined) {
+    free(state, device);
+    return model;
+  }
+  const averaged = await compile((model: AnyModel, state: OptimizerState) => {
+    const average = averageIn(model, state)!;
+    return mapTree((mean, w) => cast(mul(mean, 1), storageOf(w)), average, model);
+  }, device)(model, state);
+  free([model, state], device);
+  return averaged;
+}
+
+/** Refuses weights that are not stored as the precision says. */
+function checkPrecision(model: AnyModel, precision: StepOptions["precision"] = "f32"): void {
+  if (isNarrow(model) === (precision !== "f32")) return;
+  throw new UserError(
+    `precision ${precision}: the model's matrices are stored in ${isNarrow(model) ? "16" : "32"} bits; ` +
+      "load it with the storage that belongs to the precision (f32, or bf16).",
+  );
+}
+
 /**
  * Trains a model: all its weights, on every scored token. The model given is used up (its memory becomes the result's).
  *
@@ -278,21 +176,18 @@ async function lineOf(
 export async function train<L extends Loaded>(given: L, device: Device, options: TrainOptions): Promise<Trained<L>> {
   const { schedule, accumulate = 1, validation = [], validateEvery = 0, snapshots, signal, onLine, seed = 0 } = options;
   const { config } = given, { steps } = schedule, began = performance.now();
-  const measure = evaluator(config, device),
-    step = accumulate > 1 ? accumulatedStep(config, device, options) : singleStep(config, device, options);
+  checkPrecision(given.model, options.precision);
+  const measure = evaluator(config, device), step = stepper(config, device, options);
   const begin = async (model: AnyModel): Promise<Training> => ({
     model,
-    state: await compile(
-      (parameters: AnyModel) => optimizer(options.optimizer, layout(config)).init(parameters),
-      device,
-    )(model),
+    state: await compile((parameters: AnyModel) => optimizer(options, layout(config)).init(parameters), device)(model),
   });
   let training = await begin(given.model);
   let position: Position = snapshots?.restore(training.model, training.state) ?? { step: 0, tokens: 0, measured: -1 };
   const hostsOf = (at: number): HostBatch[] =>
     Array.from({ length: accumulate }, (_, i) => options.batches.at(at * accumulate + i));
   const make = (from: Training, at: number): Promise<Step> =>
-    step(from.model, from.state, hostsOf(at), seed + at * accumulate, rateAt(schedule, at));
+    step(from, hostsOf(at), seed + at * accumulate, rateAt(schedule, at));
   /** Where it began, as a sentence; nothing, where there is nothing to begin again from. */
   const origin = async (failed: number): Promise<string> => {
     const { reload } = options;

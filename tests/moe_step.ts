@@ -51,7 +51,7 @@ export function stepCase(): Case {
   };
   const batch = { tokens: tensorOf<"batch" | "seq", "int">(ids(0)), labels: tensorOf<"batch" | "seq", "int">(ids(-1)) };
   const { value, grad } = valueAndGradWith(lossFor(config))(model, batch, null);
-  const chosen = optimizer("adafactor", layout(config)), state = chosen.init(model);
+  const chosen = optimizer({ optimizer: "adafactor" }, layout(config)), state = chosen.init(model);
   const updated = chosen.step(model, grad, state, tensor({}, [0.01]));
   const results = [
     ...leavesOf(value, undefined),

@@ -4,6 +4,7 @@
  */
 import { primitiveOf } from "../../dsl/build.ts";
 import type { NodeSet } from "../../dsl/graph/node_map.ts";
+import { isHalf } from "../../dsl/half.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { axesOf, sizeOf } from "../../dsl/shape.ts";
 import { freeNodes, isArgument, isReduction } from "./costs.ts";
@@ -47,9 +48,18 @@ function usersOf(order: readonly Node[]): Map<Node, Node[]> {
 
 const isSeed = (node: Node, largeBytes: number): node is Node<"contract"> =>
   isOp(node, "contract") && node.dtype === "f32" && 4 * sizeOf(node.shape) > largeBytes &&
-  node.inputs.every((input) => isArgument(baseOf(input)) || sizeOf(node.shape) >= growth * sizeOf(input.shape));
+  node.inputs.every((input) => isArgument(storedAs(input)) || sizeOf(node.shape) >= growth * sizeOf(input.shape));
 
 const baseOf = (node: Node): Node => isAffineView(node) ? baseOf(node.inputs[0]) : node;
+
+/** Weights of 16 bits as f32: products read them as they are stored, so that this takes no memory. */
+const isWidening = (node: Node): boolean => isOp(node, "cast") && isHalf(node.inputs[0].dtype) && node.dtype === "f32";
+
+/** What a product reads. */
+const storedAs = (node: Node): Node => {
+  const base = baseOf(node);
+  return isWidening(base) ? baseOf(base.inputs[0]) : base;
+};
 
 /** Same elements, one by one: scalar operations, and views that only repeat, reorder or wait. */
 const isElementwise = (node: Node): boolean =>
@@ -117,6 +127,7 @@ function clusterOf(
     if (large.has(node) || between.has(node)) return true;
     if (exits.has(node)) return levels.get(node) === phase;
     if (isOp(node, "expand") || isOp(node, "rename") || isOp(node, "stop")) return true;
+    if (isWidening(node)) return isArgument(storedAs(node));
     if (isOp(node, "slice")) return cut !== node.attributes.axis;
     return isElementwise(node) && (free.has(node) || isSpread(node));
   };

@@ -10,7 +10,7 @@ import { lossFor } from "../../recipes/model/loss.ts";
 import type { Moe } from "../../recipes/model/moe.ts";
 import { xft } from "../../recipes/objectives/xft.ts";
 import { adamw, optimizer } from "../../recipes/optim/mod.ts";
-import { trainStep } from "../../recipes/train.ts";
+import { randomFor, trainStep } from "../../recipes/train_step.ts";
 import type { Case, Prepared, StepWork } from "../case.ts";
 import { batchOf, modelOf } from "../weights.ts";
 import { touched } from "./long.ts";
@@ -38,7 +38,12 @@ const one = (kind: StepWork["step"], size: SizeName, changes: Partial<StepWork> 
   return {
     name: `${kind}/${size}`,
     work,
-    ...(kind !== "coefficients" && { variants: { "checkpointed layers": { ...work, checkpoint: true } } }),
+    ...(kind !== "coefficients" && {
+      variants: {
+        "checkpointed layers": { ...work, checkpoint: true },
+        "bf16, rounded by chance": { ...work, storage: "bf16" as const },
+      },
+    }),
   };
 };
 
@@ -129,22 +134,25 @@ export async function prepareStep(work: StepWork): Promise<Prepared> {
     };
     bytes = () => run.report(model, batch).moved;
   } else {
-    const { checkpoint } = work,
-      rate = tensor({}, [RATE]),
-      noise = config.kind === "moe" && config.noise ? key(0) : null;
-    const run = compile(trainStep(config, { optimizer: "adafactor", checkpoint }), device, {
+    const { checkpoint, storage } = work, rate = tensor({}, [RATE]);
+    const updates = { optimizer: "adafactor", precision: storage === "f32" ? "f32" : "bf16" } as const,
+      random = randomFor(config, updates, 0);
+    const run = compile(trainStep(config, { ...updates, checkpoint }), device, {
       donate: [0, 1],
       fuse: work.fuse,
     });
     let model = modelOf(config, device, work.storage);
-    let state = await compile((p: typeof model) => optimizer("adafactor", layout(config)).init(p), device)(model);
+    let state = await compile(
+      (p: typeof model) => optimizer(updates, layout(config)).init(p),
+      device,
+    )(model);
     once = async () => {
-      const out = await run(model, state, batch, noise, rate), loss = await number(out.metrics.nll, device);
+      const out = await run(model, state, batch, random, rate), loss = await number(out.metrics.nll, device);
       free(out.metrics, device);
       ({ model, state } = out);
       return loss;
     };
-    bytes = () => run.report(model, state, batch, noise, rate).moved;
+    bytes = () => run.report(model, state, batch, random, rate).moved;
   }
   for (let i = 0; i < WARM_UP; i++) losses.push(await once());
   return { losses, bytes: bytes(), run: async () => void await once() };

@@ -48,7 +48,7 @@ export function threefry(key: Words, counter: Words): Words {
 }
 
 /** The words of a key, each for every element of a shape. @throws TypeError when it is no key */
-function wordsOf(op: string, key: Node, shape: Shape): Words {
+export function wordsOf(op: string, key: Node, shape: Shape): Words {
   if (key.shape.word !== 2 || key.dtype !== "u32") {
     mistake(op, `a key is u32 with an axis "word" of 2, this is ${key.dtype}${showShape(key.shape)}; see key()`);
   }
@@ -78,7 +78,7 @@ function keyOf(words: Words): Node {
 }
 
 /** The upper 24 bits as a number in [0, 1): a multiple of 2⁻²⁴, exact in f32. */
-function fraction(bits: Node): Node {
+export function fraction(bits: Node): Node {
   const whole = cast(shifted("shr", bits, 8), "f32");
   return node("mul", [whole, expand(constant(2 ** -24), whole.shape)], {});
 }

@@ -3,6 +3,7 @@ import { UserError } from "../../dsl/errors.ts";
 import {
   choice,
   command,
+  factors,
   integer,
   number,
   numbers,
@@ -22,6 +23,8 @@ const MERGE_METHODS = [
 ] as const;
 const LAMBDA_RULE = "λ is a share, between 0 and 1.";
 const WEIGHT_TYPES = ["stored", "f32", "bf16", "f16"] as const;
+const OPTIMIZERS = ["adafactor", "adamw", "sgd", "lion", "muon"] as const;
+const PRECISIONS = ["f32", "bf16", "bf16-master"] as const;
 const DATA_HELP = "instruction data: JSON or JSONL, gzip too (several: in order)";
 
 /** What `train` and `learn` share; what is absent comes from the preset. */
@@ -102,7 +105,13 @@ export const commands = {
       accumulate: integer("batches whose gradients are added up for one step", { fallback: 1, min: 1 }),
       clip: number("largest global norm of the gradient (default: no limit)", { min: 0 }),
       stopNorm: number("end after a step whose gradient has a larger global norm than this", { min: 0 }),
-      optimizer: choice("optimiser (default: the preset's)", ["adafactor", "adamw"]),
+      optimizer: choice("optimiser (default: the preset's)", OPTIMIZERS),
+      weightDecay: number("share of the weights taken off in each step, times the rate", { fallback: 0, min: 0 }),
+      rates: factors("multiples of the rate for parts of the model, 0 freezes: router=10,embedding=0"),
+      ema: number("write the running mean of the weights, of which this share stays in each step", { min: 0, max: 1 }),
+      precision: choice("how weights are kept: 4 bytes; 2, rounded by chance; 2 and f32 masters", PRECISIONS, {
+        fallback: "f32",
+      }),
       checkpoint: toggle("compute each layer again in the backward pass: less memory, more time"),
       resume: toggle("go on with an unfinished training of the same settings, bit for bit as if it had not stopped"),
       saveEvery: integer("steps between two snapshots of the training, in OUT.unfinished", { fallback: 100, min: 1 }),
@@ -262,7 +271,8 @@ export const commands = {
       step: choice("which step", ["loss", "train", "learn", "decode"], { fallback: "train" }),
       batch: integer("sequences", { fallback: 1, min: 1 }),
       seq: integer("tokens of each", { fallback: 512, min: 2 }),
-      optimizer: choice("of --step train", ["sgd", "adamw", "adafactor"], { fallback: "adafactor" }),
+      optimizer: choice("of --step train", OPTIMIZERS, { fallback: "adafactor" }),
+      precision: choice("how weights are kept", PRECISIONS, { fallback: "f32" }),
       checkpoint: toggle("with --step train: compute each layer again in the backward pass"),
       objective: objective("of --step learn"),
       profile: toggle("run it with random weights and measure each kernel, beside what the device reaches at best"),

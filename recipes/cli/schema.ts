@@ -131,6 +131,21 @@ export function numbers(help: string): Field<readonly number[] | undefined> {
   return { help, metavar: "N,N,…", required: false, many: false, parse, fallback: undefined };
 }
 
+/** Numbers with names. */
+export function factors(help: string): Field<Readonly<Record<string, number>> | undefined> {
+  const parse = (word: string): Record<string, number> =>
+    Object.fromEntries(
+      word.split(",").map((part) => {
+        const [name, value, ...rest] = part.split("=").map((each) => each.trim());
+        if (!name || !value || rest.length > 0 || !(Number(value) >= 0)) {
+          throw new UserError("expected names with numbers from 0 on: NAME=N,NAME=N,….");
+        }
+        return [name, Number(value)];
+      }),
+    );
+  return { help, metavar: "NAME=N,…", required: false, many: false, parse, fallback: undefined };
+}
+
 /** A number. */
 export function number<const S extends Range>(help: string, settings: S = {} as S): Field<Presence<number, S>> {
   return field(help, settings, "X", (word) => {

@@ -22,6 +22,7 @@ import { chosen } from "./balance.ts";
 import { type Batch, type HostBatch, toBatch } from "./batch.ts";
 import type { AnyModel } from "./layout.ts";
 import { llama, type LlamaOptions, type Model, swiglu } from "./llama.ts";
+import { widened } from "./storage.ts";
 import { mixtureLoss, type Moe, moe, noiseOf, type Routed } from "./moe.ts";
 
 /** How a mixture's routers behave on a batch, layer by layer. */
@@ -106,7 +107,10 @@ export function evaluator(config: ModelConfig, device: Device): Evaluator {
     config.kind === "llama"
       ? llama(config, model as Model, tokens, swiglu, { packing }).logits
       : llama(config, model as Model<Moe>, tokens, moe(config), { packing }).logits;
-  const run = compile((model: AnyModel, batch: Batch) => crossEntropySum(logits(model, batch), batch.labels), device);
+  const run = compile(
+    (model: AnyModel, batch: Batch) => crossEntropySum(logits(widened(model), batch), batch.labels),
+    device,
+  );
   return async (model, batches, signal) => {
     let total = 0, tokens = 0;
     for (const batch of batches) {

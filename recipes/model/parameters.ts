@@ -67,8 +67,8 @@ function dtypeOf({ columns, names: [name] }: Leaf, { tensors }: Checkpoint, stor
 }
 
 /** As `loadModel`. @throws {UserError} also if it is a mixture */
-export function loadDense(folder: string, device: Device): Dense {
-  const loaded = loadModel(folder, device);
+export function loadDense(folder: string, device: Device, storage: WeightType = "f32"): Dense {
+  const loaded = loadModel(folder, device, storage);
   if (isMixture(loaded)) {
     throw new UserError(`${folder}: this is a mixture, a dense model was expected (see \`merge\`).`);
   }
@@ -76,8 +76,8 @@ export function loadDense(folder: string, device: Device): Dense {
 }
 
 /** As `loadModel`. @throws {UserError} also if it is dense */
-export function loadMixture(folder: string, device: Device): Mixture {
-  const loaded = loadModel(folder, device);
+export function loadMixture(folder: string, device: Device, storage: WeightType = "f32"): Mixture {
+  const loaded = loadModel(folder, device, storage);
   if (!isMixture(loaded)) {
     throw new UserError(`${folder}: this is a dense model, a mixture was expected (see \`upcycle\`).`);
   }
@@ -138,9 +138,16 @@ export async function saveModel(
  * A fresh model: normal numbers of deviation 0.02, projections back into the residual stream scaled down by
  * √(2·layers) (as GPT-2 did), norms 1.
  *
+ * @param storage of matrices; vectors are f32 always
  * @param gain times which all but the norms are larger (tests of what depends on every weight)
  */
-export function initModel(config: ModelConfig, seed: number, device: Device, gain = 1): Loaded {
+export function initModel(
+  config: ModelConfig,
+  seed: number,
+  device: Device,
+  gain = 1,
+  storage: "f32" | "bf16" = "f32",
+): Loaded {
   const random = seeded(seed);
   const values = (leaf: Leaf): Float32Array => {
     if (leaf.columns.length === 0) return new Float32Array(sizeOf(leaf)).fill(1);
@@ -151,6 +158,10 @@ export function initModel(config: ModelConfig, seed: number, device: Device, gai
   };
   return pair(
     config,
-    treeOf(layout(config), (leaf) => tensorOf(device.put(nodeOf(tensor(leaf.shape, values(leaf)))))),
+    treeOf(layout(config), (leaf) => {
+      const place = device.allocate(leaf.shape, leaf.columns.length > 0 ? storage : "f32");
+      device.write(place, values(leaf));
+      return tensorOf(place);
+    }),
   );
 }

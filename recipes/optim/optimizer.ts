@@ -1,5 +1,18 @@
 /** @file What an optimiser is: a pair of pure functions on trees. */
-import { add, div, mapTree, minimum, mul, type Scalar, scalar, sqrt, square, sum, type Tensor } from "../../dsl/mod.ts";
+import {
+  add,
+  div,
+  type Key,
+  mapTree,
+  minimum,
+  mul,
+  type Scalar,
+  scalar,
+  sqrt,
+  square,
+  sum,
+  type Tensor,
+} from "../../dsl/mod.ts";
 import { entriesOf, refill } from "../../dsl/tree.ts";
 import { nodeOf, tensorOf } from "../../dsl/tensor.ts";
 
@@ -7,9 +20,18 @@ import { nodeOf, tensorOf } from "../../dsl/tensor.ts";
 export interface Optimizer<S> {
   /** The state before the first step. */
   init<P>(parameters: P): S;
-  /** Parameters and state after a step down the gradient. */
-  step<P>(parameters: P, gradient: P, state: S, rate: Scalar): { readonly parameters: P; readonly state: S };
+  /** Parameters and state after a step down the gradient; `chance` is for who rounds by it. */
+  step<P>(
+    parameters: P,
+    gradient: P,
+    state: S,
+    rate: Scalar,
+    chance?: Chance,
+  ): { readonly parameters: P; readonly state: S };
 }
+
+/** 32 random bits for each leaf that is rounded by chance, by its path; others for each step. */
+export type Chance = Readonly<Record<string, Tensor<never, "int">>>;
 
 /** A tensor for each of some leaves, by the leaf's path. */
 export type ByPath = Readonly<Record<string, Tensor<string>>>;

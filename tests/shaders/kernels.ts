@@ -93,7 +93,7 @@ async function modelShaders(device: Device): Promise<void> {
     const ids = tensor({ batch: 2, seq: 7 }, new Int32Array(14).fill(3), "i32");
     const batch = { tokens: ids, labels: ids };
     for (const name of ["adafactor", "adamw"] as const) {
-      const chosen = optimizer(name, layout(config)), state = chosen.init(model);
+      const chosen = optimizer({ optimizer: name }, layout(config)), state = chosen.init(model);
       compile((given: typeof model, kept: typeof state) => {
         const { grad } = valueAndGradWith(lossFor(config))(given, batch, null);
         return chosen.step(given, grad, kept, tensor({}, [0.01]));

@@ -15,11 +15,11 @@ import type { Arguments } from "../schema.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.explain>, context: Context): Promise<JsonResult> {
-  const { model, step, batch, seq, optimizer, checkpoint, out, overwrite } = args;
+  const { model, step, batch, seq, optimizer, precision, checkpoint, out, overwrite } = args;
   if (out) checkTarget(out, "file", { overwrite });
   const objective = await loadObjective(args.objective);
   const capabilities = await capabilitiesOf(args.device), config = readConfig(model);
-  const options = { step, batch, seq, optimizer, checkpoint, objective };
+  const options = { step, batch, seq, optimizer, precision, checkpoint, objective };
   const report = args.profile
     ? await profiled(config, options, capabilities, args, context)
     : explainStep(config, capabilities, options);

@@ -14,7 +14,8 @@ import type { Arguments } from "../schema.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.train>, context: Context): Promise<JsonResult> {
-  const { model, out, stage, accumulate, clip, stopNorm, checkpoint, seed, resume } = args;
+  const { model, out, stage, seed, resume } = args;
+  const { accumulate, clip, stopNorm, checkpoint, weightDecay, rates, ema, precision } = args;
   // Who goes on may have been stopped after OUT was written: it is of the same training.
   const overwrite = args.overwrite || (resume && isUnfinished(out));
   checkTarget(out, "folder", { overwrite });
@@ -23,16 +24,18 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
   const vocab = readConfig(model).vocabSize;
   const { settings: chosen, schedule, data } = prepareStage(stage, args, { tokenizer, vocab, accumulate }, context);
   const optimizer = args.optimizer ?? chosen.optimizer;
+  const steps = { optimizer, accumulate, clip, stopNorm, checkpoint, weightDecay, rates, ema, precision };
   if (args.dryRun) {
     context.print(`would tune ${model} for ${schedule.steps} steps and write ${out}`);
     return { dry_run: true, out, schedule, data: data.report };
   }
   const settings = {
-    ...{ model: resolve(model), stage, optimizer, schedule, accumulate, clip, checkpoint, seed },
+    ...{ model: resolve(model), stage, schedule, ...steps, seed },
     ...{ batch: chosen.batch, seq: chosen.seq, data: data.report },
   };
   using device = await open(args.device, context);
-  const load = (): Loaded => stage === "moe" ? loadMixture(model, device) : loadDense(model, device);
+  const load = (): Loaded =>
+    (stage === "moe" ? loadMixture : loadDense)(model, device, precision === "f32" ? "f32" : "bf16");
   const folder = openTrainingFolder(out, settings, {
     resume,
     overwrite: args.overwrite,
@@ -49,11 +52,7 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
     schedule,
     batches: data.batches,
     validation: data.validation,
-    optimizer,
-    accumulate,
-    clip,
-    stopNorm,
-    checkpoint,
+    ...steps,
     seed,
     reload: () => load().model,
     snapshots: folder.snapshots(device),
@@ -63,6 +62,7 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
   await saveModel(out, trained.loaded, device, {
     tokenizerFrom: model,
     files: { "metrics.jsonl": folder.metrics(), "recipe.json": folder.recipe },
+    ...(precision !== "f32" && { dtype: "BF16" }),
     overwrite,
     signal: context.signal,
   });
