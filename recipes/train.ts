@@ -144,18 +144,12 @@ async function lineOf(
   };
 }
 
-/** The model that comes of a training: its weights, or the running mean of them. The rest of the memory is given back. */
-async function finished({ model, state }: Training, device: Device): Promise<AnyModel> {
-  if (averageIn(model, state) === undefined) {
-    free(state, device);
-    return model;
-  }
-  const averaged = await compile((model: AnyModel, state: OptimizerState) => {
-    const average = averageIn(model, state)!;
-    return mapTree((mean, w) => cast(mul(mean, 1), storageOf(w)), average, model);
-  }, device)(model, state);
-  free([model, state], device);
-  return averaged;
+/** The running mean of a training's weights, stored as they are; nothing where none was kept. */
+async function averageOf({ model, state }: Training, device: Device): Promise<AnyModel | undefined> {
+  if (averageIn(model, state) === undefined) return undefined;
+  const average = (model: AnyModel, state: OptimizerState): AnyModel =>
+    mapTree((mean, w) => cast(mul(mean, 1), storageOf(w)), averageIn(model, state)!, model);
+  return await compile(average, device)(model, state);
 }
 
 /** Refuses weights that are not stored as the precision says. */
@@ -257,13 +251,14 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
     if (snapshots && signal?.aborted && error === signal.reason) await snapshots.save({ position, ...training });
     throw error;
   }
+  const averaged = await averageOf(training, device), { before, tokens } = position;
+  let { after } = position;
+  if (averaged) {
+    free(training.model, device);
+    training = { ...training, model: averaged };
+    if (validation.length > 0) after = (await measure(averaged, validation, signal)).nll;
+  }
   free(training.state, device);
-  const { before, after, tokens } = position;
-  return {
-    loaded: { ...given, model: training.model },
-    before,
-    after,
-    tokens,
-    seconds: (performance.now() - began) / 1000,
-  };
+  const seconds = (performance.now() - began) / 1000;
+  return { loaded: { ...given, model: training.model }, before, after, tokens, seconds };
 }

@@ -67,6 +67,25 @@ for (const name of allDevices()) {
       }
     }));
 
+  Deno.test(`train, ${name}: a running mean of the weights is what is left; parts have rates of their own, or none`, () =>
+    withDevice(name, async (device) => {
+      const run = async (more: Partial<TrainOptions>) => {
+        const { loaded, after } = await train(tinyModel(tinyDense(), device, 1, 5), device, options(6, 0.03, more));
+        const weights = await treeValues(loaded.model, device);
+        free(loaded.model, device);
+        return { weights, after: after! };
+      };
+      const plain = await run({}), none = await run({ ema: 0 }), mean = await run({ ema: 0.9 });
+      assertEquals(none.weights, plain.weights);
+      assert(mean.after > plain.after, "the mean is behind the last weights");
+      const start = tinyModel(tinyDense(), device, 1, 5), first = await treeValues(start.model, device);
+      const frozen = (await run({ rates: { "ffn.gate": 0, norm: 2 } })).weights;
+      for (const [path, values] of frozen) {
+        const same = values.every((x, i) => x === first.get(path)![i]);
+        assertEquals(same, path.includes("ffn.gate"), path);
+      }
+    }));
+
   Deno.test(`train, ${name}: checkpointed layers make the same steps`, () =>
     withDevice(name, async (device) => {
       for (const config of [tinyDense(), tinyMixture()]) {

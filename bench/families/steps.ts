@@ -1,7 +1,7 @@
 /** @file Whole training steps: dense, mixture, coefficients; and how their time grows with what they are made of. */
 import { compile, free, number } from "../../backend/compile.ts";
 import { open } from "../../backend/open.ts";
-import { key, tensor, valueAndGradWith } from "../../dsl/mod.ts";
+import { tensor, valueAndGradWith } from "../../dsl/mod.ts";
 import { learnStep, type Parameters } from "../../recipes/learn.ts";
 import { type Batch, toBatch } from "../../recipes/model/batch.ts";
 import { type AnyModel, layout } from "../../recipes/model/layout.ts";

@@ -1,8 +1,8 @@
 /** @file A model's parameters on a device: from a folder, to a folder, or fresh. */
 import { UserError } from "../../dsl/errors.ts";
-import { type DType, tensor } from "../../dsl/mod.ts";
+import type { DType } from "../../dsl/mod.ts";
 import type { Node } from "../../dsl/node.ts";
-import { nodeOf, tensorOf } from "../../dsl/tensor.ts";
+import { tensorOf } from "../../dsl/tensor.ts";
 import { entriesOf } from "../../dsl/tree.ts";
 import type { Checkpoint, TensorOut } from "../../backend/checkpoint.ts";
 import type { Device } from "../../backend/runtime.ts";

@@ -1,18 +1,5 @@
 /** @file What an optimiser is: a pair of pure functions on trees. */
-import {
-  add,
-  div,
-  type Key,
-  mapTree,
-  minimum,
-  mul,
-  type Scalar,
-  scalar,
-  sqrt,
-  square,
-  sum,
-  type Tensor,
-} from "../../dsl/mod.ts";
+import { add, div, mapTree, minimum, mul, type Scalar, scalar, sqrt, square, sum, type Tensor } from "../../dsl/mod.ts";
 import { entriesOf, refill } from "../../dsl/tree.ts";
 import { nodeOf, tensorOf } from "../../dsl/tensor.ts";
 
