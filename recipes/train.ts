@@ -6,10 +6,14 @@ import { cast, mapTree, mul } from "../dsl/mod.ts";
 import { UserError } from "../dsl/errors.ts";
 import { compile, free, number, values } from "../backend/compile.ts";
 import type { Device } from "../backend/runtime.ts";
+import type { ModelConfig } from "./convert/config.ts";
 import { findOrigin } from "./divergence.ts";
+import { healthWarnings, spread } from "./health.ts";
 import type { HostBatch } from "./model/batch.ts";
 import { type AnyModel, layout } from "./model/layout.ts";
+import type { Model } from "./model/llama.ts";
 import { evaluator } from "./model/loss.ts";
+import type { Moe } from "./model/moe.ts";
 import type { Loaded } from "./model/parameters.ts";
 import { isNarrow, storageOf } from "./model/storage.ts";
 import { averageIn, optimizer, type OptimizerState, rateAt, type Schedule } from "./optim/mod.ts";
@@ -44,6 +48,8 @@ export interface TrainOptions extends StepOptions {
   readonly signal?: AbortSignal;
   /** Called after every step and every measurement. */
   readonly onLine?: (line: TrainLine) => void;
+  /** Called with a sentence for people: what a mixture's health calls for, at every measurement. */
+  readonly onNote?: (note: string) => void;
 }
 
 /** How far a training is: all that is needed to go on, beside the tensors. */
@@ -95,12 +101,18 @@ export interface TrainLine {
   readonly balance?: number;
   /** Per layer: each routed expert's share of the choices (they sum to 1). */
   readonly load?: readonly (readonly number[])[];
+  /** Per layer: each routed expert's share of the probability of what was chosen (they sum to 1). */
+  readonly importance?: readonly (readonly number[])[];
   /** Per layer: mean entropy of the router in nats. */
   readonly routerEntropy?: readonly number[];
   /** Per layer: mean gate of the shared expert. */
   readonly sharedGate?: readonly number[];
   /** Mean nats of a scored token of the validation set. */
   readonly validation?: number;
+  /** With it, per layer: each routed expert's distance from their mean, as a share of the mean's norm. */
+  readonly expertSpread?: readonly (readonly number[])[];
+  /** And the shared expert's. */
+  readonly sharedSpread?: readonly number[];
 }
 
 /** What came of a training. */
@@ -122,6 +134,25 @@ const perLayer = (data: ArrayLike<number>, layers: number): number[][] => {
   return Array.from({ length: layers }, (_, i) => Array.from({ length: width }, (_, j) => data[i * width + j]));
 };
 
+const shares = (rows: readonly (readonly number[])[]): number[][] =>
+  rows.map((row) => {
+    const total = row.reduce((a, b) => a + b, 0);
+    return row.map((each) => total > 0 ? each / total : 0);
+  });
+
+/** How different a mixture's experts are, as numbers of a line; nothing for a dense model. */
+function spreadOf(config: ModelConfig, device: Device): (model: AnyModel) => Promise<Partial<TrainLine>> {
+  if (config.kind !== "moe") return () => Promise.resolve({});
+  const run = compile(spread, device);
+  return async (model) => {
+    const out = await run(model as Model<Moe>);
+    const expertSpread = perLayer(await values(out.experts, device, "layer", "expert"), config.layers);
+    const sharedSpread = [...await values(out.shared, device)];
+    free(out, device);
+    return { expertSpread, sharedSpread };
+  };
+}
+
 /** A step's metrics as numbers. */
 async function lineOf(
   { metrics: { nll, count, balance, health }, norm }: Pick<Step, "metrics" | "norm">,
@@ -134,10 +165,8 @@ async function lineOf(
     ...(norm && { norm: await number(norm, device) }),
     ...(balance && { balance: await number(balance, device) }),
     ...(health && {
-      load: perLayer(await values(health.load, device, "layer", "expert"), layers).map((row) => {
-        const total = row.reduce((a, b) => a + b, 0);
-        return row.map((each) => each / Math.max(1, total));
-      }),
+      load: shares(perLayer(await values(health.load, device, "layer", "expert"), layers)),
+      importance: shares(perLayer(await values(health.importance, device, "layer", "expert"), layers)),
       routerEntropy: [...await values(health.entropy, device)],
       sharedGate: [...await values(health.shared, device)],
     }),
@@ -168,10 +197,15 @@ function checkPrecision(model: AnyModel, precision: StepOptions["precision"] = "
  * @throws {DOMException} of name AbortError, if the signal says so
  */
 export async function train<L extends Loaded>(given: L, device: Device, options: TrainOptions): Promise<Trained<L>> {
-  const { schedule, accumulate = 1, validation = [], validateEvery = 0, snapshots, signal, onLine, seed = 0 } = options;
+  const { schedule, accumulate = 1, validation = [], validateEvery = 0, snapshots, signal, seed = 0 } = options;
+  const { onLine, onNote } = options, recent: TrainLine[] = [];
+  const tell = (line: TrainLine): void => {
+    recent.push(line);
+    onLine?.(line);
+  };
   const { config } = given, { steps } = schedule, began = performance.now();
   checkPrecision(given.model, options.precision);
-  const measure = evaluator(config, device), step = stepper(config, device, options);
+  const measure = evaluator(config, device), apart = spreadOf(config, device), step = stepper(config, device, options);
   const begin = async (model: AnyModel): Promise<Training> => ({
     model,
     state: await compile((parameters: AnyModel) => optimizer(options, layout(config)).init(parameters), device)(model),
@@ -210,7 +244,10 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
     const due = done === 0 || done === steps || (validateEvery > 0 && done % validateEvery === 0);
     if (!due || measured === done || validation.length === 0) return;
     const { nll } = await measure(training.model, validation, signal);
-    onLine?.({ step: done, steps, validation: nll });
+    const line = { step: done, steps, validation: nll, ...await apart(training.model) };
+    tell(line);
+    if (config.kind === "moe") { for (const warning of healthWarnings(recent, config)) onNote?.(warning); }
+    recent.length = 0;
     position = { ...position, measured: done, before: position.before ?? nll, after: nll };
   };
   const advance = async (): Promise<void> => {
@@ -236,7 +273,7 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
     }
     position = { ...position, step: done + 1, tokens: tokens + (line.tokens ?? 0) };
     const all = hostsOf(done).reduce((sum, { rows, length }) => sum + rows * length, 0);
-    onLine?.({ step: done + 1, steps, rate, seconds, tokensPerSecond: all / seconds, ...line });
+    tell({ step: done + 1, steps, rate, seconds, tokensPerSecond: all / seconds, ...line });
   };
   try {
     await validate();

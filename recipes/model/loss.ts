@@ -29,6 +29,8 @@ import { mixtureLoss, type Moe, moe, noiseOf, type Routed } from "./moe.ts";
 export type Health = {
   /** Tokens sent to each routed expert. */
   load: Tensor<"layer" | "expert">;
+  /** Σ p over the tokens that chose each routed expert. */
+  importance: Tensor<"layer" | "expert">;
   /** Mean entropy of softmax(z), in nats. */
   entropy: Tensor<"layer">;
   /** Mean gate of the shared expert. */
@@ -54,6 +56,10 @@ function healthOf(routings: readonly Routed[], real: Tensor<"batch" | "seq", "bo
   const average = (x: Tensor<"batch" | "seq">): Scalar => div(sum(where(real, x, 0)), tokens);
   return {
     load: stack("layer", routings.map((each) => sum(where(real, chosen(each), 0), "batch", "seq"))),
+    importance: stack(
+      "layer",
+      routings.map((each) => sum(where(real, mul(each.p, chosen(each)), 0), "batch", "seq")),
+    ),
     entropy: stack(
       "layer",
       routings.map(({ noisy }) => {

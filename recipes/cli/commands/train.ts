@@ -5,12 +5,21 @@ import { loadTokenizer } from "../../../backend/tokenizer.ts";
 import { checkTarget } from "../../convert/files.ts";
 import { readConfig } from "../../convert/huggingface.ts";
 import { loadDense, type Loaded, loadMixture, saveModel } from "../../model/parameters.ts";
+import { movedFrom } from "../../health.ts";
 import { train } from "../../train.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
 import { checkUnfinished, isUnfinished, openTrainingFolder, unfinishedPath } from "../../snapshots/training_folder.ts";
 import { prepareStage, stageLines } from "../stage.ts";
 import type { Arguments } from "../schema.ts";
+
+/** How far experts have moved, in words. */
+function movement(moved: readonly (readonly number[])[]): string {
+  const percent = (share: number): string => `${(100 * share).toPrecision(2)}%`;
+  const all = moved.flatMap((layer) => layer.slice(1)), shared = moved.map(([first]) => first);
+  return `routed experts moved by ${percent(Math.min(...all))} to ${percent(Math.max(...all))} of their norm, ` +
+    `shared ones by ${percent(Math.min(...shared))} to ${percent(Math.max(...shared))}`;
+}
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.train>, context: Context): Promise<JsonResult> {
@@ -58,7 +67,10 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
     snapshots: folder.snapshots(device),
     signal: context.signal,
     onLine: shown.onLine,
+    onNote: context.note,
   });
+  const moved = stage === "moe" ? await movedFrom(model, trained.loaded, device) : undefined;
+  if (moved) context.note(`moe: ${movement(moved)}`);
   await saveModel(out, trained.loaded, device, {
     tokenizerFrom: model,
     files: { "metrics.jsonl": folder.metrics(), "recipe.json": folder.recipe },
@@ -69,5 +81,17 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
   folder.finish();
   const { before, after, tokens, seconds } = trained;
   context.print(`${out}: validation loss ${before?.toFixed(4)} → ${after?.toFixed(4)} in ${schedule.steps} steps`);
-  return { out, stage, preset: args.preset, optimizer, schedule, before, after, tokens, seconds, data: data.report };
+  return {
+    out,
+    stage,
+    preset: args.preset,
+    optimizer,
+    schedule,
+    before,
+    after,
+    tokens,
+    seconds,
+    moved,
+    data: data.report,
+  };
 }
