@@ -82,8 +82,9 @@
  *
  * - **Batches**: `makeBatch`, `batchesOf`, `packBatch`, `toBatch`.
  * - **Running**: `train`, `lossFor`, `evaluator`; `recipe` describes a whole run as data.
- * - **Optimisers**: `optimizer` by name; `sgd`, `adamw`, `adafactor`; `rateAt` and `budget` of a schedule; to write
- *   one: `leaves`, `byPath`, `replant`, `globalNorm`, `clip`.
+ * - **Optimisers**: `optimizer` by name; `sgd`, `adamw`, `adafactor`, `lion`, `muon` (its `orthogonal`); around one:
+ *   `grouped` rates of parts, `ema` (`averageOf`, `averageIn` a state), `narrow` for weights of 16 bits; `rateAt` and
+ *   `budget` of a schedule; to write one: `leaves`, `byPath`, `replant`, `globalNorm`, `clip`.
  *
  * ## The method
  *
@@ -183,7 +184,17 @@ export {
   type Measurement,
 } from "./recipes/model/loss.ts";
 export * from "./recipes/optim/mod.ts";
-export { type Batches, train, type Trained, type TrainLine, type TrainOptions } from "./recipes/train.ts";
+export {
+  type Batches,
+  type Position,
+  type Snapshots,
+  train,
+  type Trained,
+  type TrainLine,
+  type TrainOptions,
+  type TrainState,
+} from "./recipes/train.ts";
+export type { StepOptions, Training } from "./recipes/train_step.ts";
 
 // The method: upcycling, coefficients by any objective, merging, generation.
 export { mixtureConfig, proveStepZero, type StepZero, upcycle, type UpcycleSettings } from "./recipes/upcycle.ts";

@@ -51,10 +51,15 @@ const primed = (axis: string): string => `${axis}'`;
 /**
  * About U·Vᵀ of a matrix's singular value decomposition, by Newton and Schulz's iteration.
  *
+ * @param matrix whose largest singular value is taken to 1 first
  * @param short axes of the matrix's shorter side
  * @param long those of the longer one; all others number separate matrices
  */
-export function orthogonal(matrix: Matrix, short: Axes, long: Axes): Matrix {
+export function orthogonal(
+  matrix: Tensor<string>,
+  short: readonly string[],
+  long: readonly string[],
+): Tensor<string> {
   const size = sqrt(sum(square(matrix), ...[...short, ...long] as [string]));
   let x = div(matrix, maximum(size as unknown as Matrix, 1e-7)) as Matrix;
   for (let round = 0; round < rounds; round++) {
