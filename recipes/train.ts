@@ -58,14 +58,17 @@ export interface Position {
   readonly step: number;
   /** Scored tokens seen. */
   readonly tokens: number;
-  /** The step after which the validation set was last measured (−1: never), and what came of the first and last time. */
+  /** The step after which the validation set was last measured (−1: never). */
   readonly measured: number;
+  /** Its loss the first time. */
   readonly before?: number;
+  /** And the last time. */
   readonly after?: number;
 }
 
 /** A training between two steps. */
 export interface TrainState extends Training {
+  /** How far it is. */
   readonly position: Position;
 }
 

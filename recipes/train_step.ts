@@ -36,7 +36,9 @@ export interface StepOptions extends Updates {
 
 /** What a step changes. */
 export interface Training {
+  /** The weights. */
   readonly model: AnyModel;
+  /** What the optimiser keeps. */
   readonly state: OptimizerState;
 }
 
