@@ -5,9 +5,10 @@ import type { Group, Grouping } from "./group.ts";
 
 /** Kernels whose stored values a kernel reads, each with the value for which it does. */
 function needsOf(group: Group, { groupOf, stored }: Grouping): Map<Group, Node> {
-  const needs = new Map<Group, Node>(), seen = new Set<Node>();
-  for (const root of group.nodes.filter((node) => stored.has(node))) {
-    const stack = [root];
+  const needs = new Map<Group, Node>(), seen = new Set<Node>(), stack: Node[] = [];
+  for (const root of group.nodes) {
+    if (!stored.has(root)) continue;
+    stack.push(root);
     while (stack.length > 0) {
       for (const input of stack.pop()!.inputs) {
         const owner = groupOf.get(input);

@@ -3,7 +3,8 @@
  * products that make them small again.
  */
 import { primitiveOf } from "../../dsl/build.ts";
-import type { NodeSet } from "../../dsl/graph/node_map.ts";
+import { NodeMap, type NodeSet } from "../../dsl/graph/node_map.ts";
+import { usersOf, type Wiring, wiringOf } from "../../dsl/graph/wiring.ts";
 import { isHalf } from "../../dsl/half.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { axesOf, sizeOf } from "../../dsl/shape.ts";
@@ -30,20 +31,13 @@ const growth = 5;
 /** The clusters of a program. `order`: its nodes, inputs first. */
 export function clustersOf(roots: readonly Node[], order: readonly Node[], largeBytes: number): Cluster[] {
   const isRoot = new Set(roots), users = usersOf(order), free = freeNodes(order);
+  const wiring = wiringOf(order);
   const clusters: Cluster[] = [];
   for (const large of components(order, largeBytes)) {
-    const cluster = clusterOf(large, order, users, isRoot, free);
+    const cluster = clusterOf(large, order, wiring, users, isRoot, free);
     if (cluster) clusters.push(cluster);
   }
   return clusters;
-}
-
-function usersOf(order: readonly Node[]): Map<Node, Node[]> {
-  const users = new Map<Node, Node[]>();
-  for (const node of order) {
-    for (const input of node.inputs) (users.get(input) ?? users.set(input, []).get(input)!).push(node);
-  }
-  return users;
 }
 
 const isSeed = (node: Node, largeBytes: number): node is Node<"contract"> =>
@@ -68,7 +62,7 @@ const isElementwise = (node: Node): boolean =>
 
 /** Seeds and the elementwise work on them, as connected sets. */
 function components(order: readonly Node[], largeBytes: number): Set<Node>[] {
-  const parent = new Map<Node, Node>();
+  const parent = new NodeMap<Node>(order);
   const find = (node: Node): Node => {
     let at = node;
     while (parent.get(at) !== at) at = parent.get(at)!;
@@ -96,7 +90,8 @@ function components(order: readonly Node[], largeBytes: number): Set<Node>[] {
 function clusterOf(
   large: ReadonlySet<Node>,
   order: readonly Node[],
-  users: ReadonlyMap<Node, readonly Node[]>,
+  wiring: Wiring,
+  users: NodeMap<Node[]>,
   isRoot: ReadonlySet<Node>,
   free: NodeSet,
 ): Cluster | undefined {
@@ -111,7 +106,7 @@ function clusterOf(
     }
   }
   if (exits.size === 0) return undefined;
-  const between = nodesBetween(large, exits), levels = levelsOf(order, large, exits, between);
+  const between = nodesBetween(large, exits), levels = levelsOf(order, wiring, large, exits, between);
   const isInside = (node: Node): boolean => large.has(node) || exits.has(node) || between.has(node);
   const last = Math.max(...[...exits].map((exit) => levels.get(exit)!));
   const until = lastPhases();
@@ -206,25 +201,27 @@ function nodesBetween(large: ReadonlySet<Node>, exits: ReadonlySet<Node>): Set<N
   return new Set([...reaches].filter(([node, found]) => found && !exits.has(node)).map(([node]) => node));
 }
 
-/** For every node from the cluster's first on, how often the way to it has left the cluster and come back. */
+/** For every node of the cluster, how often the way to it has left the cluster and come back. */
 function levelsOf(
   order: readonly Node[],
+  { placeOf, inputs, first }: Wiring,
   large: ReadonlySet<Node>,
   exits: ReadonlySet<Node>,
   between: ReadonlySet<Node>,
 ): ReadonlyMap<Node, number> {
-  const inside = new Set([...large, ...exits, ...between]), levels = new Map<Node, number>();
-  let left = inside.size;
-  for (const node of order) {
-    const within = inside.has(node);
-    if (!within && levels.size === 0) continue;
-    let level = -1;
-    for (const input of node.inputs) {
-      const known = levels.get(input);
-      if (known !== undefined) level = Math.max(level, known + Number(!within && inside.has(input)));
+  const inside = new Set([...large, ...exits, ...between]), places = [...inside].map(placeOf);
+  const start = places.reduce((a, b) => Math.min(a, b)), end = places.reduce((a, b) => Math.max(a, b));
+  // From the cluster's first node to its last: is it of the cluster, and its level (one more; 0: no way leads to it).
+  const within = new Uint8Array(end - start + 1), levels = new Int32Array(end - start + 1);
+  for (const place of places) within[place - start] = 1;
+  for (let place = start; place <= end; place++) {
+    const own = within[place - start];
+    let level = own;
+    for (let i = first[place]; i < first[place + 1]; i++) {
+      const input = inputs[i] - start;
+      if (input >= 0 && levels[input] > 0) level = Math.max(level, levels[input] + (own ? 0 : within[input]));
     }
-    if (within || level >= 0) levels.set(node, Math.max(0, level));
-    if (within && --left === 0) break;
+    levels[place - start] = level;
   }
-  return levels;
+  return new Map(places.map((place) => [order[place], levels[place - start] - 1]));
 }

@@ -18,6 +18,7 @@ const product = (sizes: readonly number[]): number => sizes.reduce((a, b) => a *
 /** Joins what can be joined. `results` are the program's. */
 export function panels({ steps, inPlace, refused }: Steps, results: readonly Node[]): Steps {
   const order: (Step | undefined)[] = [...steps], kept = new Set(results), overwriting = new Map(inPlace);
+  const overwriter = new Map([...inPlace].map(([node, memory]) => [memory, node]));
   const owner: Owner = (memory) =>
     isNodeMemory(memory) && overwriting.has(memory) ? owner(overwriting.get(memory)!) : memory;
   /** Where each memory is touched: places in the order, ascending. */
@@ -65,7 +66,7 @@ export function panels({ steps, inPlace, refused }: Steps, results: readonly Nod
     const [to, from] = early ? [at, next] : [next, at];
     leave(order[from]!, from);
     // What was to overwrite a product that is nowhere gets memory of its own.
-    if (!stored) { for (const [node, memory] of overwriting) if (memory === result) overwriting.delete(node); }
+    if (!stored && overwriter.has(result)) overwriting.delete(overwriter.get(result)!);
     [order[to], order[from]] = [joined, undefined];
     touch(joined, to);
   });

@@ -2,6 +2,7 @@
  * @file What grouping asks about a program again and again: who uses a node, what it reads and where, what it costs.
  */
 import { NodeMap, NodeSet } from "../../../dsl/graph/node_map.ts";
+import { usersOf } from "../../../dsl/graph/wiring.ts";
 import { isOp, type Node } from "../../../dsl/node.ts";
 import { freeNodes, inlineCosts, inlineLimit, isArgument, isReduction, isTemplate } from "../costs.ts";
 import type { Group, GroupLimits, Resolver } from "../group.ts";
@@ -57,14 +58,7 @@ const nobody: readonly Node[] = [];
 /** The facts of a program before any group is made. */
 export function factsOf(roots: readonly Node[], order: readonly Node[], limits: GroupLimits): Facts {
   const free = freeNodes(order), costs = inlineCosts(order, free), groupOf = new NodeMap<Group>(order);
-  const users = new NodeMap<Node[]>(order), known = new NodeMap<Sources>(order);
-  for (const node of order) {
-    for (const input of node.inputs) {
-      const all = users.get(input);
-      if (all) all.push(node);
-      else users.set(input, [node]);
-    }
-  }
+  const users = usersOf(order), known = new NodeMap<Sources>(order);
   const always = new NodeSet(order), stored = new NodeSet(order), storedNodes: Node[] = [];
   const keep = (node: Node): void => {
     if (always.has(node)) return;
