@@ -15,6 +15,10 @@ import { isAffineView } from "./views.ts";
 export interface Cluster {
   /** Large products: what is not to be stored. */
   readonly seeds: readonly Node<"contract">[];
+  /** They, and the elementwise work on them. */
+  readonly large: ReadonlySet<Node>;
+  /** Reductions and products of large values. */
+  readonly exits: ReadonlySet<Node>;
   /** Axes that a loop may cut into tiles, the best first: those that need no adding up, outer ones before inner ones. */
   readonly axes: readonly string[];
   /** What leaves the cluster, by phase: a later phase needs, by way of other work, what an earlier one gives. */
@@ -126,7 +130,7 @@ function clusterOf(
     if (isOp(node, "slice")) return cut !== node.attributes.axis;
     return isElementwise(node) && (free.has(node) || isSpread(node));
   };
-  return { seeds, axes: axesFor(), phases, computes };
+  return { seeds, large, exits, axes: axesFor(), phases, computes };
 
   function isUsedOutside(node: Node): boolean {
     return isRoot.has(node) ||

@@ -3,7 +3,7 @@
  * In: a lowered program. Out: kernels in order, and for each of their slots which memory it is.
  */
 import { isOp, type Node } from "../../dsl/node.ts";
-import { placementOf, type Tile } from "../../dsl/primitives/tiled.ts";
+import { placementOf, placeOf, type Tile } from "../../dsl/primitives/tiled.ts";
 import { sizeOf, stridesOf } from "../../dsl/shape.ts";
 import { circleIn } from "./circles.ts";
 import { isArgument } from "./costs.ts";
@@ -140,19 +140,16 @@ function tileSteps(
   for (const [reason, count] of more) refused.set(reason, (refused.get(reason) ?? 0) + count);
   const scratch = scratchOf(steps, limits.maxBufferBytes);
   const slot = (node: Node, start: number): Slot => {
-    const shifted = (memory: Node, step: number): Slot => {
-      const shift = step * start * (bytesOf(memory) / Math.max(1, sizeOf(memory.shape)));
+    const shifted = (memory: Node, elements: number): Slot => {
+      const shift = elements * (bytesOf(memory) / Math.max(1, sizeOf(memory.shape)));
       return { memory, shift, bytes: bytesOf(memory) - shift, node };
     };
     if (isOp(node, "window")) {
       const memory = inputs[tile.windows.indexOf(node)], { along } = node.attributes;
-      return shifted(memory, along === undefined ? 0 : stridesOf(memory.shape)[along]);
+      return shifted(memory, along === undefined ? 0 : stridesOf(memory.shape)[along] * start);
     }
     const root = roots.indexOf(node);
-    if (root >= 0) {
-      const memory = result(wanted[root])!;
-      return shifted(memory, placementOf(node)?.accumulate ? 0 : stridesOf(memory.shape)[axis]);
-    }
+    if (root >= 0) return shifted(result(wanted[root])!, placeOf(placementOf(node)!, axis, start));
     if (isArgument(node)) return wholly(node);
     return scratch.get(node)!;
   };

@@ -3,13 +3,15 @@
  * In: a simplified program. Out: the same values, with every product that is much larger than what it is made of,
  * and all that is computed from it up to the next reduction, inside a loop over tiles of one axis (`tiled` nodes).
  * A product that is needed again later (in the backward pass) is computed again, tile by tile, where that is cheap.
+ * What a mask hides from all rows of a tile (`reach.ts`) is left out.
  */
-import { node as make, rebuilt } from "../../dsl/build.ts";
+import { node as make, primitiveOf, rebuilt } from "../../dsl/build.ts";
 import { NodeMap } from "../../dsl/graph/node_map.ts";
 import { isOp, type Node, standingFor, topological } from "../../dsl/node.ts";
-import type { Placement, Tile, TiledBody } from "../../dsl/primitives/tiled.ts";
+import { type Placement, placementOf, placeOf, type Tile, type TiledBody } from "../../dsl/primitives/tiled.ts";
 import { type Shape, sizeOf, stridesOf } from "../../dsl/shape.ts";
 import { type Cluster, clustersOf } from "./clusters.ts";
+import { type Band, type Reach, reachOf } from "./reach.ts";
 
 /** What tiling may count on. */
 export interface TileLimits {
@@ -52,30 +54,46 @@ interface Loop {
 /** The loops of a cluster, one for each phase; none if no axis serves. */
 function loopsOf(cluster: Cluster, context: Context): Loop[] {
   const choices = cluster.axes.flatMap((axis) => {
-    const size = tileSize(cluster, axis, context);
-    return size === undefined ? [] : [{ axis, size, bytes: size * bytesPerStep(cluster, axis) }];
+    const reach = reachOf(cluster, axis), all = tileSize(cluster, axis, context);
+    const narrow = reach && Math.min(all ?? Infinity, ...reach.bands.map(({ start, stop }) => stop - start));
+    return [
+      ...(reach && narrow !== undefined ? [{ axis, size: narrow, reach }] : []),
+      ...(all === undefined ? [] : [{ axis, size: all, reach: undefined }]),
+    ].map((choice) => ({ ...choice, bytes: choice.size * bytesPerStep(cluster, axis) }));
   });
-  // The first axis whose tiles are small enough, or that with the smallest.
-  const small = choices.filter(({ bytes }) => bytes <= 2 * context.largeBytes);
+  // The first axis whose tiles are small enough, one that hides something before others, or that with the smallest.
+  const small = choices.filter(({ bytes }) => bytes <= 2 * context.largeBytes)
+    .sort((a, b) => Number(b.reach !== undefined) - Number(a.reach !== undefined));
   const others = choices.filter((choice) => !small.includes(choice)).sort((a, b) => a.bytes - b.bytes);
-  for (const { axis, size } of [...small, ...others]) {
-    const loops = cluster.phases.map((exits, phase) => loopOver(cluster, axis, size, exits, phase, context))
+  for (const { axis, size, reach } of [...small, ...others]) {
+    const loops = cluster.phases.map((exits, phase) => loopOver(cluster, { axis, size, reach }, exits, phase, context))
       .filter(({ exits }) => exits.length > 0);
-    if (loops.every((loop) => aligned(loop, size, context.windowAlignment))) return loops;
+    if (loops.every((loop) => aligned(loop, context.windowAlignment))) return loops;
   }
   return [];
+}
+
+/** Along which axis tiles are cut, how large they are, and what they see, if they do not see all. */
+interface Cut {
+  readonly axis: string;
+  readonly size: number;
+  readonly reach: Reach | undefined;
 }
 
 /** Bytes of the large products of one index of an axis. */
 const bytesPerStep = ({ seeds }: Cluster, axis: string): number =>
   seeds.reduce((total, { shape }) => total + 4 * sizeOf(shape) / shape[axis], 0);
 
-/** Do the windows of all tiles start where the device can bind them? */
-function aligned({ inputs, exits, body }: Loop, size: number, alignment: number): boolean {
-  const moves = (node: Node, axis: string | undefined): boolean =>
-    axis === undefined || stridesOf(node.shape)[axis] * size * bytesPerElement(node) % alignment === 0;
-  return body.tiles[0].windows.every((window, i) => moves(inputs[i], window.attributes.along)) &&
-    exits.every((exit) => moves(exit, body.axis in exit.shape ? body.axis : undefined));
+/** Do the windows of all tiles, and what they give, start where the device can bind them? */
+function aligned({ inputs, exits, body }: Loop, alignment: number): boolean {
+  const fits = (node: Node, elements: number): boolean => elements * bytesPerElement(node) % alignment === 0;
+  return body.tiles.every(({ starts, windows, results }) =>
+    starts.every((start) =>
+      windows.every(({ attributes: { along } }, i) =>
+        along === undefined || fits(inputs[i], stridesOf(inputs[i].shape)[along] * start)
+      ) && results.every((result, i) => fits(exits[i], placeOf(placementOf(result)!, body.axis, start)))
+    )
+  );
 }
 
 const bytesPerElement = ({ dtype }: Node): number => dtype === "f16" || dtype === "bf16" ? 2 : 4;
@@ -103,30 +121,38 @@ function rowsOf(seed: Node<"contract">): Shape {
 }
 
 /** The loop that computes one phase's exits. */
-function loopOver(
-  cluster: Cluster,
-  axis: string,
-  size: number,
-  exits: readonly Node[],
-  phase: number,
-  context: Context,
-): Loop {
-  const extent = cluster.seeds[0].shape[axis], count = Math.floor(extent / size), rest = extent % size;
-  const inputs: Node[] = [];
-  const tiles = [
-    tileOf(cluster, axis, size, Array.from({ length: count }, (_, i) => i * size), exits, phase, inputs, context),
-    ...(rest > 0 ? [tileOf(cluster, axis, rest, [count * size], exits, phase, inputs, context)] : []),
-  ];
+function loopOver(cluster: Cluster, cut: Cut, exits: readonly Node[], phase: number, context: Context): Loop {
+  const { axis, size, reach } = cut, extent = cluster.seeds[0].shape[axis], inputs: Node[] = [];
+  const bands: readonly (Band | { start: number; stop: number })[] = reach?.bands ?? [{ start: 0, stop: extent }];
+  const tiles = bands.flatMap((band) => {
+    const { start, stop } = band, count = Math.floor((stop - start) / size), rest = (stop - start) % size;
+    const seen = reach && "from" in band && band.to - band.from < cluster.seeds[0].shape[reach.axis]
+      ? { axis: reach.axis, from: band.from, to: band.to }
+      : undefined;
+    const whole = Array.from({ length: count }, (_, i) => start + i * size);
+    return [
+      ...(count > 0 ? [tileOf(cluster, { axis, size, starts: whole, seen }, exits, phase, inputs, context)] : []),
+      ...(rest > 0
+        ? [tileOf(cluster, { axis, size: rest, starts: [stop - rest], seen }, exits, phase, inputs, context)]
+        : []),
+    ];
+  });
   const results = exits.map(({ shape, dtype }) => ({ shape, dtype, accumulate: !(axis in shape) }));
   return { inputs, exits, body: { axis, results, tiles } };
 }
 
+/** Tiles of one size at some places, and the part of another axis that they see, if they do not see all. */
+interface Place {
+  readonly axis: string;
+  readonly size: number;
+  readonly starts: readonly number[];
+  readonly seen: { readonly axis: string; readonly from: number; readonly to: number } | undefined;
+}
+
 /** The body for tiles of one size. `inputs` collects what it looks at outside: the same list for all sizes. */
 function tileOf(
-  { computes }: Cluster,
-  axis: string,
-  size: number,
-  starts: readonly number[],
+  { large, exits: leaving, computes }: Cluster,
+  { axis, size, starts, seen }: Place,
   exits: readonly Node[],
   phase: number,
   inputs: Node[],
@@ -147,26 +173,34 @@ function tileOf(
     return window;
   };
 
-  /** The node for one tile; `along`: which of its axes the tiles cut, if any. */
-  const rebuilt = (x: Node, along: string | undefined): Node => {
+  /** The node for one tile; `along`: which of its axes the tiles cut, if any; `part`: of which they see a part only. */
+  const rebuilt = (x: Node, along: string | undefined, part: string | undefined): Node => {
     const cut = along !== undefined && along in x.shape ? along : undefined;
-    const key = `${x.id}:${cut ?? ""}`, known = made.get(key);
+    const narrow = part !== undefined && part in x.shape ? part : undefined;
+    const key = `${x.id}:${cut ?? ""}:${narrow ?? ""}`, known = made.get(key);
     if (known) return known;
-    const result = standingFor(x, () => compute(x, cut));
+    const result = standingFor(x, () => compute(x, cut, narrow));
     made.set(key, result);
     return result;
   };
-  const compute = (x: Node, cut: string | undefined): Node => {
+  const compute = (x: Node, cut: string | undefined, narrow: string | undefined): Node => {
+    if (isOp(x, "barrier")) return rebuilt(x.inputs[0], cut, narrow);
+    const own = large.has(x) || leaving.has(x);
+    const follows = own || isOp(x, "expand") || isOp(x, "rename") || primitiveOf(x.op).elementwise;
+    if (narrow !== undefined && seen && (!follows || !computes(x, phase, cut))) {
+      return make("slice", [rebuilt(x, cut, undefined)], { axis: narrow, start: seen.from, stop: seen.to });
+    }
     if (isOp(x, "constant")) return x;
     if (isOp(x, "iota")) return cut === undefined ? x : windowOn(counter(x), cut);
-    if (isOp(x, "barrier")) return rebuilt(x.inputs[0], cut);
     if (!computes(x, phase, cut)) return windowOn(x, cut);
-    return make(x.op, x.inputs.map((input) => rebuilt(input, inner(x, cut))), resized(x, cut, size));
+    // All that is large goes by the names of the products' axes, and sees that part.
+    const next = own ? seen?.axis : inner(x, narrow);
+    return make(x.op, x.inputs.map((input) => rebuilt(input, inner(x, cut), next)), resized(x, cut, narrow));
   };
-  const values = exits.map((exit) => axis in exit.shape ? rebuilt(exit, axis) : reduced(exit));
+  const values = exits.map((exit) => axis in exit.shape ? rebuilt(exit, axis, seen?.axis) : reduced(exit));
   const used = new Set(topological(values).flatMap(({ inputs }) => inputs));
   const results = exits.map((exit, i) => {
-    const value = values[i], into: Placement = { within: exit.shape, accumulate: !(axis in exit.shape) };
+    const value = values[i], into = placement(exit);
     const direct = isOp(value, "contract") && value.dtype === "f32" && !used.has(value) &&
       (accumulates || !into.accumulate);
     return direct ? make("contract", value.inputs, { ...value.attributes, into }) : make("placed", [value], { into });
@@ -175,8 +209,22 @@ function tileOf(
 
   /** A sum over the axis itself: of this tile's part. */
   function reduced(exit: Node): Node {
-    const inputs = exit.inputs.map((input) => rebuilt(input, axis));
+    const inputs = exit.inputs.map((input) => rebuilt(input, axis, seen?.axis));
     return standingFor(exit, () => make(exit.op, inputs, exit.attributes));
+  }
+
+  function placement({ shape }: Node): Placement {
+    const accumulate = !(axis in shape);
+    return { within: shape, accumulate, ...(seen && seen.axis in shape && { from: { [seen.axis]: seen.from } }) };
+  }
+
+  /** A node's attributes for a tile. */
+  function resized(x: Node, cut: string | undefined, narrow: string | undefined): Node["attributes"] {
+    if (!isOp(x, "expand")) return x.attributes;
+    const shape = { ...x.attributes.shape };
+    if (cut !== undefined) shape[cut] = size;
+    if (narrow !== undefined && seen) shape[narrow] = seen.to - seen.from;
+    return { shape };
   }
 }
 
@@ -195,11 +243,6 @@ const counters = new Map<string, WeakRef<Node>>();
 function inner(x: Node, cut: string | undefined): string | undefined {
   if (cut === undefined || !isOp(x, "rename")) return cut;
   return Object.entries(x.attributes.names).find(([, to]) => to === cut)?.[0] ?? cut;
-}
-
-/** A node's attributes for a tile. */
-function resized(x: Node, cut: string | undefined, size: number): Node["attributes"] {
-  return cut !== undefined && isOp(x, "expand") ? { shape: { ...x.attributes.shape, [cut]: size } } : x.attributes;
 }
 
 /** The roots, with every exit taken from its loop. */

@@ -12,6 +12,8 @@ export interface Placement {
   readonly within: Shape;
   /** Adds to what the tiles before it left there. */
   readonly accumulate: boolean;
+  /** Where it starts along axes that it has only a part of (default: 0). */
+  readonly from?: Readonly<Record<string, number>>;
 }
 
 /** The body of a loop, for tiles of one size. */
@@ -29,7 +31,7 @@ export interface Tile {
 export interface TiledBody {
   readonly axis: string;
   readonly results: readonly { readonly shape: Shape; readonly dtype: DType; readonly accumulate: boolean }[];
-  /** Tiles of equal size, then the rest if there is one. */
+  /** In order; those of equal size that do the same are one. */
   readonly tiles: readonly Tile[];
 }
 
@@ -44,6 +46,15 @@ export interface TiledAttributes {
 /** Where a node's elements lie: those of a tile lie inside the memory of the whole. */
 export function memoryStrides(node: Node): Readonly<Record<string, number>> {
   return stridesOf(isOp(node, "window") ? node.attributes.within : placementOf(node)?.within ?? node.shape);
+}
+
+/** How far from the start of the whole a tile's result begins, in elements, for the tile at `start` of an axis. */
+export function placeOf({ within, accumulate, from = {} }: Placement, axis: string, start: number): number {
+  const strides = stridesOf(within);
+  return axesOf(within).reduce(
+    (sum, name) => sum + strides[name] * (name === axis && !accumulate ? start : from[name] ?? 0),
+    0,
+  );
 }
 
 /** Where a tile's result belongs, if it is one. */
@@ -91,10 +102,10 @@ export const tiled: Primitive<"tiled"> = {
       for (const start of tile.starts) {
         const given = new Map<Node, Values>(tile.windows.map((each, i) => [each, cut(each, inputs[i], start)]));
         const root = tile.results[result], [value] = evaluate([root], given), { accumulate } = body.results[result];
-        const strides = stridesOf(self.shape), shift = accumulate ? 0 : strides[body.axis] * start;
+        const strides = stridesOf(self.shape), shift = placeOf(placementOf(root)!, body.axis, start);
         const to = axesOf(root.shape).map((axis) => strides[axis]);
         loop(root.shape, [to, along(root.shape, value.shape)], ([o, a]) => {
-          if (accumulate) out[o] += value.data[a];
+          if (accumulate) out[o + shift] += value.data[a];
           else out[o + shift] = value.data[a];
         });
       }

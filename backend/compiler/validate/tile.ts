@@ -56,8 +56,11 @@ function validateBody(node: Node, { axis, results }: TiledBody, tile: Tile): voi
     if (!into || !sameOrder(into.within, shape) || into.accumulate !== accumulate) {
       fault("tile", root, `has no place in result ${i} of its loop`);
     }
-    const part = accumulate ? shape : { ...shape, [axis]: tile.size };
-    if (axesOf(part).some((name) => root.shape[name] !== part[name])) fault("tile", root, `is no tile of result ${i}`);
+    const part = accumulate ? shape : { ...shape, [axis]: tile.size }, { from = {} } = into;
+    const fits = (name: string): boolean =>
+      name in from ? from[name] >= 0 && from[name] + root.shape[name] <= part[name] : root.shape[name] === part[name];
+    // Only what is added may leave out a part.
+    if (!axesOf(part).every(fits) || (!accumulate && into.from)) fault("tile", root, `is no tile of result ${i}`);
   });
   for (const each of topological(tile.results)) {
     const outside = each.op === "variable" || each.op === "buffer" || each.op === "data" || each.op === "tiled";
