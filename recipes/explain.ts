@@ -117,7 +117,9 @@ function stepIn(source: Source, config: ModelConfig, { step, batch, seq, ...opti
       const each = <T>(make: () => T): T[] => Array.from({ length: config.layers }, make);
       const parameters = {
         alpha: each(() => source.zeros({ expert: config.experts - 1 })),
-        ...(objective.learnsLambda && { logit: each(() => source.zeros<never>({})) }),
+        ...(objective.learnsLambda && {
+          logit: objective.learnsLambda === "each" ? each(() => source.zeros<never>({})) : [source.zeros<never>({})],
+        }),
       } as Parameters;
       const state = inSource(adamw().init(parameters)), shares = each(() => tensor({}, [0]));
       const args = [parameters, state, model as Model<Moe>, data, shares, rate] as const;

@@ -7,12 +7,13 @@ import { UserError } from "../dsl/errors.ts";
 import { compile, free, number, values } from "../backend/compile.ts";
 import type { Device } from "../backend/runtime.ts";
 import type { Coefficients as CoefficientsFile } from "./convert/coefficients.ts";
+import { proveCausality } from "./causality.ts";
 import { merger } from "./merge/device.ts";
 import { distanceFromUniform, uniformWeights, weightsOf } from "./merge/weights.ts";
 import { type Batch, type HostBatch, toBatch } from "./model/batch.ts";
 import { evaluator } from "./model/loss.ts";
 import type { MoeConfig } from "./convert/config.ts";
-import type { Model } from "./model/llama.ts";
+import { llama, type Model, swiglu, type Tokens } from "./model/llama.ts";
 import type { Moe } from "./model/moe.ts";
 import type { Mixture } from "./model/parameters.ts";
 import type { Objective } from "./objectives/objective.ts";
@@ -35,6 +36,8 @@ export interface LearnOptions {
   readonly validation: readonly HostBatch[];
   /** Steps between two looks at the validation set (default: a quarter of all). */
   readonly validateEvery?: number;
+  /** Measure the loss at every vertex, too: one merge and one look at the validation set for each expert. */
+  readonly vertices?: boolean;
   /** Ends the learning between two steps. */
   readonly signal?: AbortSignal;
   /** Called after every step and every measurement. */
@@ -55,13 +58,19 @@ export interface Learned {
   readonly uniform: number;
   /** And with the coefficients that were kept. */
   readonly learned: number;
+  /** With the shared experts alone. */
+  readonly sharedOnly: number;
+  /** At each vertex: all routed experts' share goes to one of them, the same in every layer (empty: not asked for). */
+  readonly vertices: readonly number[];
+  /** Tokens whose logits kept every bit when a later token was changed. */
+  readonly causalTokens: number;
   /** The step whose coefficients were kept (0: the start). */
   readonly step: number;
   /** Wall time, measurements included. */
   readonly seconds: number;
 }
 
-/** What moves: α, and where it is learned the logit of λ. */
+/** What moves: α, and where it is learned the logit of λ, one for each layer or one for all. */
 export type Parameters = { alpha: Tensor<"expert">[]; logit?: Scalar[] };
 
 /** A point on the host. */
@@ -72,6 +81,10 @@ function logitOf(share: number): number {
   const inside = Math.min(0.999, Math.max(0.001, share));
   return Math.log(inside / (1 - inside));
 }
+
+/** λ of every layer from what is learned. */
+const lambdasOf = (layers: number, logit?: readonly Scalar[]): Scalar[] | undefined =>
+  logit && Array.from({ length: layers }, (_, layer) => sigmoid(logit[logit.length === 1 ? 0 : layer]));
 
 /** A step of descent on coefficients, as a function of tensors: what `learn` compiles. */
 export function learnStep(
@@ -87,7 +100,7 @@ export function learnStep(
 ) => { value: Scalar; parameters: Parameters; state: AdamWState } {
   return (parameters, state, model, batch, shares, rate) => {
     const loss = ({ alpha, logit }: Parameters): Scalar =>
-      objective.loss({ alpha, lambda: logit ? logit.map(sigmoid) : shares }, model, batch, config);
+      objective.loss({ alpha, lambda: lambdasOf(alpha.length, logit) ?? shares }, model, batch, config);
     const { value, grad } = valueAndGrad(loss)(parameters);
     return { value, ...adamw().step(parameters, grad, state, rate) };
   };
@@ -95,9 +108,10 @@ export function learnStep(
 
 /** Reads the parameters; a λ that is not learned is `lambda`. */
 async function pointOf({ alpha, logit }: Parameters, lambda: number, device: Device): Promise<Point> {
-  const point: Point = { alpha: [], lambda: logit ? [] : alpha.map(() => lambda) };
+  const point: Point = { alpha: [], lambda: [] }, learned: number[] = [];
   for (const each of alpha) point.alpha.push([...await values(each, device)]);
-  for (const each of logit ?? []) point.lambda.push(1 / (1 + Math.exp(-await number(each, device))));
+  for (const each of logit ?? []) learned.push(1 / (1 + Math.exp(-await number(each, device))));
+  for (const layer of alpha.keys()) point.lambda.push(learned[learned.length === 1 ? 0 : layer] ?? lambda);
   return point;
 }
 
@@ -109,10 +123,11 @@ async function descend(
   look: (step: number, point: Point) => Promise<void>,
 ): Promise<void> {
   const fixed = Array.from({ length: config.layers }, () => tensor({}, [lambda])), optimizer = adamw();
+  const logits = (count: number): Scalar[] => Array.from({ length: count }, () => tensor({}, [logitOf(lambda)]));
   const step = compile(learnStep(config, objective), device, { donate: [0, 1] });
   const start = (): Parameters => ({
     alpha: fixed.map(() => tensor({ expert: config.experts - 1 }, new Float64Array(config.experts - 1))),
-    ...(objective.learnsLambda && { logit: fixed.map(() => tensor({}, [logitOf(lambda)])) }),
+    ...(objective.learnsLambda && { logit: logits(objective.learnsLambda === "each" ? config.layers : 1) }),
   });
   let parameters: Parameters = start();
   let state = await compile((p: Parameters) => optimizer.init(p), device)(parameters);
@@ -197,6 +212,12 @@ export async function learn(mixture: Mixture, device: Device, options: LearnOpti
         `further than that from its start${total < 0.1 ? ", so the merge will stay close to the uniform one" : ""}.`,
     );
   }
+  const causalTokens = await (async (): Promise<number> => {
+    using dense = await merge(uniformWeights(config, options.lambda));
+    const forward = (tokens: Tokens) => llama(dense.config, dense.model, tokens, swiglu).logits;
+    return validation.length > 0 ? await proveCausality(forward, validation[0], device) : 0;
+  })();
+  onNote?.(`No logit of ${causalTokens} tokens moved when a later token was changed: the mask is causal.`);
   const uniform = await lossOf(uniformWeights(config, options.lambda));
   onLine?.({ step: 0, steps, validation: uniform });
   const start: Point = {
@@ -223,12 +244,23 @@ export async function learn(mixture: Mixture, device: Device, options: LearnOpti
     `Kept the coefficients of step ${best.step}: loss ${best.loss.toFixed(4)} (uniform ${uniform.toFixed(4)}); ` +
       `softmax(α) is up to ${Math.max(...distance).toFixed(3)} from uniform.`,
   );
+  const atVertex = (expert: number): ReturnType<typeof uniformWeights> => ({
+    weights: best.point.alpha.map((layer) => layer.map((_, i) => Number(i === expert))),
+    lambda: best.point.lambda,
+  });
+  const sharedOnly = await lossOf(uniformWeights(config, 1)), vertices: number[] = [];
+  for (let expert = 0; options.vertices && expert < config.experts - 1; expert++) {
+    vertices.push(await lossOf(atVertex(expert)));
+  }
   return {
     coefficients: file(best.point),
     budget: total,
     distance,
     uniform,
     learned: best.loss,
+    sharedOnly,
+    vertices,
+    causalTokens,
     step: best.step,
     seconds: (performance.now() - began) / 1000,
   };

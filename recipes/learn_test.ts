@@ -1,13 +1,20 @@
 /** @file Learning coefficients: what moves, what does not, and what is kept. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { UserError } from "../dsl/errors.ts";
-import { neg } from "../dsl/mod.ts";
+import { add, atTree, iota, less, mapTree, mul, neg } from "../dsl/mod.ts";
+import { compile } from "../backend/compile.ts";
 import { allDevices, treeValues, withDevice } from "../tests/devices.ts";
 import { withTempDir } from "../tests/support.ts";
-import { tinyMixture, tinyModel, tinySamples } from "../tests/tiny.ts";
+import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../tests/tiny.ts";
+import { proveCausality } from "./causality.ts";
 import { learn, type LearnOptions } from "./learn.ts";
+import { denseConfig } from "./merge/folder.ts";
+import { eachFfn } from "./merge/formula.ts";
 import { softmaxOf } from "./merge/weights.ts";
 import { batchesOf, makeBatch } from "./model/batch.ts";
+import { type Ffn, llama, type Memory, ownTokens, swiglu } from "./model/llama.ts";
+import { evaluator } from "./model/loss.ts";
+import type { Moe } from "./model/moe.ts";
 import { loadObjective, type Loss, type Objective, objectives } from "./objectives/mod.ts";
 
 const samples = tinySamples(24), validation = batchesOf(tinySamples(6, 9), { batch: 3, seq: 8 });
@@ -50,6 +57,40 @@ Deno.test("learn: with λ learned too, each layer has its own", () =>
   withDevice("interpreter", async (device) => {
     const { coefficients, step } = await learn(tinyModel(tinyMixture(), device), device, options("xft-lambda"));
     assert(step > 0 && Array.isArray(coefficients.lambda) && coefficients.lambda[0] !== coefficients.lambda[1]);
+  }));
+
+Deno.test("learn: with one λ learned, all layers share it; shared experts alone and each vertex are measured", () =>
+  withDevice("interpreter", async (device) => {
+    const mixture = tinyModel(tinyMixture(), device), { config, model } = mixture;
+    const learned = await learn(mixture, device, options("xft-one-lambda", { vertices: true }));
+    const { lambda, alpha } = learned.coefficients;
+    assert(learned.step > 0 && typeof lambda === "number" && lambda !== 0.25);
+    assertEquals(alpha.length, config.layers);
+    // A merge with λ = 1 is the model whose feed-forward blocks are the shared experts; at a vertex, expert i joins them.
+    const measure = evaluator(denseConfig(config), device);
+    const lossWith = async (block: (ffn: Moe) => Ffn): Promise<number> => {
+      const dense = compile((given: typeof model) => eachFfn(given, block), device);
+      return (await measure(await dense(model), validation)).nll;
+    };
+    const sharedOnly = await lossWith(({ shared }) => mapTree((w) => mul(w, 1), shared));
+    assert(Math.abs(sharedOnly - learned.sharedOnly) < 1e-9);
+    for (const [expert, loss] of learned.vertices.entries()) {
+      const at = await lossWith(({ shared, experts }) =>
+        mapTree((w, e) => add(mul(w, lambda), mul(e, 1 - lambda)), shared, atTree(experts, "expert", expert))
+      );
+      assert(Math.abs(at - loss) < 1e-6, `${at}, reported ${loss}`);
+    }
+    assertEquals(learned.vertices.length, config.experts - 1);
+  }));
+
+Deno.test("learn: a model that sees the future is caught before anything is learned", () =>
+  withDevice("interpreter", async (device) => {
+    const { config, model } = tinyModel(tinyDense(), device);
+    const prove = (memory: Memory) =>
+      proveCausality((tokens) => llama(config, model, tokens, swiglu, { memory }).logits, validation[0], device);
+    assert(await prove(ownTokens) > 1);
+    const all: Memory = (key, value) => ({ ...ownTokens(key, value), keep: less(iota("key", key.shape.seq), 99) });
+    await assertRejects(() => prove(all), UserError, "the model sees the future");
   }));
 
 Deno.test("learn: the start is kept where every step makes it worse, and a small budget is named", () =>

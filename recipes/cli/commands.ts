@@ -128,6 +128,7 @@ export const commands = {
       data: paths(DATA_HELP, { metavar: "FILE", required: true }),
       objective: objective("built-in objective, or a TypeScript file with one"),
       lambda: number("share of the shared expert", { fallback: 0.75, min: 0, max: 1, rule: LAMBDA_RULE }),
+      vertices: toggle("also measure the loss with each routed expert alone"),
       ...stage,
     },
     check: checkStage,

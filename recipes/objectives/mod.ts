@@ -8,7 +8,7 @@ import type { Loss, Objective } from "./objective.ts";
 import { routerFrequency } from "./router_frequency.ts";
 import { uniform } from "./uniform.ts";
 import { xft } from "./xft.ts";
-import { xftLambda } from "./xft_lambda.ts";
+import { xftLambda, xftOneLambda } from "./xft_lambda.ts";
 
 export type { Loss, Measured, Objective } from "./objective.ts";
 
@@ -16,6 +16,7 @@ export type { Loss, Measured, Objective } from "./objective.ts";
 export const objectives: Readonly<Record<string, Objective>> = {
   xft,
   "xft-lambda": xftLambda,
+  "xft-one-lambda": xftOneLambda,
   distill,
   adamerging: adaMerging,
   "router-frequency": routerFrequency,

@@ -26,8 +26,8 @@ export type Measured = { readonly weights: readonly Tensor<"expert">[]; readonly
 
 /** How coefficients are found. */
 export type Objective =
-  /** By descent; λ too, where `learnsLambda`. */
-  | { readonly kind: "loss"; readonly about: string; readonly loss: Loss; readonly learnsLambda?: boolean }
+  /** By descent; λ too, where `learnsLambda` says for how many: one for each layer, or one for all. */
+  | { readonly kind: "loss"; readonly about: string; readonly loss: Loss; readonly learnsLambda?: "each" | "all" }
   /** By counting: averages over batches of what the mixture does. */
   | {
     readonly kind: "measure";

@@ -6,6 +6,7 @@ import { formatCoefficients } from "../../convert/coefficients.ts";
 import { checkTarget, writeFile } from "../../convert/files.ts";
 import { readConfig } from "../../convert/huggingface.ts";
 import { learn } from "../../learn.ts";
+import { softmaxOf } from "../../merge/weights.ts";
 import { loadMixture } from "../../model/parameters.ts";
 import { loadObjective } from "../../objectives/mod.ts";
 import type { commands } from "../commands.ts";
@@ -33,6 +34,7 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
     schedule,
     batches: data.batches,
     validation: data.validation,
+    vertices: args.vertices,
     signal: context.signal,
     onLine: shown.onLine,
     onNote: context.note,
@@ -46,12 +48,21 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
     `${out}: validation loss ${uniform.toFixed(4)} (uniform) → ${learned.learned.toFixed(4)}; ` +
       `softmax(α) is up to ${furthest.toFixed(4)} from uniform`,
   );
+  const alone = learned.vertices.map((loss, expert) => `, expert ${expert} alone ${loss.toFixed(4)}`).join("");
+  context.note(`learn: for comparison, the shared experts alone ${learned.sharedOnly.toFixed(4)}${alone}`);
+  for (const [layer, alpha] of learned.coefficients.alpha.entries()) {
+    const weights = softmaxOf(alpha).map((weight) => weight.toFixed(3)).join(" ");
+    context.note(`  layer ${layer}: softmax(α) ${weights}; ${distance[layer].toFixed(4)} from uniform`);
+  }
   return {
     out,
     objective: args.objective,
     lambda: learned.coefficients.lambda,
     uniform_loss: uniform,
     learned_loss: learned.learned,
+    shared_only_loss: learned.sharedOnly,
+    ...(args.vertices && { vertex_losses: learned.vertices }),
+    causal_tokens: learned.causalTokens,
     distance_from_uniform: furthest,
     distance_per_layer: distance,
     update_budget: budget,
