@@ -18,6 +18,8 @@ export interface Random {
   weighted(weights: readonly number[]): number;
   /** `count` different items in random order; all of them where the list is shorter. */
   sample<Item>(items: readonly Item[], count: number): Item[];
+  /** The numbers below `count` in random order, in four bytes each; the order that `sample` would give them. */
+  order(count: number): Uint32Array;
   /** A new stream that depends on this one's seed and the label alone, not on what was drawn so far. */
   child(label: string | number): Random;
 }
@@ -88,6 +90,15 @@ export function seeded(seed: number | string): Random {
         [rest[index], rest[other]] = [rest[other], rest[index]];
       }
       return rest.slice(0, taken);
+    },
+    order(count) {
+      const numbers = Uint32Array.from({ length: count }, (_, index) => index);
+      for (let index = 0; index < count; index++) {
+        const other = integer(index, count - 1), value = numbers[index];
+        numbers[index] = numbers[other];
+        numbers[other] = value;
+      }
+      return numbers;
     },
     child: (label) => seeded(`${name}/${label}`),
   };

@@ -1,5 +1,6 @@
 /** @file A recipe: everything that a whole run of XFT needs to know, as data. */
 import { UserError } from "../dsl/errors.ts";
+import type { DataSettings } from "./data/settings.ts";
 
 /** How one stage differs from its preset. */
 export interface RecipeStage {
@@ -41,7 +42,7 @@ export interface RecipeBenchmark {
 }
 
 /** A whole run. Paths are relative to the recipe's file. */
-export interface Recipe {
+export interface Recipe extends DataSettings {
   /** The dense model: a Hugging Face folder, GGUF or llama2.c. */
   readonly model: string;
   /** llama2.c: the tokenizer's .bin. */
@@ -85,6 +86,13 @@ const FIELDS: Record<keyof Recipe, true> = {
   preset: true,
   seed: true,
   validation: true,
+  fields: true,
+  template: true,
+  pack: true,
+  duplicates: true,
+  decontaminate: true,
+  ngram: true,
+  skipMalformed: true,
   mixture: true,
   moe: true,
   learn: true,

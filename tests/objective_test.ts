@@ -54,6 +54,26 @@ Deno.test("learn --objective FILE.ts: a file that imports mod.ts by URL learns w
   assertEquals(Deno.readTextFileSync(checkout("deno.lock")), lock, "the checkout's lock file is not the user's");
 });
 
+Deno.test("learn --objective FILE.ts: packed documents are refused to an objective that does not heed them", async () => {
+  await using served = serveCheckout();
+  await withWorkplace(async (folder, learn) => {
+    const file = join(folder, "objectives/mine.ts"),
+      args = ["--pack", "documents", "--objective", "../../objectives/mine.ts"];
+    Deno.writeTextFileSync(file, mine(served.mod));
+    const refused = await learn("--out", "no.json", ...args);
+    assertEquals(refused.code, 1);
+    assertStringIncludes(refused.stderr, "mine.ts: it looks at batch.tokens alone");
+    const heeding = mine(served.mod).replace("{ tokens, labels }", "{ tokens, labels, packing }");
+    Deno.writeTextFileSync(file, heeding.replace("tokens, swiglu)", "tokens, swiglu, { packing })"));
+    const own = await learn("--out", "mine.json", ...args);
+    assertEquals(own.code, 0, own.stderr);
+    const builtIn = await learn("--out", "xft.json", "--pack", "documents");
+    assertEquals(builtIn.code, 0, builtIn.stderr);
+    const [a, b] = ["mine.json", "xft.json"].map((name) => read(join(folder, "runs/today", name)));
+    assertEquals(a.alpha, b.alpha);
+  });
+});
+
 Deno.test("learn --objective FILE.ts: a mistake in the file is told as the file's, with its line", async () => {
   await using served = serveCheckout();
   await withWorkplace(async (folder, learn) => {

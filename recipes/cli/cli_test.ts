@@ -48,6 +48,8 @@ Deno.test("words become typed values, paths start from the caller's folder, abse
     share: 0.5,
     noise: false,
     data: [],
+    fields: undefined,
+    skipMalformed: false,
     device: "auto",
     seed: 0,
     json: false,

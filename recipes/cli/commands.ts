@@ -1,5 +1,6 @@
 /** @file The command line as one table: every command, its positionals and its flags. `optique.ts` makes parsers of it. */
 import { UserError } from "../../dsl/errors.ts";
+import { DATA_HELP, dataFlags } from "./data_flags.ts";
 import {
   choice,
   command,
@@ -25,7 +26,6 @@ const LAMBDA_RULE = "λ is a share, between 0 and 1.";
 const WEIGHT_TYPES = ["stored", "f32", "bf16", "f16"] as const;
 const OPTIMIZERS = ["adafactor", "adamw", "sgd", "lion", "muon"] as const;
 const PRECISIONS = ["f32", "bf16", "bf16-master"] as const;
-const DATA_HELP = "instruction data: JSON or JSONL, gzip too (several: in order)";
 
 /** What `train` and `learn` share; what is absent comes from the preset. */
 const stage = {
@@ -37,7 +37,7 @@ const stage = {
   batch: integer("sequences per step (default: the preset's)", { min: 1 }),
   seq: integer("longest sequence in tokens, longer ones are cut (default: the preset's)", { min: 2 }),
   validation: integer("examples kept for validation", { fallback: 64, min: 1 }),
-  skipMalformed: toggle("leave out malformed records of the data (counted) instead of stopping"),
+  ...dataFlags,
 };
 
 function checkStage({ steps, epochs }: { readonly steps?: number; readonly epochs?: number }): void {
@@ -68,6 +68,26 @@ export const commands = {
       resume: toggle("go on with the run at --out: finished stages are not repeated"),
       overwrite: toggle("start again in a folder that is not empty"),
       dryRun: toggle("print the resolved recipe, run nothing"),
+      ...dataFlags,
+    },
+  }),
+  data: command({
+    summary: "what is in instruction data, as a model would see it: samples, lengths, what would be left out",
+    description: "What is learned stands in green; where there are no colours, between ⟦ and ⟧.",
+    examples: [
+      "data code.jsonl --show 3",
+      "data code.parquet --model models/dense --template model --seq 1024",
+      "data code.jsonl.zst --duplicates near --decontaminate HumanEval.jsonl.gz",
+    ],
+    positionals: { files: paths(DATA_HELP, { metavar: "FILE", required: true }) },
+    flags: {
+      model: path("folder of the model whose tokens are counted (default: bytes are counted)", { metavar: "DIR" }),
+      show: integer("print the first N samples", { fallback: 0, min: 0 }),
+      seq: integer("longest sequence in tokens, longer ones are cut", { fallback: 1024, min: 2 }),
+      validation: integer("examples kept for validation", { fallback: 64, min: 0 }),
+      drops: path("write what was left out, and why, here (JSON lines)", { metavar: "FILE" }),
+      overwrite: toggle("replace what is at --drops"),
+      ...dataFlags,
     },
   }),
   upcycle: command({
@@ -85,6 +105,8 @@ export const commands = {
       share: number("with --init drop: that share", { fallback: 0.5, min: 0, max: 1 }),
       noise: toggle("noise in the routers while training, as in the paper"),
       data: paths("text or instruction data for the proof (default: a built-in text)", { metavar: "FILE" }),
+      fields: dataFlags.fields,
+      skipMalformed: dataFlags.skipMalformed,
     },
     check({ experts, active }) {
       if (active > experts) {

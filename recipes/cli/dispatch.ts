@@ -13,6 +13,7 @@ export interface CommandModule<N extends CommandName> {
 export const load: { readonly [N in CommandName]: () => Promise<CommandModule<N>> } = {
   demo: () => import("./commands/demo.ts"),
   run: () => import("./commands/run.ts"),
+  data: () => import("./commands/data.ts"),
   upcycle: () => import("./commands/upcycle.ts"),
   train: () => import("./commands/train.ts"),
   learn: () => import("./commands/learn.ts"),

@@ -1,13 +1,21 @@
 /** @file What `train` and `learn` do alike: settings from preset and flags, data, the lines they print. */
-import { prepareData, type PreparedData } from "../data/mod.ts";
+import {
+  type DataReport,
+  type DataSettings,
+  type Encoder,
+  prepareData,
+  type PreparedData,
+  type PrepareOptions,
+} from "../data/mod.ts";
 import type { Schedule } from "../optim/mod.ts";
 import type { TrainLine } from "../train.ts";
 import type { Context } from "./context.ts";
+import { dataSettings } from "./data_flags.ts";
 import { type PresetName, presets, reasons, type StageName, type StageSettings } from "./presets.ts";
 import type { Tokenizer } from "../../backend/tokenizer.ts";
 
 /** The flags that say how a stage runs. */
-export interface StageFlags {
+export interface StageFlags extends DataSettings {
   /** Instruction data. */
   readonly data: readonly string[];
   /** What is not given comes from here. */
@@ -26,8 +34,6 @@ export interface StageFlags {
   readonly seq?: number;
   /** Examples. */
   readonly validation: number;
-  /** Count malformed records instead of stopping. */
-  readonly skipMalformed: boolean;
   /** Start of every random choice. */
   readonly seed: number;
 }
@@ -43,22 +49,22 @@ export interface Stage {
 }
 
 /** Resolves a stage's settings and reads its data; says both on stderr. @throws {UserError} if the data is no good */
-export function prepareStage(
+export async function prepareStage(
   name: StageName,
   flags: StageFlags,
   model: { readonly tokenizer: Tokenizer; readonly vocab: number; readonly accumulate?: number },
   context: Context,
-): Stage {
+): Promise<Stage> {
   const preset = presets[flags.preset][name];
-  const { batch = preset.batch, seq = preset.seq, validation, seed, skipMalformed } = flags;
-  const data = prepareData(flags.data, model.tokenizer, {
+  const { batch = preset.batch, seq = preset.seq, validation, seed } = flags;
+  const data = await readData(flags.data, model.tokenizer, {
+    ...dataSettings({ ...flags }),
     batch,
     seq,
     validation,
     seed,
-    skipMalformed,
     vocab: model.vocab,
-  });
+  }, context);
   const epochs = flags.epochs ?? preset.epochs;
   const steps = flags.steps ?? Math.max(1, Math.ceil(data.batches.stepsFor(epochs) / (model.accumulate ?? 1)));
   const warmup = Math.min(steps - 1, flags.warmup ?? Math.round(steps * preset.warmup));
@@ -73,12 +79,27 @@ export function prepareStage(
       if ((stage ?? name) === name && settings[key] === preset[key]) context.note(`  ${why}`);
     }
   }
-  const lost = (["skipped", "truncated", "dropped", "duplicates"] as const).filter((key) => report[key] > 0);
-  context.note(
-    `data: ${report.train} samples (${report.tokens} tokens), ${report.validation} for validation` +
-      lost.map((key) => `, ${report[key]} ${key}`).join("") + ".",
-  );
+  context.note(`data: ${summaryOf(report)}`);
   return { settings, schedule: { kind: "linear", rate: settings.rate, steps, warmup }, data };
+}
+
+/** Prepares data, with a line of progress where that takes long. @throws {UserError} if the data is no good */
+export async function readData(
+  files: readonly string[],
+  tokenizer: Encoder,
+  options: PrepareOptions,
+  context: Context,
+): Promise<PreparedData> {
+  using bar = context.progress("data", undefined, "example");
+  const onProgress = (examples: number): void => bar.update(examples);
+  return await prepareData(files, tokenizer, { ...options, onProgress, signal: context.signal });
+}
+
+/** What data came to, in a sentence. */
+export function summaryOf({ train, tokens, rows, validation, truncated, removed }: DataReport): string {
+  const lost = [["truncated", truncated] as const, ...Object.entries(removed)].filter(([, count]) => count > 0);
+  return `${train} samples (${tokens} tokens)${rows < train ? ` in ${rows} rows` : ""}, ${validation} for validation` +
+    lost.map(([why, count]) => `, ${count} ${why}`).join("") + ".";
 }
 
 /** Shows a stage's lines as they come; `add` is for who keeps them. */

@@ -1,6 +1,11 @@
 /** @file Instruction data: from files to batches. */
 export * from "./batches.ts";
-export * from "./examples.ts";
-export * from "./instructions.ts";
-export type { BatchOptions, HostBatch, Sample } from "../model/batch.ts";
+export { type Duplicates, NEAR, type Removal } from "./clean/mod.ts";
 export * from "./prepare.ts";
+export { type Example, parseFields, type Placed, readExamples, type Turn } from "./read/mod.ts";
+export type { Packing } from "./rows.ts";
+export * from "./samples.ts";
+export * from "./settings.ts";
+export type { Lengths } from "./statistics.ts";
+export * from "./templates.ts";
+export * from "./tokenize.ts";

@@ -33,6 +33,8 @@ export interface Sample {
   readonly scoredFrom: number;
   /** Tokens after that which do not count either, from … up to …: other people's turns of a conversation. */
   readonly unscored?: readonly Span[];
+  /** Where it comes from (`code.jsonl:14`), for messages. */
+  readonly source?: string;
 }
 
 /** Places from the first number up to, without, the second. */
@@ -65,7 +67,13 @@ const isScored = ({ scoredFrom, unscored = [] }: Sample, at: number): boolean =>
 export function makeBatch(samples: readonly Sample[], length: number): HostBatch {
   const tokens = new Int32Array(samples.length * length).fill(-1), labels = tokens.slice();
   samples.forEach((sample, row) => place(sample, row * length, length, tokens, labels));
-  return { rows: samples.length, length, tokens, labels };
+  return { rows: samples.length, length, tokens, labels, ...sourcesOf(samples) };
+}
+
+/** Where samples come from, where that is known. */
+export function sourcesOf(samples: readonly Sample[]): Pick<HostBatch, "sources"> {
+  const sources = samples.flatMap(({ source }) => source === undefined ? [] : [source]);
+  return sources.length > 0 ? { sources } : {};
 }
 
 /** Writes a sample's ids, and its labels one place earlier, from `start` on; at most `room` of them. Returns how many. */

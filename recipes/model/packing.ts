@@ -3,7 +3,7 @@
  * only, and their positions start at 0, so that each is computed as if it stood alone.
  */
 import { and, causal, equal, expand, rename, ropeAt, type RopeTable } from "../../dsl/mod.ts";
-import { type HostBatch, place, type Sample } from "./batch.ts";
+import { type HostBatch, place, type Sample, sourcesOf } from "./batch.ts";
 import type { Memory, Tokens } from "./llama.ts";
 
 /** Which document of its row a token belongs to, and where in it the token stands; −1: padding. */
@@ -49,5 +49,6 @@ export function packBatch(rows: readonly (readonly Sample[])[], length: number, 
       used += count;
     });
   });
-  return { rows: rows.length, length, tokens, labels, ...(separate && { packing: { documents, positions } }) };
+  const packing = separate ? { packing: { documents, positions } } : {};
+  return { rows: rows.length, length, tokens, labels, ...packing, ...sourcesOf(rows.flat()) };
 }

@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
 import { adaMerging } from "./ada_merging.ts";
 import { distill } from "./distill.ts";
+import type { Batch } from "../model/batch.ts";
 import type { Loss, Objective } from "./objective.ts";
 import { routerFrequency } from "./router_frequency.ts";
 import { uniform } from "./uniform.ts";
@@ -69,10 +70,38 @@ function blamed(path: string, objective: Objective): Objective {
   };
   switch (objective.kind) {
     case "loss":
-      return { ...objective, loss: guard(objective.loss) };
+      return {
+        ...objective,
+        loss: guard((coefficients, model, batch, config) =>
+          heedingPacking(batch, (given) => objective.loss(coefficients, model, given, config))
+        ),
+      };
     case "measure":
-      return { ...objective, measure: guard(objective.measure) };
+      return {
+        ...objective,
+        measure: guard((model, batch, config) =>
+          heedingPacking(batch, (given) => objective.measure(model, given, config))
+        ),
+      };
     case "constant":
       return objective;
   }
+}
+
+/** What a function makes of a batch; if documents share its rows, the function must have asked which. */
+function heedingPacking<R>({ packing, ...rest }: Batch, use: (batch: Batch) => R): R {
+  if (!packing) return use(rest);
+  let asked = false;
+  const result = use({
+    ...rest,
+    get packing() {
+      asked = true;
+      return packing;
+    },
+  });
+  if (asked) return result;
+  throw new UserError(
+    "it looks at batch.tokens alone, so packed documents would see each other: give llama the option " +
+      "{ packing: batch.packing }, or do without --pack documents.",
+  );
 }

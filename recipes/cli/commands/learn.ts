@@ -20,7 +20,10 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
   checkTarget(out, "file", { overwrite });
   const objective = await loadObjective(args.objective);
   using tokenizer = loadTokenizer(moe);
-  const { schedule, data } = prepareStage("learn", args, { tokenizer, vocab: readConfig(moe).vocabSize }, context);
+  const { vocabSize: vocab } = readConfig(moe);
+  const prepared = await prepareStage("learn", args, { tokenizer, vocab }, context);
+  const { schedule } = prepared;
+  using data = prepared.data;
   if (args.dryRun) {
     context.print(`would learn coefficients of ${moe} by ${args.objective} and write ${out}`);
     return { dry_run: true, out, objective: args.objective, lambda, schedule, data: data.report };

@@ -8,6 +8,7 @@ import { isUnfinished } from "../../snapshots/training_folder.ts";
 import { checkRecipe, type Recipe } from "../../recipe.ts";
 import { type CommandName, commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
+import { dataSettings } from "../data_flags.ts";
 import { load } from "../dispatch.ts";
 import { columns } from "../format.ts";
 import { type Arguments, type Command, COMMON_FLAGS, type Fields } from "../schema.ts";
@@ -29,7 +30,8 @@ export async function run(args: RunArguments, context: Context): Promise<JsonRes
   const recipe = await readRecipe(args.recipe);
   const out = args.out ?? recipe.out;
   if (out === undefined) throw new UserError("--out DIR: say where the run's folder is to be (the recipe does not).");
-  const resolved = { ...recipe, out: undefined, seed: args.seed > 0 ? args.seed : recipe.seed ?? 0 };
+  const seed = args.seed > 0 ? args.seed : recipe.seed ?? 0;
+  const resolved = { ...recipe, ...dataSettings(args), out: undefined, seed };
   if (args.dryRun) {
     context.print(JSON.stringify({ ...resolved, out }, null, 2));
     return { dry_run: true, out, recipe: resolved };
@@ -61,6 +63,7 @@ async function readRecipe(path: string): Promise<Recipe> {
     ...recipe,
     model: absolute(recipe.model),
     data: recipe.data.map(absolute),
+    decontaminate: recipe.decontaminate?.map(absolute),
     tokenizer: tokenizer && absolute(tokenizer),
     out: out && absolute(out),
     evaluate: evaluate && { ...evaluate, data: absolute(evaluate.data) },
@@ -104,10 +107,10 @@ class Stages {
     const { mixture, moe, learn, evaluate, preset = "tuned", validation = 64 } = recipe;
     const [dense, mixed, tuned] = [PLACES.dense, PLACES.moe, PLACES.tuned].map((place) => this.#place(place));
     const [coefficients, merged] = [this.#place(PLACES.coefficients), this.#place(PLACES.merged)];
-    const data = { data: recipe.data, preset, validation };
+    const read = dataSettings({ ...recipe }), data = { data: recipe.data, preset, validation, ...read };
 
     await this.#stage("convert", "convert", dense, { input: recipe.model, tokenizer: recipe.tokenizer });
-    await this.#stage("upcycle", "upcycle", mixed, { dense, data: recipe.data, ...mixture });
+    await this.#stage("upcycle", "upcycle", mixed, { dense, data: recipe.data, ...read, ...mixture });
     await this.#stage("moe", "train", tuned, { model: mixed, stage: "moe", ...data, ...moe });
     await this.#stage("learn", "learn", coefficients, { moe: tuned, ...data, ...learn });
     const lambda = learn?.lambda;

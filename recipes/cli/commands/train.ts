@@ -31,7 +31,9 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
   if (!args.dryRun) checkUnfinished(out, args);
   using tokenizer = loadTokenizer(model);
   const vocab = readConfig(model).vocabSize;
-  const { settings: chosen, schedule, data } = prepareStage(stage, args, { tokenizer, vocab, accumulate }, context);
+  const prepared = await prepareStage(stage, args, { tokenizer, vocab, accumulate }, context);
+  const { settings: chosen, schedule } = prepared;
+  using data = prepared.data;
   const optimizer = args.optimizer ?? chosen.optimizer;
   const steps = { optimizer, accumulate, clip, stopNorm, checkpoint, weightDecay, rates, ema, precision };
   if (args.dryRun) {

@@ -4,7 +4,7 @@ import { open } from "../../../backend/open.ts";
 import { loadTokenizer, type Tokenizer } from "../../../backend/tokenizer.ts";
 import { checkTarget, writeFolder } from "../../convert/files.ts";
 import { readConfig } from "../../convert/huggingface.ts";
-import { readInstructions, tokenizeInstructions } from "../../data/mod.ts";
+import { parseFields, type Placed, readExamples, templateOf, tokenizeExamples } from "../../data/mod.ts";
 import { batchesOf, type HostBatch } from "../../model/batch.ts";
 import { loadDense, loadMixture } from "../../model/parameters.ts";
 import { mixtureConfig, proveStepZero, type StepZero, upcycle } from "../../upcycle.ts";
@@ -26,7 +26,7 @@ export async function run(args: Arguments<typeof commands.upcycle>, context: Con
   const settings = { experts, active, router, init, share, noise, seed };
   checkTarget(out, "folder", { overwrite });
   const config = mixtureConfig(readConfig(dense), settings);
-  const batches = proofBatches(args, config.vocabSize);
+  const batches = await proofBatches(args, config.vocabSize);
   if (args.dryRun) {
     context.print(`would write ${out}: ${experts} experts, ${active} active, ${router} router`);
     return { dry_run: true, out, experts, active };
@@ -58,20 +58,32 @@ async function prove(dense: string, mixture: string, name: string, batches: read
 }
 
 /** The user's own text, or the built-in one, as a few short rows. */
-function proofBatches({ dense, data }: Arguments<typeof commands.upcycle>, vocab: number): HostBatch[] {
-  using tokenizer = loadTokenizer(dense);
-  const rows = data.length === 0
-    ? [tokenizer.encode(BUILT_IN_TEXT)]
-    : data.flatMap((path) => rowsOf(path, tokenizer, vocab));
+async function proofBatches(args: Arguments<typeof commands.upcycle>, vocab: number): Promise<HostBatch[]> {
+  using tokenizer = loadTokenizer(args.dense);
+  const rows: ArrayLike<number>[] = args.data.length === 0 ? [tokenizer.encode(BUILT_IN_TEXT)] : [];
+  for (const path of args.data) {
+    if (rows.length >= PROOF.rows) break;
+    rows.push(...await rowsOf(path, tokenizer, vocab, args));
+  }
   const samples = rows.slice(0, PROOF.rows).map((ids) => ({ ids, scoredFrom: 1 }));
   return batchesOf(samples, { batch: 1, seq: PROOF.tokens, bucket: 16 });
 }
 
-function rowsOf(path: string, tokenizer: Tokenizer, vocab: number): ArrayLike<number>[] {
-  if (!/\.jsonl?(\.gz)?$/.test(path)) return [tokenizer.encode(readText(path))];
-  const examples = readInstructions([path]).examples.slice(0, PROOF.rows);
+async function rowsOf(
+  path: string,
+  tokenizer: Tokenizer,
+  vocab: number,
+  { fields, skipMalformed }: Arguments<typeof commands.upcycle>,
+): Promise<ArrayLike<number>[]> {
+  if (!/\.(jsonl?|parquet)(\.(gz|zst))?$/.test(path)) return [tokenizer.encode(readText(path))];
+  const examples: Placed[] = [];
+  const mapping = fields === undefined ? undefined : parseFields(fields);
+  for await (
+    const placed of readExamples([path], { fields: mapping, onMalformed: skipMalformed ? () => {} : undefined })
+  ) {
+    if (examples.push(placed) === PROOF.rows) break;
+  }
   // Prompts are long and alike: enough room for some of each response.
-  return tokenizeInstructions(examples, tokenizer, { maxTokens: 4 * PROOF.tokens, vocab }).samples.map(({ ids }) =>
-    ids
-  );
+  const options = { maxTokens: 4 * PROOF.tokens, vocab, template: await templateOf("magicoder", tokenizer) };
+  return tokenizeExamples(examples, tokenizer, options).flatMap(({ sample }) => sample ? [sample.ids] : []);
 }
