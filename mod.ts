@@ -109,6 +109,10 @@ export { open } from "./backend/open.ts";
 export type { BuildOptions, Device, DeviceArray, Executable, Program } from "./backend/runtime.ts";
 
 // A whole run of XFT as data: what `xft run` takes.
+export type { DataSettings } from "./recipes/data/settings.ts";
+export type { Duplicates } from "./recipes/data/clean/mod.ts";
+export type { Packing as PackMode } from "./recipes/data/rows.ts";
+export type { TemplateName } from "./recipes/data/templates.ts";
 export { type Recipe, recipe, type RecipeBenchmark, type RecipeModel, type RecipeStage } from "./recipes/recipe.ts";
 
 // Models: Llama, XFT's mixture, their parameters.
