@@ -18,7 +18,7 @@ export function flopsOf(kernel: Kernel): number {
     case "grouped":
       return 2 * product(kernel.positions.map(({ size }) => size)) * kernel.k.size * kernel.n.size + behind;
     case "groupedInto":
-      return 2 * product(kernel.positions.map(({ size }) => size)) * kernel.m.size * kernel.n.size;
+      return 2 * product(kernel.positions.map(({ size }) => size)) * kernel.m.size * kernel.n.size + behind;
     case "loop": {
       const costs = new Set(["load", "store", "index", "const", "cast"]);
       const work = kernel.stages.flatMap(({ level, registers }) =>

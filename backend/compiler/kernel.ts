@@ -115,8 +115,10 @@ export interface OperandTypes {
 }
 
 /**
- * A loop that works on each row of a product (a value of its batch and m axes, or a position) as soon as it is there
- * (the CPU device only). Its slots follow the product's factors, in the place of the product's own.
+ * A loop that works on each row of a product (a value of its batch and m axes, or a position) as soon as it is there:
+ * on the CPU. On a GPU it works on each element: it has no inner axes, its outer ones are those of the product (batch or
+ * group, m or positions, n), each perhaps in parts, and it reads the product at its own element only. Its slots follow
+ * the product's factors, in the place of the product's own.
  */
 export interface Then {
   readonly loop: LoopKernel;
@@ -184,6 +186,8 @@ export interface GroupedIntoKernel {
   readonly group: number;
   readonly offsets: { readonly a: number; readonly b: number; readonly c: number };
   readonly types?: OperandTypes;
+  /** On GPUs only. */
+  readonly then?: Then;
 }
 
 /**

@@ -15,7 +15,7 @@ import { inline, lower } from "./lower.ts";
 import { type Lifetime, place } from "./memory.ts";
 import { type Need, refuseUnlessFitting } from "./peak.ts";
 import { bytesOf, type Unit } from "./schedule.ts";
-import { isNodeMemory, type Scratch, type Slot, type Steps, stepsOf } from "./steps.ts";
+import { isNodeMemory, type Scratch, type Slot, type StepLimits, type Steps, stepsOf } from "./steps.ts";
 import { type Stopwatch, timed } from "./stopwatch.ts";
 import { tile } from "./tile.ts";
 import { validatePlan } from "./validate/emit.ts";
@@ -100,8 +100,8 @@ function passes(program: Program, options: PipelineOptions): CompiledProgram {
   const results = timed(watch, "lower", () => lower(cut, limits));
   if (validate) validateLowered(program.results, results);
   const donated = new Set(program.parameters.filter((_, i) => options.donated[i] && !options.hosted[i]));
-  const panels = onHost && fuse === "on";
-  const stepLimits = { ...limits, maxBufferBytes: capabilities.maxBufferBytes, fuse, panels, validate, watch };
+  const handsOn: StepLimits["handsOn"] = fuse === "off" ? undefined : onHost ? "rows" : "elements";
+  const stepLimits = { ...limits, maxBufferBytes: capabilities.maxBufferBytes, fuse, handsOn, validate, watch };
   const steps = timed(watch, "steps", () => stepsOf(results, stepLimits, donated));
   return timed(watch, "emit", () => emit(program, results, steps, options));
 }

@@ -11,7 +11,7 @@ import { group, type GroupLimits, type TiledGroup } from "./group.ts";
 import type { Kernel, LoopKernel } from "./kernel.ts";
 import { kernelsOf } from "./kernels.ts";
 import { lower, type LowerOptions } from "./lower.ts";
-import { panels } from "./panels.ts";
+import { type HandingOn, panels } from "./panels.ts";
 import { alignment, place } from "./memory.ts";
 import { bytesOf, schedule, type Unit } from "./schedule.ts";
 import { stagesOf } from "./body.ts";
@@ -55,8 +55,8 @@ export interface Steps {
 /** What a device allows. */
 export interface StepLimits extends GroupLimits, LowerOptions {
   readonly maxBufferBytes: number;
-  /** Do products hand their rows on to loops? */
-  readonly panels: boolean;
+  /** What products hand on to the loops behind them; left out: nothing. */
+  readonly handsOn?: HandingOn["unit"];
   /** Check the result of every pass. */
   readonly validate: boolean;
   /** Told how long each pass takes. */
@@ -99,7 +99,8 @@ export function stepsOf(
     return kernels.map(({ kernel, slots }) => ({ unit, kernel, slots: slots.map(wholly) }));
   });
   const all = { steps: steps.filter(({ kernel }) => !isEmpty(kernel)), inPlace, refused };
-  return limits.panels ? timed(watch, "panels", () => panels(all, results)) : all;
+  const { handsOn: unit, maxBindings } = limits;
+  return unit ? timed(watch, "panels", () => panels(all, results, { unit, maxBindings })) : all;
 }
 
 const wholly = (node: Node): Slot => ({ memory: node, shift: 0, bytes: bytesOf(node), node });

@@ -4,7 +4,7 @@
  * Equal kernels give equal text, so that layers of a model share pipelines. The text depends on no clock and no chance.
  */
 import type { Capabilities } from "../device.ts";
-import type { Kernel } from "./kernel.ts";
+import type { Kernel, Then } from "./kernel.ts";
 import { contract } from "./templates/contract.ts";
 import { copy } from "./templates/copy.ts";
 import { grouped } from "./templates/grouped.ts";
@@ -57,11 +57,11 @@ export function workOf(kernel: Kernel): number {
     case "loop":
       return kernel.sizes.reduce((count, size) => count * size, kernel.body.length);
     case "contract":
-      return 2 * all([...kernel.batch, kernel.m, kernel.n, ...kernel.k]);
+      return 2 * all([...kernel.batch, kernel.m, kernel.n, ...kernel.k]) + workBehind(kernel);
     case "grouped":
-      return 2 * all([...kernel.positions, kernel.k, kernel.n]);
+      return 2 * all([...kernel.positions, kernel.k, kernel.n]) + workBehind(kernel);
     case "groupedInto":
-      return 2 * all([...kernel.positions, kernel.m, kernel.n]);
+      return 2 * all([...kernel.positions, kernel.m, kernel.n]) + workBehind(kernel);
     case "order":
       return 64 * (kernel.positions + kernel.groups);
     case "scatter":
@@ -73,17 +73,20 @@ export function workOf(kernel: Kernel): number {
   }
 }
 
+const workBehind = ({ then }: { readonly then?: Then }): number => then ? workOf(then.loop) : 0;
+
 /** How many slots a kernel itself has: numbers from there on mean scratch. */
 export function slotCount(kernel: Kernel): number {
   switch (kernel.kind) {
     case "loop":
       return loopSlots(kernel);
     case "contract":
+      return 2 + slotsBehind(kernel);
     case "scatter":
       return 3;
     case "grouped":
     case "groupedInto":
-      return 4;
+      return 3 + slotsBehind(kernel);
     case "order":
     case "topk":
     case "copy":
@@ -91,13 +94,17 @@ export function slotCount(kernel: Kernel): number {
   }
 }
 
+/** Slots behind a product's factors: its own, or those of the loop behind it. */
+const slotsBehind = ({ then }: { readonly then?: Then }): number =>
+  then ? loopSlots(then.loop) - (then.stored ? 0 : 1) : 1;
+
 function emit(kernel: Kernel, capabilities: Capabilities): Emitted {
   const alone = (dispatches: readonly Dispatch[]): Emitted => ({ dispatches, scratch: [] });
   switch (kernel.kind) {
     case "loop":
       return loop(kernel, capabilities);
     case "contract":
-      return alone(contract(kernel, capabilities));
+      return contract(kernel, capabilities);
     case "grouped":
       return alone(grouped(kernel, capabilities));
     case "groupedInto":

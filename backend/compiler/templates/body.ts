@@ -17,17 +17,22 @@ export const wordOf = (register: number): string => `word${register}`;
 export class BodyPrinter {
   readonly #names: readonly string[];
   readonly #body: readonly Instruction[];
+  readonly #given: ReadonlyMap<number, string>;
   readonly #bindings = new Map<number, Binding>();
   readonly #functions = new Set<MathFunction>();
   #status = false;
 
-  /** @param names one i32 name per loop axis */
-  constructor(body: readonly Instruction[], names: readonly string[]) {
+  /**
+   * @param names one i32 name per loop axis
+   * @param given expressions for loads that need no buffer, by register
+   */
+  constructor(body: readonly Instruction[], names: readonly string[], given: ReadonlyMap<number, string> = new Map()) {
     this.#body = body;
     this.#names = names;
+    this.#given = given;
     const types = new Map<number, ElementType>();
-    for (const instruction of body) {
-      if (instruction.op !== "load" && instruction.op !== "store") continue;
+    for (const [register, instruction] of body.entries()) {
+      if ((instruction.op !== "load" && instruction.op !== "store") || given.has(register)) continue;
       const { slot, dtype } = instruction.access;
       const type = elementType(dtype);
       // One buffer read as two types is declared as plain words.
@@ -96,7 +101,8 @@ export class BodyPrinter {
   /** Statements of one instruction; `reduce` belongs to the loop template. */
   print(register: number, rule: StoreRule = {}): string[] {
     const instruction = this.#body[register];
-    const name = this.name(register);
+    const name = this.name(register), given = this.#given.get(register);
+    if (given !== undefined) return [`let ${name} = ${given};`];
     switch (instruction.op) {
       case "load":
         return this.#load(register, instruction.access);

@@ -3,20 +3,24 @@
  * Few rows (or columns) on a GPU become a `loop` with a reduction: that reads the large operand once and needs no tile.
  */
 import type { Capabilities } from "../../device.ts";
-import type { ContractKernel, LoopKernel } from "../kernel.ts";
+import type { Affine, ContractKernel, Instruction, Then } from "../kernel.ts";
+import { bodyBehind, epilogue, indexName, indicesAt, type Parts, partsOf } from "./epilogue.ts";
+import { pairsAlong } from "./half.ts";
 import { loop } from "./loop.ts";
 import { chooseTile, type Direction, product as matrixProduct, type Vectors, vectors } from "./product.ts";
-import { type Dispatch, joinAxes, product, split, sum } from "./shader.ts";
+import { type Dispatch, type Emitted, joinAxes, product, split, sum } from "./shader.ts";
 import { tuningOf } from "./tuning.ts";
 
 /** A product with the slots of its operands, so that a and b may change places. */
 interface Placed {
   readonly kernel: ContractKernel;
   readonly slots: readonly [a: number, b: number, c: number];
+  /** Which axes of the loop behind it are indices of the product's axes. */
+  readonly parts?: { readonly batch: readonly Parts[]; readonly m: Parts; readonly n: Parts };
 }
 
 /** cᵀ = bᵀ·aᵀ: the same product with the roles of a and b exchanged. */
-function transpose({ kernel: { kind, batch, m, n, k, offsets, types }, slots }: Placed): Placed {
+function transpose({ kernel: { kind, batch, m, n, k, offsets, types, then }, slots, parts }: Placed): Placed {
   return {
     kernel: {
       kind,
@@ -26,61 +30,120 @@ function transpose({ kernel: { kind, batch, m, n, k, offsets, types }, slots }: 
       k: k.map(({ size, a, b }) => ({ size, a: b, b: a })),
       offsets: { a: offsets.b, b: offsets.a, c: offsets.c },
       ...(types && { types: { a: types.b, b: types.a } }),
+      ...(then && { then }),
     },
     slots: [slots[1], slots[0], slots[2]],
+    ...(parts && { parts: { ...parts, m: parts.n, n: parts.m } }),
   };
 }
 
-/** Emits a contraction as one dispatch; none if c is empty. */
-export function contract(kernel: ContractKernel, capabilities: Capabilities): Dispatch[] {
-  const copies = product(kernel.batch.map(({ size }) => size));
-  if (copies * kernel.m.size * kernel.n.size === 0) return [];
-  const given: Placed = { kernel, slots: [0, 1, 2] };
+/** Emits a contraction as one dispatch, and what packs 16-bit results of a loop behind it; none if c is empty. */
+export function contract(kernel: ContractKernel, capabilities: Capabilities): Emitted {
+  const copies = product(kernel.batch.map(({ size }) => size)), { then } = kernel;
+  if (copies * kernel.m.size * kernel.n.size === 0) return { dispatches: [], scratch: [] };
+  const given: Placed = { kernel, slots: [0, 1, 2], ...(then && { parts: partsOfProduct(then, kernel) }) };
   // Lanes run along the columns: they should lie side by side in c, and be many.
   const { m, n } = kernel;
   const { product: tuning } = tuningOf(capabilities);
   const few = tuning.engine === "tiles" && Math.min(m.size, n.size) < 16;
-  const swap = few ? n.size < m.size : m.c === 1 && n.c !== 1;
+  const pairs = then ? pairsAlong(then, kernel) : "either";
+  const swap = pairs !== "either" ? pairs === "rows" : few ? n.size < m.size : m.c === 1 && n.c !== 1;
   const placed = swap ? transpose(given) : given;
   if (tuning.engine === "tiles" && placed.kernel.m.size <= tuning.fewRows) return fewRows(placed, capabilities);
-  return [tiled(placed, copies, capabilities)];
+  return { dispatches: [tiled(placed, copies, capabilities)], scratch: [] };
 }
 
-function fewRows(
-  { kernel: { batch, m, n, k, offsets, types }, slots }: Placed,
-  capabilities: Capabilities,
-): Dispatch[] {
-  const axes = [
+function partsOfProduct(then: Then, { batch, m, n }: ContractKernel): Placed["parts"] {
+  const parts = partsOf(then, [...batch, m, n].map(({ size }) => size));
+  return { batch: parts.slice(0, batch.length), m: parts[batch.length], n: parts[batch.length + 1] };
+}
+
+function fewRows({ kernel, slots, parts }: Placed, capabilities: Capabilities): Emitted {
+  const { batch, m, n, k, offsets, types, then } = kernel;
+  const rows = [
     ...batch,
     { size: m.size, a: m.a, b: 0, c: m.c },
     { size: n.size, a: 0, b: n.b, c: n.c },
-    ...k.map((axis) => ({ ...axis, c: 0 })),
   ];
+  const outer = parts ? [...parts.batch, parts.m, parts.n].flatMap((each, i) => inParts(rows[i], each)) : rows;
+  const axes = [...outer, ...k.map((axis) => ({ ...axis, c: 0 }))];
   const access = (slot: number, name: "a" | "b" | "c") => ({
     slot,
     dtype: (name === "c" ? undefined : types?.[name]) ?? "f32" as const,
     offset: offsets[name],
     strides: axes.map((axis) => axis[name]),
   });
-  const rows: LoopKernel = {
+  const sum: Instruction[] = [
+    { op: "load", type: "f32", access: access(slots[0], "a") },
+    { op: "load", type: "f32", access: access(slots[1], "b") },
+    { op: "mul", type: "f32", a: 0, b: 1 },
+    { op: "reduce", type: "f32", by: "sum", a: 2 },
+  ];
+  // The loop's axes are in the order of the product as it was given, these ones in that of the one at hand.
+  const names = parts && [...parts.batch, parts.m, parts.n].flatMap((each) => each.names);
+  const { body, order } = then && names
+    ? appended(sum, then, then.loop.sizes.map((_, axis) => names.indexOf(indexName(axis))), axes.length)
+    : { body: [...sum, { op: "store", type: "f32", access: access(slots[2], "c"), a: 3 } as const], order: [4] };
+  return loop({
     kind: "loop",
     sizes: axes.map(({ size }) => size),
-    outer: batch.length + 2,
+    outer: outer.length,
     lanes: n.b === 1 && k.at(-1)?.b !== 1 ? "outer" : "inner",
-    body: [
-      { op: "load", type: "f32", access: access(slots[0], "a") },
-      { op: "load", type: "f32", access: access(slots[1], "b") },
-      { op: "mul", type: "f32", a: 0, b: 1 },
-      { op: "reduce", type: "f32", by: "sum", a: 2 },
-      { op: "store", type: "f32", access: access(slots[2], "c"), a: 3 },
-    ],
-    stages: [{ level: "inner", registers: [0, 1, 2, 3] }, { level: "outer", registers: [4] }],
-  };
-  return [...loop(rows, capabilities).dispatches];
+    body,
+    stages: [{ level: "inner", registers: [0, 1, 2, 3] }, { level: "outer", registers: order }],
+  }, capabilities);
 }
 
-function tiled({ kernel, slots }: Placed, copies: number, capabilities: Capabilities): Dispatch {
-  const { batch, m, n, k: given, offsets, types } = kernel;
+/** An axis of the product as the axes that the loop behind it makes of it. */
+function inParts({ a, b, c }: { a: number; b: number; c: number }, { sizes }: Parts) {
+  return sizes.map((size, i) => {
+    const step = product(sizes.slice(i + 1));
+    return { size, a: a * step, b: b * step, c: c * step };
+  });
+}
+
+/**
+ * The loop's instructions behind those that make the sum, which is the last of them.
+ *
+ * @param places where the loop's axes are among all axes
+ */
+function appended(
+  sum: readonly Instruction[],
+  then: Then,
+  places: readonly number[],
+  axes: number,
+): { body: Instruction[]; order: number[] } {
+  const { body, sums, order } = bodyBehind(then), first = sum.length;
+  const at = (register: number): number => sums.includes(register) ? first - 1 : register + first;
+  const spread = <A extends Affine>(affine: A): A => {
+    const strides = new Array<number>(axes).fill(0);
+    places.forEach((place, axis) => strides[place] = affine.strides[axis]);
+    return { ...affine, strides };
+  };
+  const moved = body.map((each, register): Instruction => {
+    // A load of the product has no buffer: nobody asks for this register.
+    if (sums.includes(register)) return { op: "const", type: "f32", bits: 0 };
+    if (each.op === "index") return { ...each, index: spread(each.index) };
+    if (each.op === "load" || each.op === "store") {
+      const { guards, gather } = each.access;
+      const access = {
+        ...spread(each.access),
+        slot: each.access.slot + 2,
+        ...(guards && { guards: guards.map(spread) }),
+        ...(gather && { gather: { ...gather, register: at(gather.register) } }),
+      };
+      return { ...each, access, ...("a" in each && { a: at(each.a) }) };
+    }
+    if (each.op === "const") return each;
+    if (each.op === "select") return { ...each, a: at(each.a), b: at(each.b), c: at(each.c) };
+    return "b" in each ? { ...each, a: at(each.a), b: at(each.b) } : { ...each, a: at(each.a) };
+  });
+  const wanted = order.filter((register) => !sums.includes(register)).map((register) => register + first);
+  return { body: [...sum, ...moved], order: [...new Set(wanted)] };
+}
+
+function tiled({ kernel, slots, parts }: Placed, copies: number, capabilities: Capabilities): Dispatch {
+  const { batch, m, n, k: given, offsets, types, then } = kernel;
   const depth = product(given.map(({ size }) => size));
   const tile = chooseTile(m.size, n.size, depth, copies, capabilities);
   const down = Math.ceil(m.size / tile.rows);
@@ -124,6 +187,12 @@ function tiled({ kernel, slots }: Placed, copies: number, capabilities: Capabili
       c: vectors({ across: { stride: n.c, size: n.size } }, [offsets.c, m.c, ...batch.map(({ c }) => c)]),
     },
     types,
+    epilogue: then && parts && epilogue(then, {
+      factors: 2,
+      setup: parts.batch.flatMap((each, axis) => indicesAt(batches[axis], each)),
+      row: indicesAt("row", parts.m),
+      column: indicesAt("column", parts.n),
+    }),
     alongDepth: { a: (k.at(-1)?.a ?? 0) === 1, b: (k.at(-1)?.b ?? 0) === 1 },
   });
 }

@@ -6,6 +6,7 @@
  */
 import type { Capabilities } from "../../device.ts";
 import type { GroupedKernel } from "../kernel.ts";
+import { epilogue, indicesAt, partsOf } from "./epilogue.ts";
 import { chooseTile, product as matrixProduct, type TileShape, vectors } from "./product.ts";
 import { type Dispatch, joinAxes, product, split, sum } from "./shader.ts";
 
@@ -42,7 +43,7 @@ function search(groups: number, positions: number, tile: TileShape): { declarati
 
 /** Emits a grouped product as one dispatch; none if c is empty. */
 export function grouped(kernel: GroupedKernel, capabilities: Capabilities): Dispatch[] {
-  const { groups, k, n, group, offsets, types } = kernel;
+  const { groups, k, n, group, offsets, types, then } = kernel;
   const positions = product(kernel.positions.map(({ size }) => size));
   if (positions * n.size === 0) return [];
   const tile = chooseTile(Math.max(1, Math.ceil(positions / groups)), n.size, k.size, groups, capabilities);
@@ -59,6 +60,9 @@ export function grouped(kernel: GroupedKernel, capabilities: Capabilities): Disp
       at: sum(offsets[name], axes.map((axis, at) => [axis[name], names[at]] as const)),
     };
   };
+  const [p, ...parts] = then ? partsOf(then, [positions, n.size]) : [];
+  // Positions without a group.
+  const value = (result: string): string => `select(${result}, 0f, found.x == ${groups})`;
   const { declarations, setup } = search(groups, positions, tile);
   return [matrixProduct({
     tile,
@@ -86,8 +90,14 @@ export function grouped(kernel: GroupedKernel, capabilities: Capabilities): Disp
     depthB: (index) => ({ lines: [], at: times(index, k.b) }),
     rowC: row("c"),
     columnC: (column) => times(column, n.c),
-    // Positions without a group.
-    value: (result) => `select(${result}, 0f, found.x == ${groups})`,
+    value,
+    epilogue: then && epilogue(then, {
+      factors: 3,
+      setup: [],
+      row: indicesAt("order[found.y + row]", p),
+      column: indicesAt("column", parts[0]),
+      value,
+    }),
     vectors: {
       a: vectors({ depth: { stride: k.a, size: k.size } }, [offsets.a, ...axes.map(({ a }) => a)]),
       b: vectors({ depth: { stride: k.b, size: k.size }, across: { stride: n.b, size: n.size } }, [offsets.b, group]),

@@ -4,13 +4,14 @@
  */
 import type { Capabilities } from "../../device.ts";
 import type { GroupedIntoKernel } from "../kernel.ts";
+import { epilogue, indicesAt, partsOf } from "./epilogue.ts";
 import { times } from "./grouped.ts";
 import { chooseTile, product as matrixProduct, vectors } from "./product.ts";
 import { type Dispatch, joinAxes, product, split, sum } from "./shader.ts";
 
 /** Emits the product as one dispatch; none if c is empty. */
 export function groupedInto(kernel: GroupedIntoKernel, capabilities: Capabilities): Dispatch[] {
-  const { groups, group, m, n, offsets, types } = kernel;
+  const { groups, group, m, n, offsets, types, then } = kernel;
   if (groups * m.size * n.size === 0) return [];
   const positions = product(kernel.positions.map(({ size }) => size));
   const tile = chooseTile(m.size, n.size, Math.ceil(positions / groups), groups, capabilities);
@@ -27,6 +28,7 @@ export function groupedInto(kernel: GroupedIntoKernel, capabilities: Capabilitie
       at: sum(offsets[name], axes.map((axis, at) => [axis[name], names[at]] as const)),
     };
   };
+  const inner = then && partsOf(then, [groups, m.size, n.size]);
   const stretch = `vec2<i32>(order[${positions} + g], order[${positions} + g + 1])`;
   return [matrixProduct({
     tile,
@@ -64,6 +66,12 @@ export function groupedInto(kernel: GroupedIntoKernel, capabilities: Capabilitie
       c: vectors({ across: { stride: n.c, size: n.size } }, [offsets.c, group, m.c]),
     },
     types,
+    epilogue: then && inner && epilogue(then, {
+      factors: 3,
+      setup: indicesAt("g", inner[0]),
+      row: indicesAt("row", inner[1]),
+      column: indicesAt("column", inner[2]),
+    }),
     alongDepth: { a: false, b: false },
   })];
 }

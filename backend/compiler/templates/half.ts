@@ -8,7 +8,15 @@
  */
 import { isHalf } from "../../../dsl/half.ts";
 import type { Capabilities } from "../../device.ts";
-import type { Affine, Instruction, LoopKernel } from "../kernel.ts";
+import type {
+  Affine,
+  ContractKernel,
+  GroupedIntoKernel,
+  GroupedKernel,
+  Instruction,
+  LoopKernel,
+  Then,
+} from "../kernel.ts";
 import { BodyPrinter } from "./body.ts";
 import { type Dispatch, indent, product, shader, split } from "./shader.ts";
 import { tuningOf } from "./tuning.ts";
@@ -18,6 +26,26 @@ type Store = Extract<Instruction, { readonly op: "store" }>;
 /** Does the instruction write 16-bit elements? */
 export const storesHalves = (instruction: Instruction): instruction is Store =>
   instruction.op === "store" && isHalf(instruction.access.dtype);
+
+/**
+ * Along which axis of a product each invocation owns both halves of every word that the loop behind it writes: its
+ * columns, its rows, either where nothing is 16 bits wide, or neither.
+ */
+export function pairsAlong(
+  { loop: { body, sizes }, axes }: Then,
+  kernel: ContractKernel | GroupedKernel | GroupedIntoKernel,
+): "either" | "columns" | "rows" | undefined {
+  const stores = body.filter(storesHalves);
+  if (stores.length === 0) return "either";
+  const along = (pair: number): boolean =>
+    sizes[pair] % 2 === 0 &&
+    stores.every(({ access: { offset, strides } }) =>
+      offset % 2 === 0 && strides.every((stride, axis) => axis === pair ? stride === 1 : stride % 2 === 0)
+    );
+  if (kernel.n.size > 1 && along(sizes.length - 1)) return "columns";
+  // Rows can only be columns of the transposed product.
+  return kernel.kind === "contract" && kernel.m.size > 1 && along(axes - 1) ? "rows" : undefined;
+}
 
 /** How many slots a loop kernel has. */
 export function loopSlots({ body }: LoopKernel): number {

@@ -9,6 +9,7 @@
  */
 import type { Capabilities } from "../../device.ts";
 import type { OperandTypes } from "../kernel.ts";
+import { type Epilogue, runEpilogue, type Side } from "./epilogue.ts";
 import { mathDeclarations } from "./math.ts";
 import { type Binding, type Dispatch, type ElementType, indent, shader } from "./shader.ts";
 import { tuningOf } from "./tuning.ts";
@@ -57,6 +58,8 @@ export interface Product {
   readonly columnC: (column: string) => string;
   /** What is stored, given the sum; the sum itself if left out. */
   readonly value?: (sum: string) => string;
+  /** What goes on with the sums instead of their being stored. */
+  readonly epilogue?: Epilogue;
   /** Is depth the direction in which an operand's elements lie closest? */
   readonly alongDepth: { readonly a: boolean; readonly b: boolean };
   readonly vectors: { readonly a: Vectors; readonly b: Vectors; readonly c: Vectors };
@@ -206,8 +209,10 @@ function direct(parts: Product): Dispatch {
   const placeRow = down === 1 ? "firstRow" : `firstRow + i32(${laneRow}) * ${ownRows}`;
   const placeColumn = across === 1 ? "firstColumn" : `firstColumn + i32(${laneColumn}) * ${ownColumns}`;
   lines.push(
-    `let ownRow = ${fitted(placeRow, rows, ownRows)};`,
-    `let ownColumn = ${fitted(placeColumn, columns, ownColumns)};`,
+    `let placeRow = ${placeRow};`,
+    `let placeColumn = ${placeColumn};`,
+    `let ownRow = ${fitted("placeRow", rows, ownRows)};`,
+    `let ownColumn = ${fitted("placeColumn", columns, ownColumns)};`,
   );
   for (const i of range(ownRows, a === "across" ? 4 : 1)) {
     const { lines: before, at } = parts.rowA(within(`ownRow + ${i}`, rows, ownRows), `a${i}`);
@@ -251,16 +256,29 @@ function direct(parts: Product): Dispatch {
   }
   lines.push(`for (var k = 0; k < ${depth}; k += ${step}) {`, ...indent(body), "}");
 
-  for (const j of range(ownColumns, c === "across" ? 4 : 1)) {
-    lines.push(`let columnC${j} = ${parts.columnC(`(${within(`ownColumn + ${j}`, columns, ownColumns)})`)};`);
-  }
-  for (const i of count(ownRows)) {
-    const { lines: before, at } = parts.rowC(`(${within(`ownRow + ${i}`, rows, ownRows)})`, `c${i}`);
-    lines.push(...before, `let rowC${i} = ${at};`);
-    for (const j of range(ownColumns, 4)) {
-      const four = components.map((part) => value(`sum${i}_${j}.${part}`));
-      if (c === "across") lines.push(`c[(rowC${i} + columnC${j}) >> 2u] = vec4<f32>(${four.join(", ")});`);
-      else four.forEach((sum, part) => lines.push(`c[rowC${i} + columnC${j + part}] = ${sum};`));
+  if (parts.epilogue) {
+    // Unlike a store of its own, what follows may not run twice: a block moved back leaves to its neighbour what it shares.
+    const side = (name: "Row" | "Column", bound: string | number, own: number): Side => ({
+      count: own,
+      at: (i) => `own${name} + ${i}`,
+      own: (index) => [
+        ...(typeof bound === "number" && bound % own === 0 ? [] : [`${index} >= place${name}`, `${index} < ${bound}`]),
+      ],
+    });
+    const sums = count(ownRows).flatMap((i) => range(ownColumns, 4).map((j) => `sum${i}_${j}`));
+    lines.push(...runEpilogue(parts.epilogue, sums, side("Row", rows, ownRows), side("Column", columns, ownColumns)));
+  } else {
+    for (const j of range(ownColumns, c === "across" ? 4 : 1)) {
+      lines.push(`let columnC${j} = ${parts.columnC(`(${within(`ownColumn + ${j}`, columns, ownColumns)})`)};`);
+    }
+    for (const i of count(ownRows)) {
+      const { lines: before, at } = parts.rowC(`(${within(`ownRow + ${i}`, rows, ownRows)})`, `c${i}`);
+      lines.push(...before, `let rowC${i} = ${at};`);
+      for (const j of range(ownColumns, 4)) {
+        const four = components.map((part) => value(`sum${i}_${j}.${part}`));
+        if (c === "across") lines.push(`c[(rowC${i} + columnC${j}) >> 2u] = vec4<f32>(${four.join(", ")});`);
+        else four.forEach((sum, part) => lines.push(`c[rowC${i} + columnC${j + part}] = ${sum};`));
+      }
     }
   }
   const types: Readonly<Record<string, ElementType>> = {
@@ -268,13 +286,7 @@ function direct(parts: Product): Dispatch {
     b: read.b.type,
     c: c ? "vec4<f32>" : "f32",
   };
-  return shader({
-    bindings: parts.bindings.map((binding) => ({ ...binding, type: types[binding.name] ?? binding.type })),
-    declarations: [...read.declarations, ...(parts.declarations ?? [])],
-    workgroupSize: across * down,
-    groups: parts.groups,
-    body: lines,
-  });
+  return assemble(parts, types, read.declarations, across * down, lines);
 }
 
 function tiles(parts: Product): Dispatch {
@@ -366,36 +378,64 @@ function tiles(parts: Product): Dispatch {
     ]),
     "}",
   );
-  for (let i = 0; i < ownRows; i++) {
-    const at = row(Math.floor(i / 4), i % 4);
-    const inside = below(`row${i}`, rows, tile.rows);
-    const { lines: before, at: to } = parts.rowC(`row${i}`, `c${i}`);
-    const stores: string[] = [...before];
-    for (const j of halves(ownColumns)) {
-      for (let part = 0; part < 4; part++) {
-        const sum = value(`sum${i}_${j}.${components[part]}`);
-        const store = `c[${to} + ${parts.columnC(column(j, part))}] = ${sum};`;
-        stores.push(storeIf(below(column(j, part), columns, tile.columns), store));
+  if (parts.epilogue) {
+    const side = (own: number, bound: string | number, size: number, first: string): Side => ({
+      count: own,
+      at: (i) => `${first} + (${i} & 3)` + (own > 4 ? ` + (${i} >> 2u) * ${4 * size / own}` : ""),
+      own: (index) => below(index, bound, size),
+    });
+    const sums = Array.from({ length: ownRows }, (_, i) => halves(ownColumns).map((j) => `sum${i}_${j}`)).flat();
+    lines.push(...runEpilogue(
+      parts.epilogue,
+      sums,
+      side(ownRows, rows, tile.rows, "firstRow + down * 4"),
+      side(ownColumns, columns, tile.columns, "firstColumn + right * 4"),
+    ));
+  } else {
+    for (let i = 0; i < ownRows; i++) {
+      const at = row(Math.floor(i / 4), i % 4);
+      const inside = below(`row${i}`, rows, tile.rows);
+      const { lines: before, at: to } = parts.rowC(`row${i}`, `c${i}`);
+      const stores: string[] = [...before];
+      for (const j of halves(ownColumns)) {
+        for (let part = 0; part < 4; part++) {
+          const sum = value(`sum${i}_${j}.${components[part]}`);
+          const store = `c[${to} + ${parts.columnC(column(j, part))}] = ${sum};`;
+          stores.push(storeIf(below(column(j, part), columns, tile.columns), store));
+        }
       }
+      lines.push(
+        `let row${i} = ${at};`,
+        inside.length > 0 ? `if (${inside[0]}) {` : "{",
+        ...indent(stores),
+        "}",
+      );
     }
-    lines.push(
-      `let row${i} = ${at};`,
-      inside.length > 0 ? `if (${inside[0]}) {` : "{",
-      ...indent(stores),
-      "}",
-    );
   }
   const types: Readonly<Record<string, ElementType>> = { a: read.a.type, b: read.b.type };
+  const shared = [
+    `var<workgroup> tile_a: array<vec4<f32>, ${strideA * tile.depth}>;`,
+    `var<workgroup> tile_b: array<vec4<f32>, ${strideB * tile.depth}>;`,
+  ];
+  return assemble(parts, types, [...read.declarations, ...shared], lanes, lines);
+}
+
+/** The shader: what stands behind a product has taken the place of c. */
+function assemble(
+  { bindings, declarations = [], epilogue, groups }: Product,
+  types: Readonly<Record<string, ElementType>>,
+  own: readonly string[],
+  workgroupSize: number,
+  body: readonly string[],
+): Dispatch {
+  const bound = bindings.filter(({ name }) => !epilogue || name !== "c")
+    .map((binding) => ({ ...binding, type: types[binding.name] ?? binding.type }));
   return shader({
-    bindings: parts.bindings.map((binding) => ({ ...binding, type: types[binding.name] ?? binding.type })),
-    declarations: [
-      ...read.declarations,
-      ...(parts.declarations ?? []),
-      `var<workgroup> tile_a: array<vec4<f32>, ${strideA * tile.depth}>;`,
-      `var<workgroup> tile_b: array<vec4<f32>, ${strideB * tile.depth}>;`,
-    ],
-    workgroupSize: lanes,
-    groups: parts.groups,
-    body: lines,
+    bindings: [...bound, ...(epilogue?.bindings ?? [])],
+    status: epilogue?.status,
+    declarations: [...new Set([...own, ...declarations, ...(epilogue?.declarations ?? [])])],
+    workgroupSize,
+    groups,
+    body,
   });
 }
