@@ -16,6 +16,7 @@ import { optimizer } from "../../recipes/optim/mod.ts";
 import { programOf } from "../random/generate.ts";
 import { randomNumbers } from "../agreement.ts";
 import { allPrimitives, caseOf } from "../samples.ts";
+import { examples } from "./epilogues.ts";
 import { tinyDense, tinyMixture, tinyModel } from "../tiny.ts";
 
 const common = { kind: "wgpu", maxBindingBytes: 2 ** 27, maxBufferBytes: 2 ** 30, memoryBytes: 2 ** 33 } as const;
@@ -86,6 +87,14 @@ function randomShaders(device: Device): void {
   }
 }
 
+/** Shaders of products with loops behind them. */
+function epilogueShaders(device: Device): void {
+  for (const { parameters, results } of examples) {
+    const flags = parameters.map(() => false);
+    device.build({ parameters, results }, { donated: flags, hosted: flags, fuse: "on", poison: false });
+  }
+}
+
 /** Shaders of a training step of a dense model and of a mixture, and of generation with both. */
 async function modelShaders(device: Device): Promise<void> {
   for (const config of [tinyDense(), tinyMixture()]) {
@@ -109,6 +118,7 @@ export async function shadersFor(capabilities: Capabilities): Promise<Set<string
   using device = recorder(capabilities, shaders);
   primitiveShaders(device);
   randomShaders(device);
+  epilogueShaders(device);
   await modelShaders(device);
   return shaders;
 }
