@@ -16,14 +16,14 @@ export interface HandingOn {
   readonly maxBindings: number;
 }
 
-/** Joins what can be joined. `results` are the program's. */
+/** Joins what can be joiner. `results` are the program's. */
 export function panels({ steps, inPlace, refused }: Steps, results: readonly Node[], handing: HandingOn): Steps {
   const order: (Step | undefined)[] = [...steps], kept = new Set(results), overwriting = new Map(inPlace);
   const overwriter = new Map([...inPlace].map(([node, memory]) => [memory, node]));
   const owner: Owner = (memory) =>
     isNodeMemory(memory) && overwriting.has(memory) ? owner(overwriting.get(memory)!) : memory;
   /** Where each memory is touched: places in the order, ascending. */
-  const places = new Map<Node | Scratch, number[]>(), joinedKernel = joiner(handing);
+  const places = new Map<Node | Scratch, number[]>(), kernels = joinerOf(handing);
   const touch = (step: Step, place: number): void => {
     for (const { memory } of step.slots) {
       const whole = owner(memory), all = places.get(whole);
@@ -64,7 +64,7 @@ export function panels({ steps, inPlace, refused }: Steps, results: readonly Nod
     // Whoever reads what overwrites the product does not read the product.
     const users = touched.filter((place) => order[place]?.slots.some(({ memory }) => memory === result)).length;
     const stored = users > 2 || kept.has(result) || owner(result) !== result || accumulates(step.kernel);
-    const joined = join(step, loop, stored, owner, joinedKernel);
+    const joined = join(step, loop, stored, owner, kernels);
     if (!joined) return;
     const [to, from] = early ? [at, next] : [next, at];
     leave(order[from]!, from);
@@ -101,12 +101,17 @@ const writes = ({ unit, behind }: Step, { node }: Slot): boolean =>
 
 /** One kernel for a product, as it is read now, and a loop. Equal layers have the same kernels, and get the same. */
 interface Joiner extends HandingOn {
-  (kernel: ProductKernel, loop: LoopKernel, slot: number, stored: boolean): ProductKernel | undefined;
+  readonly kernelOf: (
+    kernel: ProductKernel,
+    loop: LoopKernel,
+    slot: number,
+    stored: boolean,
+  ) => ProductKernel | undefined;
 }
 
-function joiner(handing: HandingOn): Joiner {
+function joinerOf(handing: HandingOn): Joiner {
   const known = new Map<ProductKernel, Map<LoopKernel, (ProductKernel | null)[]>>();
-  const join = (kernel: ProductKernel, loop: LoopKernel, slot: number, stored: boolean) => {
+  const kernelOf: Joiner["kernelOf"] = (kernel, loop, slot, stored) => {
     const byLoop = known.get(kernel) ?? new Map<LoopKernel, (ProductKernel | null)[]>();
     const bySlot = byLoop.get(loop) ?? [], at = 2 * slot + Number(stored);
     known.set(kernel, byLoop);
@@ -118,25 +123,25 @@ function joiner(handing: HandingOn): Joiner {
     }
     return bySlot[at] ?? undefined;
   };
-  return Object.assign(join, handing);
+  return { ...handing, kernelOf };
 }
 
 /** One step for both, if the loop stays in the product's rows (or at its elements). */
-function join(step: Step, loop: Step, stored: boolean, owner: Owner, joined: Joiner): Step | undefined {
+function join(step: Step, loop: Step, stored: boolean, owner: Owner, joiner: Joiner): Step | undefined {
   const product = step.kernel as ProductKernel, result = step.slots.at(-1)!, factors = step.slots.slice(0, -1);
   const slot = loop.slots.findIndex(({ memory }) => memory === result.memory);
   if (slot < 0 || writes(loop, loop.slots[slot])) return;
   const overwritten = loop.slots.filter((each) => writes(loop, each)).map(({ memory }) => owner(memory));
   if (factors.some(({ memory }) => overwritten.includes(owner(memory)))) return;
   const more = stored ? loop.slots : loop.slots.filter((_, i) => i !== slot);
-  if (factors.length + more.length > joined.maxBindings) return;
-  const kernel = joined(product, loop.kernel as LoopKernel, slot, stored);
+  if (factors.length + more.length > joiner.maxBindings) return;
+  const kernel = joiner.kernelOf(product, loop.kernel as LoopKernel, slot, stored);
   if (!kernel) return;
   return {
     unit: step.unit,
     behind: loop.unit,
     kernel,
-    slots: [...(joined.unit === "rows" && isTurned(product) ? factors.toReversed() : factors), ...more],
+    slots: [...(joiner.unit === "rows" && isTurned(product) ? factors.toReversed() : factors), ...more],
   };
 }
 
