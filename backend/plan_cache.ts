@@ -5,7 +5,8 @@
  */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { isOp, type Node } from "../dsl/node.ts";
+import { NodeMap, NodeSet } from "../dsl/graph/node_map.ts";
+import { isOp, type Node, topological } from "../dsl/node.ts";
 import type { Func } from "../dsl/primitives/call.ts";
 import { node } from "../dsl/build.ts";
 import { cacheVariables, userCache } from "./cache.ts";
@@ -26,7 +27,8 @@ const mostBytes = 2 ** 28;
  * every trace of a program.
  */
 function met(roots: readonly Node[]): Node[] {
-  const done = new Set<Node>(), open = new Set<Node>(), stack = [...roots].reverse();
+  const all = topological(roots), open = new NodeSet(all), done = new NodeSet(all), order: Node[] = [];
+  const stack = [...roots].reverse();
   while (stack.length > 0) {
     const each = stack[stack.length - 1];
     if (!open.has(each)) {
@@ -34,18 +36,31 @@ function met(roots: readonly Node[]): Node[] {
       for (let i = each.inputs.length - 1; i >= 0; i--) if (!open.has(each.inputs[i])) stack.push(each.inputs[i]);
     } else {
       stack.pop();
+      if (done.has(each)) continue;
       done.add(each);
+      order.push(each);
     }
   }
-  return [...done];
+  return order;
 }
+
+/** The same for a program, which is asked for several times. */
+function metIn(program: Program): readonly Node[] {
+  const known = orders.get(program) ?? met(program.results);
+  orders.set(program, known);
+  return known;
+}
+const orders = new WeakMap<Program, readonly Node[]>();
 
 /** The text of a program's structure: equal texts compile to equal plans. */
 function structureOf({ parameters, results }: Program, order: readonly Node[]): string {
   const places = new Map(parameters.map((parameter, i) => [parameter, i])), functions = new Map<Func, string>();
   const graph = (order: readonly Node[], roots: readonly Node[], places: ReadonlyMap<Node, number>): string => {
-    const numbers = new Map(order.map((each, i) => [each, i]));
-    const lines = order.map((each) => `${own(each, places)}|${each.inputs.map((input) => numbers.get(input)).join()}`);
+    const numbers = new NodeMap<number>(topological(roots));
+    const lines = order.map((each, i) => {
+      numbers.set(each, i);
+      return `${own(each, places)}|${each.inputs.map((input) => numbers.get(input)).join()}`;
+    });
     return [...lines, roots.map((root) => numbers.get(root)).join()].join("\n");
   };
   const type = ({ shape, dtype }: Node): string => `${dtype}${JSON.stringify(shape)}`;
@@ -54,7 +69,8 @@ function structureOf({ parameters, results }: Program, order: readonly Node[]): 
     // Values of leaves are given when the plan runs.
     if (isOp(each, "data") || isOp(each, "buffer")) return `${each.op} ${type(each as unknown as Node)}`;
     if (isOp(each, "call")) return `call ${functionText(each.attributes.func)}`;
-    return `${each.op}${JSON.stringify(each.attributes, plain)}`;
+    for (const _ in each.attributes) return `${each.op}${JSON.stringify(each.attributes, plain)}`;
+    return each.op;
   };
   const functionText = (func: Func): string => {
     const known = functions.get(func);
@@ -85,7 +101,7 @@ export function planKey(
   { capabilities, donated, hosted, fuse, poison, largeBytes }: PipelineOptions,
   version: string,
 ): string | undefined {
-  const order = met(program.results);
+  const order = metIn(program);
   if (order.length < fewestNodes) return undefined;
   // How much memory there is decides whether a plan is refused, not what it is.
   const settings = { ...capabilities, memoryBytes: 0, donated, hosted, fuse, poison, largeBytes };
@@ -111,7 +127,7 @@ interface Filed {
 /** Leaves of a program that are no parameters, in order. */
 const leavesIn = (program: Program): Node[] => {
   const given = new Set(program.parameters);
-  return met(program.results).filter((each) => each.inputs.length === 0 && !given.has(each));
+  return metIn(program).filter((each) => each.inputs.length === 0 && !given.has(each));
 };
 
 /** The plan filed under a key, for this program; undefined where there is none, or its file is damaged. */
