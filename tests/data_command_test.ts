@@ -102,3 +102,24 @@ Deno.test("train, learn and run read data by the same flags, a recipe says them 
       assert(report.rows < report.train, "packed rows are fewer than samples");
     }
   }));
+
+Deno.test("train and learn write what metrics.jsonl says as TensorBoard's events, where they are asked to", () =>
+  withTempDir(async (folder) => {
+    await writeTinyModel(join(folder, "moe"), "mixture");
+    writeTinyData(join(folder, "data.jsonl"));
+    const stage = ["--data", "data.jsonl", "--validation", "3", "--batch", "2", "--seq", "256", "--steps", "2"];
+    const flags = [...stage, "--device", "cpu", "--tensorboard", "events"];
+    await object(["train", "moe", "--out", "tuned", "--stage", "moe", ...flags], folder);
+    await object(["learn", "moe", "--out", "c.json", ...flags], folder);
+    const files = [...Deno.readDirSync(join(folder, "events"))].map(({ name }) => name).sort();
+    assertEquals(files.length, 2);
+    const [train, learn] = files.map((name) => Deno.readFileSync(join(folder, "events", name)));
+    const count = (data: Uint8Array, tag: string): number =>
+      new TextDecoder("latin1").decode(data).split(tag).length - 1;
+    const lines = Deno.readTextFileSync(join(folder, "tuned/metrics.jsonl")).trim().split("\n").map((one) =>
+      JSON.parse(one)
+    );
+    assertEquals(count(train, "moe/loss"), lines.filter(({ loss }) => loss !== undefined).length);
+    assertEquals(count(train, "moe/validation"), lines.filter(({ validation }) => validation !== undefined).length);
+    assertEquals(count(learn, "learn/loss"), 2);
+  }));

@@ -37,6 +37,7 @@ const stage = {
   batch: integer("sequences per step (default: the preset's)", { min: 1 }),
   seq: integer("longest sequence in tokens, longer ones are cut (default: the preset's)", { min: 2 }),
   validation: integer("examples kept for validation", { fallback: 64, min: 1 }),
+  tensorboard: path("also write the metrics here, as TensorBoard's event files", { metavar: "DIR" }),
   ...dataFlags,
 };
 

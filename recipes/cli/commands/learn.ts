@@ -9,6 +9,7 @@ import { learn } from "../../learn.ts";
 import { softmaxOf } from "../../merge/weights.ts";
 import { loadMixture } from "../../model/parameters.ts";
 import { loadObjective } from "../../objectives/mod.ts";
+import { openEvents } from "../../tensorboard.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
 import { prepareStage, stageLines } from "../stage.ts";
@@ -29,7 +30,8 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
     return { dry_run: true, out, objective: args.objective, lambda, schedule, data: data.report };
   }
   using device = await open(args.device, context);
-  using shown = stageLines("learn", context);
+  using events = args.tensorboard === undefined ? undefined : openEvents(args.tensorboard);
+  using shown = stageLines("learn", context, (line) => events?.add(line));
   const learned = await learn(loadMixture(moe, device), device, {
     objective,
     name: args.objective,

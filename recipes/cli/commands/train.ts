@@ -6,6 +6,7 @@ import { checkTarget } from "../../convert/files.ts";
 import { readConfig } from "../../convert/huggingface.ts";
 import { loadDense, type Loaded, loadMixture, saveModel } from "../../model/parameters.ts";
 import { movedFrom } from "../../health.ts";
+import { openEvents } from "../../tensorboard.ts";
 import { train } from "../../train.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
@@ -54,7 +55,11 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
     every: args.saveEvery,
     note: context.note,
   });
-  using shown = stageLines(stage, context, folder.add);
+  using events = args.tensorboard === undefined ? undefined : openEvents(args.tensorboard);
+  using shown = stageLines(stage, context, (line) => {
+    folder.add(line);
+    events?.add(line);
+  });
   using _ = context.onInterrupt(
     `finishing the step and keeping the training in ${unfinishedPath(out)}: the same command with --resume goes on. ` +
       "Ctrl-C again ends it at once.",
