@@ -29,7 +29,7 @@ interface Flag {
 
 const flags = {
   only: { value: "NAME[,NAME…]", summary: "only cases whose name contains one of these (as often as wanted)" },
-  peers: { summary: "other programs do the same in turns with ours: PyTorch, JAX, llama.cpp, mergekit" },
+  peers: { summary: "other programs do the same in turns with ours: PyTorch, JAX, llama.cpp, mergekit, burn" },
   against: { value: "NAME", summary: "only peers whose name contains it (as often as wanted; implies --peers)" },
   budget: {
     value: "MINUTES",

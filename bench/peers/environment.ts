@@ -1,6 +1,6 @@
 /**
- * @file What peers run in, made once and kept in the user's cache: a virtual environment of Python, llama.cpp for node.
- * What could not be made is not tried again in the same run.
+ * @file What peers run in, made once and kept in the user's cache: a virtual environment of Python, llama.cpp for node,
+ * burn's program. What could not be made is not tried again in the same run.
  */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
@@ -73,4 +73,22 @@ export const halfGguf: () => Promise<string> = once(async () => {
   await output(await peersPython(), [join(root, "bench/peers/f16.py"), smollm2Place(), part]);
   await Deno.rename(part, place);
   return place;
+});
+
+/** burn's version, as its crate pins it. */
+const BURN = "burn-0.22.1";
+
+/** burn's program, built by cargo out of `peers/burn`. @throws {UserError} if cargo cannot */
+export const burnProgram: () => Promise<string> = once(async () => {
+  const target = join(userCache(), "bench", BURN), name = "xft-bench-burn";
+  const words = ["build", "--release", "--locked", "--manifest-path", join(root, "bench/peers/burn/Cargo.toml")];
+  console.error(`Building ${BURN} in the user's cache (half an hour on two cores, once) …`);
+  const { success } = await new Deno.Command("cargo", {
+    args: ["--quiet", ...words],
+    env: { CARGO_TARGET_DIR: target },
+    stdout: "inherit",
+    stderr: "inherit",
+  }).output();
+  if (!success) throw new UserError(`cargo ${words.join(" ")} failed: burn's program needs it.`);
+  return join(target, "release", Deno.build.os === "windows" ? `${name}.exe` : name);
 });

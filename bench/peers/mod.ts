@@ -5,7 +5,7 @@ import { root, startWorker } from "../processes.ts";
 import { smollm2Place } from "../../tests/support.ts";
 import { startMerge } from "../families/merges.ts";
 import type { Contestant } from "../rounds.ts";
-import { halfGguf, llamaFolder, peersPython } from "./environment.ts";
+import { burnProgram, halfGguf, llamaFolder, peersPython } from "./environment.ts";
 
 /** Peers that can do a piece of work. */
 export function peersFor(work: Work): Contestant[] {
@@ -44,7 +44,8 @@ export function peersFor(work: Work): Contestant[] {
 
 function stepPeers(work: StepWork): Contestant[] {
   const { step, config, device, update } = work;
-  if (device !== undefined || update === false) return [];
+  if (update === false) return [];
+  if (device !== undefined) return device === "wgpu" && step === "dense" ? [burn(work)] : [];
   const script = (name: string, file: string, ...flags: string[]): Contestant => ({
     name,
     role: "peer",
@@ -69,3 +70,11 @@ function stepPeers(work: StepWork): Contestant[] {
     script("JAX", "xft_jax.py"),
   ];
 }
+
+/** burn on the same graphics adapter. */
+const burn = (work: StepWork): Contestant => ({
+  name: "burn",
+  role: "peer",
+  install: burnProgram,
+  start: async (signal) => await startWorker({ words: [await burnProgram()] }, work, signal),
+});
