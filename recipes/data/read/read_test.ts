@@ -73,8 +73,12 @@ Deno.test("Parquet's rows are records, group by group, texts and lists of messag
   const columns = (names: Record<string, unknown[]>) =>
     Object.entries(names).map(([name, data]) => ({ name, data: data as string[] }));
   const texts = columns({ instruction: ["a", "b", "c"], response: ["A", "B", "C"] });
-  for (const codec of ["SNAPPY", "UNCOMPRESSED"] as const) {
-    const bytes = new Uint8Array(parquetWriteBuffer({ columnData: texts, codec, rowGroupSize: 2 }));
+  const compressors = {
+    GZIP: (bytes: Uint8Array): Uint8Array => gzipSync(bytes),
+    ZSTD: (bytes: Uint8Array): Uint8Array => zstdCompressSync(bytes),
+  };
+  for (const codec of ["SNAPPY", "UNCOMPRESSED", "GZIP", "ZSTD"] as const) {
+    const bytes = new Uint8Array(parquetWriteBuffer({ columnData: texts, codec, compressors, rowGroupSize: 2 }));
     const { examples } = await fromContent(bytes);
     assertEquals(examples.map((example) => questionOf(example) + answerOf(example)), ["aA", "bB", "cC"]);
     assertStringIncludes(await refusal(bytes.subarray(0, bytes.length - 9)), "this Parquet file cannot be read");
