@@ -7,6 +7,17 @@ import type { Plan } from "./compiler/kernel.ts";
 import type { Tuning } from "./compiler/templates/tuning.ts";
 import { check, deviceSymbols, type Functions, openLibrary, readBytes } from "./ffi.ts";
 
+/** Matrices that the invocations of a subgroup multiply together: c[m, n] += a[m, k] · b[k, n]. */
+export interface CooperativeMatrices {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  /** Type of the elements of a and b. */
+  readonly operands: "f16" | "f32";
+  /** Type of the elements of c. */
+  readonly sums: "f16" | "f32";
+}
+
 /** What a device can do. On the CPU every limit is a large number. */
 export interface Capabilities {
   /** Which of the library's devices it is, or Deno's own WebGPU. */
@@ -29,6 +40,10 @@ export interface Capabilities {
   readonly workgroupMemoryBytes: number;
   /** Can it say how long each kernel took? */
   readonly timestamps?: boolean;
+  /** The cooperative matrices that shaders may use; none if left out. */
+  readonly cooperativeMatrices?: readonly CooperativeMatrices[];
+  /** Invocations of a subgroup, at least and at most; known where there are cooperative matrices. */
+  readonly subgroupSizes?: readonly [least: number, most: number];
   /** Sizes of tiles and workgroups, where the defaults for its kind are not the best. */
   readonly tuning?: Partial<Tuning>;
 }

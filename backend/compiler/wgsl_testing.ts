@@ -32,12 +32,16 @@ function bytesOf(memory: Memory): Uint8Array<ArrayBuffer> {
   return new Uint8Array(memory.buffer as ArrayBuffer, memory.byteOffset, memory.byteLength);
 }
 
+/** Changes a shader's text before it runs. */
+export type Rewrite = (code: string) => string;
+
 /** Runs a kernel as a plan of its own; returns the slots afterwards, and the status word. */
 export async function execute(
   device: NativeDevice,
   capabilities: Capabilities,
   kernel: Kernel,
   slots: readonly Memory[],
+  rewrite: Rewrite = (code) => code,
 ): Promise<{ results: Memory[]; status: number }> {
   const { dispatches, scratch } = wgsl(kernel, capabilities);
   const own = slotCount(kernel);
@@ -56,7 +60,7 @@ export async function execute(
       ...slots.map(({ byteLength }, index) => ({ at: "argument", index, bytes: byteLength }) as const),
       ...arena,
     ],
-    kernels: dispatches.map((dispatch) => dispatch.kernel),
+    kernels: dispatches.map(({ kernel }) => ({ ...kernel, code: rewrite(kernel.code) })),
     steps: dispatches.map((dispatch, at) => ({
       kernel: at,
       buffers: dispatch.slots.map((slot) => slot < own ? slot : slots.length + slot - own),

@@ -1,10 +1,14 @@
 /**
  * @file Every shader that the suites' programs compile to, for four kinds of adapters, is accepted by naga and translates
- * to SPIR-V, MSL and HLSL, bounds-checked and trusted; spirv-val finds the SPIR-V valid.
+ * to SPIR-V, MSL and HLSL, bounds-checked and trusted; spirv-val finds the SPIR-V valid. Those with cooperative matrices
+ * translate to SPIR-V and MSL, and their twins to all three.
  */
 import { assertEquals, assertGreater } from "@std/assert";
 import { join } from "node:path";
 import { adapters, shadersFor } from "./kernels.ts";
+import { wgsl } from "../../backend/compiler/wgsl.ts";
+import { cooperativeAdapters } from "./cooperative.ts";
+import { productCases } from "./cooperative_kernels.ts";
 import { isFile, namesIn } from "../commands.ts";
 import { checkout, withTempDir } from "../support.ts";
 
@@ -28,6 +32,19 @@ async function run(command: string, args: string[]): Promise<string> {
   return text.trim();
 }
 
+/** Translates shaders in a folder, and validates the SPIR-V: trusted modules, which run, and every `checked`-th other. */
+async function translate(folder: string, shaders: readonly string[], checked: number): Promise<void> {
+  shaders.forEach((code, i) => Deno.writeTextFileSync(join(folder, `${i}.wgsl`), code));
+  assertEquals(await run(translator, [folder]), `${shaders.length} shaders, 0 faults`);
+  const modules = namesIn(folder).filter((name) => name.endsWith(".spv")).map((name) => join(folder, name));
+  assertEquals(modules.length, 2 * shaders.length);
+  const work = modules.filter((path, i) => path.endsWith(".trusted.spv") || i % checked === 0).values();
+  const validate = async (): Promise<void> => {
+    for (const path of work) await run(validator!, ["--target-env", "vulkan1.1", path]);
+  };
+  await Promise.all(Array.from({ length: navigator.hardwareConcurrency }, validate));
+}
+
 Deno.test({
   name: "every shader translates to SPIR-V (valid), MSL and HLSL",
   ignore: !isFile(translator) || !validator,
@@ -35,16 +52,49 @@ Deno.test({
     withTempDir(async (folder) => {
       const shaders = await gather();
       assertGreater(shaders.length, 1000);
-      shaders.forEach((code, i) => Deno.writeTextFileSync(join(folder, `${i}.wgsl`), code));
-      assertEquals(await run(translator, [folder]), `${shaders.length} shaders, 0 faults`);
-      const modules = namesIn(folder).filter((name) => name.endsWith(".spv")).map((name) => join(folder, name));
-      assertEquals(modules.length, 2 * shaders.length);
-      // Trusted modules are what runs; of the checked ones a quarter must do, for each takes a process.
-      const work = modules.filter((path, i) => path.endsWith(".trusted.spv") || i % 4 === 0).values();
-      const validate = async (): Promise<void> => {
-        for (const path of work) await run(validator!, ["--target-env", "vulkan1.1", path]);
-      };
-      await Promise.all(Array.from({ length: navigator.hardwareConcurrency }, validate));
+      // Of the checked modules a quarter must do, for each takes a process.
+      await translate(folder, shaders, 4);
+    }),
+});
+
+/** Products on adapters with cooperative matrices, and the same ones as these would be without. */
+function cooperativeShaders(): { readonly matrices: string[]; readonly twins: string[] } {
+  const matrices = new Set<string>(), twins = new Set<string>();
+  for (const adapter of cooperativeAdapters) {
+    for (const types of [{}, { a: "f16", b: "f16" }, { a: "bf16", b: "f16" }] as const) {
+      for (const { kernel } of productCases(types)) {
+        for (const { kernel: { code } } of wgsl(kernel, adapter).dispatches) {
+          if (code.includes("enable wgpu_cooperative_matrix;")) matrices.add(code);
+        }
+        const plain = { ...adapter, cooperativeMatrices: [] };
+        for (const { kernel: { code } } of wgsl(kernel, plain).dispatches) twins.add(code);
+      }
+    }
+  }
+  return { matrices: [...matrices], twins: [...twins] };
+}
+
+Deno.test("the twin of a product by cooperative matrices uses none, nor any extension", () => {
+  const { matrices, twins } = cooperativeShaders();
+  assertGreater(matrices.length, 50);
+  for (const code of twins) assertEquals(/^enable|coop|subgroup/m.test(code), false, code);
+});
+
+/** SPIRV-Tools before 2023.5 do not know cooperative matrices. */
+async function knowsMatrices(): Promise<boolean> {
+  if (!validator) return false;
+  const { stdout } = await new Deno.Command(validator, { args: ["--version"] }).output();
+  const [, year, month] = /v(\d+)\.(\d+)/.exec(new TextDecoder().decode(stdout)) ?? [];
+  return Number(year) > 2023 || (Number(year) === 2023 && Number(month) >= 5);
+}
+
+Deno.test({
+  name: "products by cooperative matrices translate to SPIR-V (valid) and MSL, their twins to HLSL, too",
+  ignore: !isFile(translator) || !await knowsMatrices(),
+  fn: () =>
+    withTempDir(async (folder) => {
+      const { matrices, twins } = cooperativeShaders();
+      await translate(folder, [...matrices, ...twins], 4);
     }),
 });
 

@@ -145,7 +145,7 @@ function appended(
 function tiled({ kernel, slots, parts }: Placed, copies: number, capabilities: Capabilities): Dispatch {
   const { batch, m, n, k: given, offsets, types, then } = kernel;
   const depth = product(given.map(({ size }) => size));
-  const tile = chooseTile(m.size, n.size, depth, copies, capabilities);
+  const tile = chooseTile(m.size, n.size, depth, copies, capabilities, kernel);
   const down = Math.ceil(m.size / tile.rows);
   const right = Math.ceil(n.size / tile.columns);
   const k = joinAxes(given, ["a", "b"]);

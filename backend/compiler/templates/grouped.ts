@@ -46,7 +46,7 @@ export function grouped(kernel: GroupedKernel, capabilities: Capabilities): Disp
   const { groups, k, n, group, offsets, types, then } = kernel;
   const positions = product(kernel.positions.map(({ size }) => size));
   if (positions * n.size === 0) return [];
-  const tile = chooseTile(Math.max(1, Math.ceil(positions / groups)), n.size, k.size, groups, capabilities);
+  const tile = chooseTile(Math.max(1, Math.ceil(positions / groups)), n.size, k.size, groups, capabilities, kernel);
   const down = Math.ceil(positions / tile.rows) + groups + 1;
   const right = Math.ceil(n.size / tile.columns);
   const axes = joinAxes(kernel.positions, ["a", "c"]);

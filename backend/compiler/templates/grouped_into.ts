@@ -14,7 +14,7 @@ export function groupedInto(kernel: GroupedIntoKernel, capabilities: Capabilitie
   const { groups, group, m, n, offsets, types, then } = kernel;
   if (groups * m.size * n.size === 0) return [];
   const positions = product(kernel.positions.map(({ size }) => size));
-  const tile = chooseTile(m.size, n.size, Math.ceil(positions / groups), groups, capabilities);
+  const tile = chooseTile(m.size, n.size, Math.ceil(positions / groups), groups, capabilities, kernel);
   const down = Math.ceil(m.size / tile.rows);
   const right = Math.ceil(n.size / tile.columns);
   const axes = joinAxes(kernel.positions, ["a", "b"]);

@@ -3,14 +3,15 @@
  *
  * Two engines (`tuning.ts` says which): *tiles*, where a and b pass through workgroup memory and each invocation keeps 4×4
  * or 8×8 sums in registers, and *direct*, where each invocation reads a and b straight from memory, four elements at once
- * where they lie side by side.
+ * where they lie side by side. A third stands in for tiles where the adapter has it: `product/cooperative.ts`.
  *
  * Rows and columns beyond the matrix repeat its last one and are not stored; depth beyond the end counts as 0.
  */
 import type { Capabilities } from "../../device.ts";
 import type { OperandTypes } from "../kernel.ts";
 import { type Epilogue, runEpilogue, type Side } from "./epilogue.ts";
-import { mathDeclarations } from "./math.ts";
+import { chooseCooperative, cooperative, type Matrices, type Stored } from "./product/cooperative.ts";
+import { below, clamped, last, readers } from "./product/operand.ts";
 import { type Binding, type Dispatch, type ElementType, indent, shader } from "./shader.ts";
 import { tuningOf } from "./tuning.ts";
 
@@ -26,8 +27,10 @@ export interface TileShape {
   readonly columns: number;
   /** Depth of the tiles in workgroup memory; 0: the direct engine. */
   readonly depth: number;
-  /** Rows and columns per invocation. */
+  /** Rows and columns per invocation; per subgroup where matrices multiply. */
   readonly own: readonly [rows: number, columns: number];
+  /** Cooperative matrices that multiply the tiles. */
+  readonly matrices?: Matrices;
 }
 
 /**
@@ -66,58 +69,20 @@ export interface Product {
   readonly types?: OperandTypes;
 }
 
-/** How a product reads an operand: its binding's type, the functions that needs, and the expression of an element. */
-interface Reader {
-  readonly type: ElementType;
-  readonly declarations: readonly string[];
-  /** The element at an address, or the four of them from there on where vectors are read. */
-  readonly at: (address: string) => string;
-}
-
-/** 16-bit elements come two to a word; f32 ones as they are. */
-function reader(name: "a" | "b", dtype: "f16" | "bf16" | undefined, vectors: Vectors): Reader {
-  if (!dtype) {
-    const at = (address: string) => vectors ? `${name}[(${address}) >> 2u]` : `${name}[${address}]`;
-    return { type: vectors ? "vec4<f32>" : "f32", declarations: [], at };
-  }
-  const [low, high] = dtype === "bf16"
-    ? ["bitcast<f32>(word << 16u)", "bitcast<f32>(word & 0xffff0000u)"]
-    : ["fromF16(word & 0xffffu)", "fromF16(word >> 16u)"];
-  const pair = `fn pair_${name}(word: u32) -> vec2<f32> { return vec2<f32>(${low}, ${high}); }`;
-  const one = vectors
-    ? `fn load_${name}(at: i32) -> vec4<f32> {
-  let words = ${name}[at >> 2u];
-  return vec4<f32>(pair_${name}(words.x), pair_${name}(words.y));
-}`
-    : `fn load_${name}(at: i32) -> f32 {
-  let pair = pair_${name}(${name}[at >> 1u]);
-  return select(pair.x, pair.y, (at & 1) == 1);
-}`;
-  return {
-    type: vectors ? "vec2<u32>" : "u32",
-    declarations: [...mathDeclarations(new Set(dtype === "f16" ? ["fromF16"] : [])), pair, one],
-    at: (address) => `load_${name}(${address})`,
-  };
-}
-
-/** Readers of both operands, with the declarations of both (what they share once). */
-function readers({ types, vectors }: Pick<Product, "types" | "vectors">): {
-  readonly a: Reader;
-  readonly b: Reader;
-  readonly declarations: readonly string[];
-} {
-  const a = reader("a", types?.a, vectors.a), b = reader("b", types?.b, vectors.b);
-  return { a, b, declarations: [...new Set([...a.declarations, ...b.declarations])] };
-}
-
-/** Chooses tile sizes for c of `rows` × `columns` with `depth`; `copies` such products run side by side. */
+/**
+ * Chooses tile sizes for c of `rows` × `columns` with `depth`; `copies` such products run side by side. `kernel` says how
+ * the operands are stored, and what stands behind the product.
+ */
 export function chooseTile(
   rows: number,
   columns: number,
   depth: number,
   copies: number,
   capabilities: Capabilities,
+  kernel: Stored,
 ): TileShape {
+  const matrices = chooseCooperative([rows, columns, depth], kernel, capabilities);
+  if (matrices) return matrices;
   const { product } = tuningOf(capabilities);
   if (product.engine === "direct") {
     const { lanes, smallOwn, own: [ownRows, ownColumns] } = product;
@@ -161,21 +126,8 @@ export interface Direction {
 
 /** Assembles the shader of a product. */
 export function product(parts: Product): Dispatch {
+  if (parts.tile.matrices) return cooperative(parts, parts.tile.matrices);
   return parts.tile.depth === 0 ? direct(parts) : tiles(parts);
-}
-
-/** `index`, or the last one below `bound`. Nothing to do where tiles divide the size. */
-function clamped(index: string, bound: string | number, step: number): string {
-  return typeof bound === "number" && bound % step === 0 ? index : `min(${index}, ${last(bound)})`;
-}
-
-function last(bound: string | number): string {
-  return typeof bound === "number" ? `${bound - 1}` : `${bound} - 1`;
-}
-
-/** The condition `index < bound`, or nothing where tiles divide the size. */
-function below(index: string, bound: string | number, step: number): string[] {
-  return typeof bound === "number" && bound % step === 0 ? [] : [`${index} < ${bound}`];
 }
 
 function storeIf(conditions: readonly string[], statement: string): string {
@@ -224,7 +176,7 @@ function direct(parts: Product): Dispatch {
   for (const i of count(ownRows)) for (const j of range(ownColumns, 4)) lines.push(`var sum${i}_${j} = vec4<f32>();`);
 
   const body: string[] = [];
-  const read = readers({ types: parts.types, vectors: { a, b, c } });
+  const read = readers({ types: parts.types, vectors: { a, b } });
   for (const q of count(step)) {
     const k = q === 0 ? "k" : `(k + ${q})`;
     if (q === 0 || a !== "depth") {
@@ -298,7 +250,7 @@ function tiles(parts: Product): Dispatch {
   const strideA = tile.rows / 4 + 1;
   const strideB = tile.columns / 4 + 1;
   const ragged = !(typeof depth === "number" && depth % tile.depth === 0);
-  const read = readers({ types: parts.types, vectors: { a: undefined, b: undefined, c: undefined } });
+  const read = readers({ types: parts.types, vectors: { a: undefined, b: undefined } });
   const lines: string[] = [...parts.setup, "let own = i32(lane);"];
   const fetch: string[] = [];
 

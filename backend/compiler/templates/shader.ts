@@ -21,7 +21,7 @@ export interface Emitted {
 }
 
 /** The element types that WGSL arrays have here. */
-export type ElementType = "f32" | "i32" | "u32" | "vec4<f32>" | "vec2<u32>";
+export type ElementType = "f32" | "i32" | "u32" | "vec4<f32>" | "vec2<u32>" | "f16" | "vec4<f16>";
 
 /** One storage buffer of a shader. */
 export interface Binding {
@@ -36,6 +36,10 @@ export interface ShaderParts {
   readonly bindings: readonly Binding[];
   /** Does the body call `outOfRange()`? */
   readonly status?: boolean;
+  /** Extensions of the language. */
+  readonly extensions?: readonly string[];
+  /** Does the body see `subgroup` and `subgroups` (u32): the number of this one, and how many the workgroup has? */
+  readonly subgroups?: boolean;
   /** Module-scope declarations: functions, workgroup variables. */
   readonly declarations?: readonly string[];
   readonly workgroupSize: number;
@@ -65,7 +69,13 @@ export function shader(parts: ShaderParts): Dispatch {
   const workgroups = fold(parts.groups);
   const [x, y, z] = workgroups;
   const flat = ["id.x", ...(y > 1 ? [`id.y * ${x}u`] : []), ...(z > 1 ? [`id.z * ${x * y}u`] : [])].join(" + ");
+  const inputs = [
+    "@builtin(workgroup_id) id: vec3<u32>",
+    "@builtin(local_invocation_index) lane: u32",
+    ...(parts.subgroups ? ["@builtin(subgroup_id) subgroup: u32", "@builtin(num_subgroups) subgroups: u32"] : []),
+  ];
   const code = [
+    ...(parts.extensions ?? []).map((name) => `enable ${name};`),
     ...parts.bindings.map(({ name, type }, at) =>
       `@group(0) @binding(${at}) var<storage, read_write> ${name}: array<${type}>;`
     ),
@@ -77,7 +87,7 @@ export function shader(parts: ShaderParts): Dispatch {
       : []),
     ...(parts.declarations ?? []),
     `@compute @workgroup_size(${parts.workgroupSize})`,
-    "fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {",
+    `fn main(${inputs.join(", ")}) {`,
     ...indent([
       `let group = ${flat};`,
       ...(x * y * z > parts.groups ? [`if (group >= ${parts.groups}u) { return; }`] : []),

@@ -1,5 +1,6 @@
 //! `xft_translate FOLDER`: parses and validates every WGSL file of a folder and translates it to SPIR-V, MSL and HLSL,
 //! bounds-checked and trusted. SPIR-V is written beside it, for `spirv-val`. One line per fault; exit code 1 if any.
+//! Cooperative matrices exist in SPIR-V and MSL only: a shader that enables them is not asked for HLSL.
 
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,9 @@ use naga::{Module, ShaderStage};
 
 /// The entry point of all our shaders.
 const ENTRY: &str = "main";
+
+/// What a shader that uses cooperative matrices begins with, among its other extensions.
+const COOPERATIVE: &str = "enable wgpu_cooperative_matrix;";
 
 /// The two ways in which the library makes shader modules.
 const MODES: [(&str, BoundsCheckPolicy); 2] =
@@ -55,7 +59,13 @@ fn to_hlsl(module: &Module, info: &ModuleInfo, restrict: bool) -> Result<(), Str
 fn translate(path: &Path) -> Result<(), String> {
     let source = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let module = naga::front::wgsl::parse_str(&source).map_err(|error| error.emit_to_string(&source))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    let cooperative = source.lines().take_while(|line| line.starts_with("enable ")).any(|line| line == COOPERATIVE);
+    let allowed = if cooperative {
+        Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP
+    } else {
+        Capabilities::empty()
+    };
+    let info = Validator::new(ValidationFlags::all(), allowed)
         .validate(&module)
         .map_err(|error| error.emit_to_string(&source))?;
     for (mode, policy) in MODES {
@@ -65,7 +75,9 @@ fn translate(path: &Path) -> Result<(), String> {
         let target = path.with_extension(format!("{mode}.spv"));
         std::fs::write(target, bytes).map_err(|error| error.to_string())?;
         to_msl(&module, &info, bounds)?;
-        to_hlsl(&module, &info, policy == BoundsCheckPolicy::Restrict)?;
+        if !cooperative {
+            to_hlsl(&module, &info, policy == BoundsCheckPolicy::Restrict)?;
+        }
     }
     Ok(())
 }
