@@ -64,7 +64,10 @@ function curvePlots(rows: readonly Timed[]): string {
     const x = { type: "log", base: 2, label: `${points[0].curve!.over} →` } as const;
     const one = (y: "seconds" | "mebibytes", label: string): string =>
       draw({
-        marks: [Plot.lineY(data, { x: "at", y, stroke: "by" }), Plot.dot(data, { x: "at", y, fill: "by" })],
+        marks: [
+          Plot.lineY(data, { x: "at", y, z: "by", stroke: "by" }),
+          Plot.dot(data, { x: "at", y, z: "by", fill: "by" }),
+        ],
         color: { legend: new Set(data.map(({ by }) => by)).size > 1 },
         x,
         y: { type: "log", base: 2, grid: true, label },
