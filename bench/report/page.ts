@@ -66,7 +66,7 @@ function curvePlots(rows: readonly Timed[]): string {
       draw({
         marks: [
           Plot.lineY(data, { x: "at", y, z: "by", stroke: "by" }),
-          Plot.dot(data, { x: "at", y, z: "by", fill: "by" }),
+          Plot.dot(data, { x: "at", y, fill: "by" }),
         ],
         color: { legend: new Set(data.map(({ by }) => by)).size > 1 },
         x,
