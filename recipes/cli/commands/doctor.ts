@@ -1,6 +1,6 @@
 /** @file `xft doctor`: what this machine offers, and whether it computes right. */
 import { compile, put, values } from "../../../backend/compile.ts";
-import { type Adapter, listAdapters } from "../../../backend/device.ts";
+import { type Adapter, type CooperativeMatrices, listAdapters } from "../../../backend/device.ts";
 import { libraryPath } from "../../../backend/library.ts";
 import { type KernelReport, withRoofs } from "../../../backend/compiler/explain.ts";
 import { capabilitiesOf, open } from "../../../backend/open.ts";
@@ -29,6 +29,8 @@ interface Report {
   readonly largest_difference: number;
   readonly gflops: number;
   readonly start_seconds: number;
+  /** Of an adapter of wgpu; none: products add in registers. */
+  readonly cooperative_matrices?: readonly CooperativeMatrices[];
   readonly bench?: Bench;
 }
 
@@ -98,6 +100,12 @@ function benchText({ roof_flops_per_second, roof_bytes_per_second, step }: Bench
   ]);
 }
 
+/** The sizes and types of an adapter's cooperative matrices, in words. */
+export function matricesText(matrices: readonly CooperativeMatrices[]): string {
+  const texts = matrices.map(({ m, n, k, operands, sums }) => `${m} × ${n} × ${k} of ${operands}, sums ${sums}`);
+  return `  cooperative matrices: ${texts.join("; ") || "none"}`;
+}
+
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.doctor>, context: Context): Promise<JsonResult> {
   const library = libraryPath();
@@ -123,6 +131,7 @@ export async function run(args: Arguments<typeof commands.doctor>, context: Cont
         Number.isFinite(report.memory_bytes) ? size(report.memory_bytes) : "memory unknown",
         report.name,
       ]]));
+      if (report.cooperative_matrices) context.print(matricesText(report.cooperative_matrices));
       if (bench) context.print(benchText(bench));
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
@@ -173,6 +182,7 @@ async function examine(name: string, seed: number): Promise<Report> {
     largest_difference: difference,
     gflops: 2 * edge ** 3 / best / 1e9,
     start_seconds: start,
+    ...(capabilities.kind === "wgpu" && { cooperative_matrices: capabilities.cooperativeMatrices ?? [] }),
   };
 }
 

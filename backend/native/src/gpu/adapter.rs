@@ -3,7 +3,10 @@
 use std::sync::OnceLock;
 
 use serde_json::json;
-use wgpu::{Adapter, Backends, DeviceType, Features, Instance, InstanceDescriptor, Limits};
+use wgpu::{
+    Adapter, Backends, CooperativeMatrixProperties, CooperativeScalarType, DeviceType, ExperimentalFeatures, Features,
+    Instance, InstanceDescriptor, Limits,
+};
 
 use crate::error::{Error, Result};
 
@@ -64,9 +67,48 @@ pub fn limits(adapter: &Adapter) -> Limits {
     adapter.limits()
 }
 
-/// What a device is opened with beyond what every one can do: timestamps, where the adapter has them.
+/// What shaders need for cooperative matrices: the matrices, the number of a subgroup, and elements of 16 bits.
+const COOPERATIVE: Features =
+    Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(Features::SUBGROUP).union(Features::SHADER_F16);
+
+/// What a device is opened with beyond what every one can do, where the adapter has it: timestamps and cooperative
+/// matrices.
 pub fn features(adapter: &Adapter) -> Features {
-    adapter.features() & Features::TIMESTAMP_QUERY
+    let cooperative = if cooperative_matrices(adapter).is_empty() { Features::empty() } else { COOPERATIVE };
+    (adapter.features() & Features::TIMESTAMP_QUERY) | cooperative
+}
+
+/// The consent that [`features`] need.
+pub fn experimental(adapter: &Adapter) -> ExperimentalFeatures {
+    if cooperative_matrices(adapter).is_empty() {
+        return ExperimentalFeatures::disabled();
+    }
+    // SAFETY: of the experimental features only cooperative matrices are used, by shaders that our compiler prints:
+    // whole subgroups load, multiply and store them in uniform control flow, within workgroup memory.
+    unsafe { ExperimentalFeatures::enabled() }
+}
+
+/// A type of a matrix's elements, as `CooperativeMatrices` of `backend/device.ts` names it; none for integers.
+fn element(scalar: CooperativeScalarType) -> Option<&'static str> {
+    match scalar {
+        CooperativeScalarType::F16 => Some("f16"),
+        CooperativeScalarType::F32 => Some("f32"),
+        CooperativeScalarType::I32 | CooperativeScalarType::U32 => None,
+    }
+}
+
+fn describe_matrices(matrices: &CooperativeMatrixProperties) -> Option<serde_json::Value> {
+    let (operands, sums) = (element(matrices.ab_type)?, element(matrices.cr_type)?);
+    let (m, n, k) = (matrices.m_size, matrices.n_size, matrices.k_size);
+    Some(json!({ "m": m, "n": n, "k": k, "operands": operands, "sums": sums }))
+}
+
+/// The adapter's cooperative matrices of reals; none where shaders cannot use them.
+fn cooperative_matrices(adapter: &Adapter) -> Vec<serde_json::Value> {
+    if !adapter.features().contains(COOPERATIVE) {
+        return Vec::new();
+    }
+    adapter.cooperative_matrix_properties().iter().filter_map(describe_matrices).collect()
 }
 
 /// Bytes of the largest memory that is the device's own; what a single buffer may have where that cannot be known.
@@ -108,5 +150,37 @@ pub fn describe(adapter: &Adapter) -> serde_json::Value {
         "maxWorkgroupSize": limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
         "workgroupMemoryBytes": limits.max_compute_workgroup_storage_size,
         "timestamps": features(adapter).contains(Features::TIMESTAMP_QUERY),
+        "cooperativeMatrices": cooperative_matrices(adapter),
+        "subgroupSizes": [info.subgroup_min_size, info.subgroup_max_size],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matrices_of_reals_are_described_and_those_of_integers_left_out() {
+        let of = |ab_type, cr_type| CooperativeMatrixProperties {
+            m_size: 16,
+            n_size: 8,
+            k_size: 16,
+            ab_type,
+            cr_type,
+            saturating_accumulation: false,
+        };
+        let described = describe_matrices(&of(CooperativeScalarType::F16, CooperativeScalarType::F32));
+        assert_eq!(described, Some(json!({ "m": 16, "n": 8, "k": 16, "operands": "f16", "sums": "f32" })));
+        assert_eq!(describe_matrices(&of(CooperativeScalarType::I32, CooperativeScalarType::I32)), None);
+    }
+
+    #[test]
+    fn experimental_features_are_asked_for_only_where_matrices_are_listed() {
+        for adapter in list() {
+            let listed = !cooperative_matrices(&adapter).is_empty();
+            assert_eq!(features(&adapter).contains(COOPERATIVE), listed);
+            assert_eq!(experimental(&adapter).is_enabled(), listed);
+            assert_eq!(features(&adapter) - adapter.features(), Features::empty());
+        }
+    }
 }

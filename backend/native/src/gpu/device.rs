@@ -84,6 +84,7 @@ impl GpuDevice {
             label: Some("xft"),
             required_limits: adapter::limits(&adapter),
             required_features: adapter::features(&adapter),
+            experimental_features: adapter::experimental(&adapter),
             memory_hints: wgpu::MemoryHints::Performance,
             ..DeviceDescriptor::default()
         };
