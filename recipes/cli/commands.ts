@@ -275,9 +275,14 @@ export const commands = {
   }),
   inspect: command({
     summary: "what a model, a checkpoint or a coefficients file holds",
-    examples: ["inspect models/moe", "inspect coefficients.json"],
+    examples: ["inspect models/moe", "inspect models/moe --plan --batch 4 --seq 1024", "inspect coefficients.json"],
     positionals: { path: path("folder or file", { metavar: "PATH", required: true }) },
-    flags: { tensors: toggle("list every tensor") },
+    flags: {
+      tensors: toggle("list every tensor"),
+      plan: toggle("what each stage takes in memory and time, and where it fits; nothing is loaded"),
+      batch: integer("with --plan: rows of a step", { fallback: 1, min: 1 }),
+      seq: integer("with --plan: tokens of each", { fallback: 1024, min: 2 }),
+    },
   }),
   explain: command({
     summary: "the kernels that a step of a model compiles to, and what each costs",

@@ -13,6 +13,7 @@ import {
   minimum,
   mul,
   outer,
+  recip,
   rsqrt,
   type Scalar,
   scalar,
@@ -105,9 +106,11 @@ export function adafactor(layout: readonly Leaf[], options: AdafactorOptions = {
           : rsqrt(vectors[path]);
         const update = mul(g, scale);
         const size = rootMeanSquare(update, leaf);
-        const clipped = div(update, maximum(mul(size, 1 / clipThreshold), 1));
         const own = scaleParameter ? mul(maximum(rootMeanSquare(w, leaf), 0.001), general) : general;
-        return sub(w, mul(weightDecay === 0 ? clipped : add(clipped, mul(w, weightDecay)), own));
+        // One number for each matrix, so that the kernel that updates it reads one.
+        const factor = mul(recip(maximum(mul(size, 1 / clipThreshold), 1)), own);
+        const kept = weightDecay === 0 ? w : mul(w, complement(mul(own as Scalar, weightDecay)));
+        return sub(kept, mul(update, factor));
       });
       return { parameters: replant(parameters, made), state: { count, rows, columns, vectors } };
     },

@@ -116,7 +116,8 @@ export function pathsIn({ order, limits: { thorough = false }, groupOf, sourcesO
       for (const member of members[consumer]) {
         const { read, barriers } = needsOf(member);
         for (const at of read) if (groupAt[at] !== producer) enter(at);
-        for (const at of barriers) enter(at);
+        // What a barrier waits for may be made in the same kernel: then nothing comes before it either.
+        for (const at of barriers) if (groupAt[at] !== producer) enter(at);
       }
       while (!found && stack.length > 0 && seen <= longestSearch) {
         const next = stack.pop()!;

@@ -5,8 +5,9 @@ import { UserError } from "../../../dsl/errors.ts";
 import { readCoefficients } from "../../convert/coefficients.ts";
 import type { ModelConfig } from "../../convert/config.ts";
 import { kindOf } from "../../convert/files.ts";
-import { checkModel } from "../../convert/huggingface.ts";
+import { checkModel, readConfig } from "../../convert/huggingface.ts";
 import { expectedTensors } from "../../convert/names.ts";
+import { knownDevices, stageNeed, stagesOf, stepSeconds } from "../../fitting.ts";
 import { distanceFromUniform, softmaxOf } from "../../merge/weights.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
@@ -17,6 +18,7 @@ import type { Arguments } from "../schema.ts";
 export function run(args: Arguments<typeof commands.inspect>, context: Context): Promise<JsonResult> {
   const { path, tensors } = args;
   if (kindOf(path) === "nothing") throw new UserError(`${path}: there is no such file or folder.`);
+  if (args.plan) return Promise.resolve(planned(path, args, context));
   if (path.endsWith(".json")) return Promise.resolve(inspectCoefficients(path, context));
   const isModel = kindOf(join(path, "config.json")) === "file";
   const model = isModel ? inspectModel(path) : { facts: [], json: {} };
@@ -27,6 +29,33 @@ export function run(args: Arguments<typeof commands.inspect>, context: Context):
   }
   return Promise.resolve({ ...model.json, ...weights.json });
 }
+
+/** What the model's stages take, from its config.json alone. */
+function planned(path: string, { batch, seq }: { batch: number; seq: number }, context: Context): JsonResult {
+  const config = readConfig(path),
+    rows = stagesOf(config, batch, seq).map(({ name, config, shape }) => {
+      const need = stageNeed(config, shape);
+      const on = knownDevices.map((device) => ({
+        device: device.name,
+        fits: need.total <= device.memory,
+        seconds: stepSeconds(need, device),
+      }));
+      return { name, ...need, on, fits_here: need.total <= machine };
+    });
+  const cell = (fits: boolean, seconds: number): string => fits ? `${seconds.toPrecision(2)} s` : "does not fit";
+  context.print(`Steps of ${batch} × ${seq} tokens, Adafactor; this machine has ${size(machine)}.`);
+  context.print(columns([
+    ["stage", "in all", "weights", "state", "in a step", "TFLOP", "fits here", ...knownDevices.map(({ name }) => name)],
+    ...rows.map(({ name, total, weights, state, arena, flops, fits_here, on }) => [
+      ...[name, size(total), size(weights), size(state), size(arena), (flops / 1e12).toFixed(1)],
+      ...[fits_here ? "yes" : "no", ...on.map(({ fits, seconds }) => cell(fits, seconds))],
+    ]),
+  ]));
+  context.print("Seconds of a step are estimates: half of what the card's data sheet promises, in f32.");
+  return { path, batch, seq, memory: machine, plan: rows };
+}
+
+const machine = Deno.systemMemoryInfo().total;
 
 interface Findings {
   /** For people: what, and its value. */
