@@ -72,7 +72,7 @@ Deno.test("explain: every kernel has its lines, axes, FLOPs and bytes, its fusio
   });
   const { fused } = report.kernels[0];
   assert(fused.some((why) => why.startsWith("exp feeds the same batch hidden loop")));
-  assert(fused.includes("contract's rows go on while they are in the cache"));
+  assert(fused.includes("contract hands its results on before they are in memory"));
   assertEquals(report.kernels[1].apart, ["contract has a kernel of its own"]);
   const text = run.explain(put(w, device), put(x, device));
   assertStringIncludes(text, `at explain_test.ts:${lines.product}`);

@@ -254,7 +254,7 @@ export function reportOf(
       sources: [...new Set(nodes.flatMap((node) => sourceOf(node) ?? []))],
       fused: [
         ...units.flatMap((each) => each.group.kind === "loop" ? times(counted(each.group.merges.map(reasonOf))) : []),
-        ...(behind ? [`${nodes[0].op}'s rows go on while they are in the cache`] : []),
+        ...(behind ? [`${nodes[0].op} hands its results on before they are in memory`] : []),
       ],
       apart: apartIn((behind ?? unit).group),
       flops: sum(same, (step) => flopsOf(step.kernel)),

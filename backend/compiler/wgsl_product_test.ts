@@ -1,7 +1,7 @@
 /** @file Shaders of products, sorts and selections against plain loops, for software and hardware layouts alike. */
-import type { Kernel } from "./kernel.ts";
+import type { Instruction, Kernel, Then } from "./kernel.ts";
 import { reference } from "./wgsl_reference.ts";
-import { floats, groupIndex, random, same, test, unwritten } from "./wgsl_testing.ts";
+import { f32, floats, groupIndex, random, same, test, unwritten } from "./wgsl_testing.ts";
 
 test("contract: sizes, strides, batches and several depth axes", async (device, capabilities) => {
   const shapes = [
@@ -110,6 +110,55 @@ test("grouped: tokens × slots, empty groups, positions without a group", async 
     };
     const memory = [floats(tokens * k), floats(groups * k * n), ordered(index, groups), unwritten(tokens * slots * n)];
     await same(device, capabilities, kernel, memory, 1e-5);
+  }
+});
+
+/** Twice the product plus what lies in memory, stored there and, the other way round, elsewhere: no element twice. */
+const behind = (rows: number, columns: number, stored: boolean): Then => {
+  const body: Instruction[] = [
+    { op: "load", type: "f32", access: f32(stored ? 1 : 2, [columns, 1]) },
+    { op: "load", type: "f32", access: f32(0, [columns, 1]) },
+    { op: "add", type: "f32", a: 0, b: 0 },
+    { op: "add", type: "f32", a: 2, b: 1 },
+    { op: "store", type: "f32", access: f32(0, [columns, 1]), a: 3 },
+    { op: "store", type: "f32", access: f32(stored ? 2 : 1, [1, rows]), a: 3 },
+  ];
+  const stages = [{ level: "outer", registers: body.map((_, register) => register) }] as const;
+  return {
+    loop: { kind: "loop", sizes: [rows, columns], outer: 2, lanes: "outer", body, stages },
+    axes: 1,
+    slot: stored ? 1 : 2,
+    stored,
+  };
+};
+
+test("loops behind products: in place and elsewhere, products kept and not", async (device, capabilities) => {
+  for (const [m, n, k] of [[2, 37, 9], [41, 33, 7], [70, 130, 16], [9, 3, 40]]) {
+    for (const stored of [true, false]) {
+      const memory = () => [floats(m * n), ...(stored ? [unwritten(m * n)] : []), unwritten(m * n)];
+      const contract: Kernel = {
+        kind: "contract",
+        batch: [],
+        m: { size: m, a: k, c: n },
+        n: { size: n, b: 1, c: 1 },
+        k: [{ size: k, a: 1, b: n }],
+        offsets: { a: 0, b: 0, c: 0 },
+        then: behind(m, n, stored),
+      };
+      await same(device, capabilities, contract, [floats(m * k), floats(k * n), ...memory()], 1e-5);
+      const grouped: Kernel = {
+        kind: "grouped",
+        groups: 3,
+        positions: [{ size: m, a: k, c: n }],
+        k: { size: k, a: 1, b: n },
+        n: { size: n, b: 1, c: 1 },
+        group: k * n,
+        offsets: { a: 0, b: 0, c: 0 },
+        then: behind(m, n, stored),
+      };
+      const index = groupIndex(m, 2), factors = [floats(m * k), floats(3 * k * n), ordered(index, 3)];
+      await same(device, capabilities, grouped, [...factors, ...memory()], 1e-5);
+    }
   }
 });
 

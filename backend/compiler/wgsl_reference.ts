@@ -1,11 +1,18 @@
 /** @file What each kernel means, as plain loops in TypeScript: the tests' neighbour for shaders. Slow, f64 sums. */
-import type { Access, Affine, Guard, Kernel, LoopKernel, RegisterType } from "./kernel.ts";
+import type { Access, Affine, Guard, Kernel, LoopKernel, RegisterType, Then } from "./kernel.ts";
 
 /** Memory of one slot. Bools are u32 words. */
 export type Memory = Float32Array | Int32Array | Uint32Array;
 
 /** Runs a kernel on its slots, in place. Returns whether an index was out of range. */
 export function reference(kernel: Kernel, slots: readonly Memory[]): boolean {
+  if ("then" in kernel && kernel.then) {
+    const { then, ...alone } = kernel, factors = kernel.kind === "contract" ? 2 : 3, behind = slots.slice(factors);
+    const product = then.stored ? behind[then.slot] : new Float32Array(reach(then));
+    if (!then.stored) behind[then.slot] = product;
+    const wrong = reference(alone, [...slots.slice(0, factors), product]);
+    return loop(then.loop, behind) || wrong;
+  }
   switch (kernel.kind) {
     case "loop":
       return loop(kernel, slots);
@@ -106,6 +113,17 @@ export function reference(kernel: Kernel, slots: readonly Memory[]): boolean {
       slots[1].set(slots[0].subarray(0, kernel.words));
       return false;
   }
+}
+
+/** Elements of a product from its memory's start to the last one that the loop behind it reads. */
+function reach({ loop: { body, sizes }, slot }: Then): number {
+  return Math.max(
+    ...body.map((each) =>
+      each.op === "load" && each.access.slot === slot
+        ? sizes.reduce((end, size, axis) => end + (size - 1) * each.access.strides[axis], each.access.offset + 1)
+        : 0
+    ),
+  );
 }
 
 /** All indices of a box, row-major. */

@@ -210,15 +210,22 @@ function direct(parts: Product): Dispatch {
 
   if (parts.epilogue) {
     // Unlike a store of its own, what follows may not run twice: a block moved back leaves to its neighbour what it shares.
-    const side = (name: "Row" | "Column", bound: string | number, own: number): Side => ({
+    const side = (name: "Row" | "Column", bound: string | number, own: number, size: number): Side => ({
       count: own,
       at: (i) => `own${name} + ${i}`,
       own: (index) => [
-        ...(typeof bound === "number" && bound % own === 0 ? [] : [`${index} >= place${name}`, `${index} < ${bound}`]),
+        ...(typeof bound === "number" && bound % size === 0 ? [] : [`${index} >= place${name}`, `${index} < ${bound}`]),
       ],
     });
     const sums = count(ownRows).flatMap((i) => range(ownColumns, 4).map((j) => `sum${i}_${j}`));
-    lines.push(...runEpilogue(parts.epilogue, sums, side("Row", rows, ownRows), side("Column", columns, ownColumns)));
+    lines.push(
+      ...runEpilogue(
+        parts.epilogue,
+        sums,
+        side("Row", rows, ownRows, tile.rows),
+        side("Column", columns, ownColumns, tile.columns),
+      ),
+    );
   } else {
     for (const j of range(ownColumns, c === "across" ? 4 : 1)) {
       lines.push(`let columnC${j} = ${parts.columnC(`(${within(`ownColumn + ${j}`, columns, ownColumns)})`)};`);
