@@ -1,6 +1,7 @@
 /** @file A recipe: everything that a whole run of XFT needs to know, as data. */
 import { UserError } from "../dsl/errors.ts";
 import type { DataSettings } from "./data/settings.ts";
+import type { Precision } from "./optim/precision.ts";
 
 /** How one stage differs from its preset. */
 export interface RecipeStage {
@@ -20,6 +21,10 @@ export interface RecipeStage {
   readonly accumulate?: number;
   /** Largest global norm of the gradient. */
   readonly clip?: number;
+  /** Compute each layer again in the backward pass: less memory, more time. */
+  readonly checkpoint?: boolean;
+  /** How weights are kept (default f32). */
+  readonly precision?: Precision;
 }
 
 /** A model of a run: as given, the tuned mixture, its uniform merge, its learned merge. */
@@ -45,6 +50,8 @@ export interface RecipeBenchmark {
 export interface Recipe extends DataSettings {
   /** The dense model: a Hugging Face folder, GGUF or llama2.c. */
   readonly model: string;
+  /** The fields of the model's config.json, so that `--dry-run` can plan before there is a model. */
+  readonly architecture?: Readonly<Record<string, unknown>>;
   /** llama2.c: the tokenizer's .bin. */
   readonly tokenizer?: string;
   /** Instruction data, for tuning and for the coefficients. */
@@ -67,7 +74,7 @@ export interface Recipe extends DataSettings {
   /** Tuning of the mixture. */
   readonly moe?: RecipeStage & { readonly optimizer?: "adafactor" | "adamw" };
   /** The coefficients. */
-  readonly learn?: Omit<RecipeStage, "accumulate" | "clip"> & {
+  readonly learn?: Omit<RecipeStage, "accumulate" | "clip" | "checkpoint" | "precision"> & {
     /** Share of the shared expert (default 0.75). */
     readonly lambda?: number;
     /** Name of an objective, or a TypeScript file with one (default: xft). */
@@ -80,6 +87,7 @@ export interface Recipe extends DataSettings {
 /** The fields of a recipe, to find misspelt ones in JSON. */
 const FIELDS: Record<keyof Recipe, true> = {
   model: true,
+  architecture: true,
   tokenizer: true,
   data: true,
   out: true,

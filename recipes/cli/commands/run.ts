@@ -5,12 +5,14 @@ import { UserError } from "../../../dsl/errors.ts";
 import { checkTarget, kindOf } from "../../convert/files.ts";
 import { readJson } from "../../convert/huggingface.ts";
 import { isUnfinished } from "../../snapshots/training_folder.ts";
+import { type PlannedStage, planRecipe } from "../../planning.ts";
 import { checkRecipe, type Recipe } from "../../recipe.ts";
 import { type CommandName, commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
 import { dataSettings } from "../data_flags.ts";
 import { load } from "../dispatch.ts";
-import { columns } from "../format.ts";
+import { columns, size } from "../format.ts";
+import { presets } from "../presets.ts";
 import { type Arguments, type Command, COMMON_FLAGS, type Fields } from "../schema.ts";
 
 type RunArguments = Arguments<typeof commands.run>;
@@ -34,7 +36,11 @@ export async function run(args: RunArguments, context: Context): Promise<JsonRes
   const resolved = { ...recipe, ...dataSettings(args), out: undefined, seed };
   if (args.dryRun) {
     context.print(JSON.stringify({ ...resolved, out }, null, 2));
-    return { dry_run: true, out, recipe: resolved };
+    const plan = planRecipe(resolved, args.recipe, (stage) => presets[resolved.preset ?? "tuned"][stage]);
+    context.print(
+      plan ? planText(plan) : "The stages are planned once the model's config.json, or `architecture`, is there.",
+    );
+    return { dry_run: true, out, recipe: resolved, ...(plan && { plan }) };
   }
   openFolder(out, resolved, args);
   const stages = new Stages(out, resolved, args, context);
@@ -42,6 +48,35 @@ export async function run(args: RunArguments, context: Context): Promise<JsonRes
   Deno.writeTextFileSync(join(out, "report.json"), `${JSON.stringify(results, null, 2)}\n`);
   context.print(summary(results));
   return { out, ...results };
+}
+
+/** A plan for people. */
+function planText(plan: readonly PlannedStage[]): string {
+  const span = (seconds: number): string =>
+    seconds >= 86400
+      ? `${(seconds / 86400).toFixed(1)} d`
+      : seconds >= 3600
+      ? `${(seconds / 3600).toFixed(1)} h`
+      : `${(seconds / 60).toFixed(1)} min`;
+  const rows = plan.map(({ name, shape, steps, need, on }) => {
+    const { batch, seq, accumulate = 1 } = shape;
+    const times = on.map(({ fits, seconds }) => {
+      if (!fits) return "does not fit";
+      return steps === undefined
+        ? `${seconds.toPrecision(2)} s a step`
+        : `${span(steps * seconds)} of ${seconds.toPrecision(2)} s`;
+    });
+    const rows = accumulate > 1 ? `${accumulate} × ${batch} × ${seq}` : `${batch} × ${seq}`;
+    return [name, `${steps ?? "?"} of ${rows}`, size(need.total), (need.flops / 1e12).toFixed(0), ...times];
+  });
+  const heads = [
+    "stage",
+    "steps of rows × tokens",
+    "memory",
+    "TFLOP a step",
+    ...plan[0].on.map(({ device }) => device.name),
+  ];
+  return `${columns([heads, ...rows])}\nTimes are estimates: half of what a card's data sheet promises, in f32.`;
 }
 
 /** The recipe with absolute paths. */
