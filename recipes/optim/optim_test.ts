@@ -54,10 +54,11 @@ const start = [numbers(24, 1), numbers(4, 1)] as const;
 const steps = [0.1, 30, 0, 0.1].map((scale) => [numbers(24, scale), numbers(4, scale)] as const);
 const rates = [0.1, 0.05, 0.1, 0.02];
 
+// Adam's 1 − β₂ᵗ is 0.001 after the first step, of which f32 (where the references compute it in f64) keeps four digits.
 const close = (got: ArrayLike<number>, want: ArrayLike<number>): void => {
   assertEquals(got.length, want.length);
   for (let i = 0; i < want.length; i++) {
-    assert(Math.abs(got[i] - want[i]) <= 3e-6 * Math.max(1, Math.abs(want[i])), `${i}: ${got[i]}, expected ${want[i]}`);
+    assert(Math.abs(got[i] - want[i]) <= 1e-5 * Math.max(1, Math.abs(want[i])), `${i}: ${got[i]}, expected ${want[i]}`);
   }
 };
 
