@@ -77,13 +77,11 @@ export function merge(
       merges: producer.merges.concat(consumer.merges, { via, space: shape.space }),
       refusals: producer.refusals.concat(consumer.refusals),
     };
-    for (const node of together.nodes) groupOf.set(node, together);
-    // What only the other half uses needs no buffer: counted when the two are one.
     if (together.most > limits.maxBindings && bindings(together) > limits.maxBindings) {
-      for (const each of [producer, consumer]) for (const node of each.nodes) groupOf.set(node, each);
       return "too many buffers for one kernel";
     }
     count++;
+    for (const node of together.nodes) groupOf.set(node, together);
     paths.merged(together);
     return undefined;
   }
