@@ -17,10 +17,16 @@ use crate::plan::StorageType;
 
 /// Floats of a packed operand at most: both, and what they make, find place in a last-level cache.
 const PACKED: usize = 1 << 20;
-/// Depth that is packed at once.
-const DEPTH: usize = 2048;
-/// Rows and columns of a tile, which one thread computes: it stays in the second-level cache.
-const TILE: [usize; 2] = [96, 256];
+/// Depth that is packed at once: packed columns and a panel of rows stay in the cache until they are used.
+const DEPTH: usize = 1024;
+/// Columns that are multiplied over the whole depth before the next: their sums stay in the second-level cache.
+const TILE: usize = 256;
+/// Rows of a panel at least and at most.
+const HIGH: Range<usize> = 24..192;
+/// Columns of a tile at least, where a panel is cut for more threads.
+const WIDE: usize = 128;
+/// Tiles for each thread, so that all end at about the same time.
+const TASKS: usize = 6;
 /// Lines that a thread packs at a time: long runs, if they lie side by side.
 const LINES: usize = 512;
 /// Floats of a panel of rows that stay in the second-level cache.
@@ -28,6 +34,9 @@ const PANEL: usize = 1 << 16;
 
 /// Rows up to which packing the columns would not pay, and columns up to which packing the rows would not.
 const FEW: [usize; 2] = [96, 256];
+/// Columns up to which rows that lie side by side are read as they lie: every depth is another line of the cache, and
+/// those a power of two apart push each other out.
+const STRIDED: usize = 64;
 /// Floats from one depth to the next at most where columns are read as they lie: beyond, every depth is another page.
 const NEAR: isize = 4096;
 
@@ -128,19 +137,23 @@ impl Side<'_> {
     }
 }
 
-/// A range cut into parts of a multiple of `unit`, as even as that allows.
+/// A range cut into parts of about `length`, whole units all but the last, as even as that allows.
 fn cut(range: Range<usize>, length: usize, unit: usize) -> impl Iterator<Item = Range<usize>> + Clone {
-    let parts = range.len().div_ceil(length.max(unit)).max(1);
-    let step = range.len().div_ceil(parts).next_multiple_of(unit).max(unit);
-    range.clone().step_by(step).map(move |start| start..range.end.min(start + step))
+    let units = range.len().div_ceil(unit);
+    let parts = range.len().div_ceil(length.max(unit));
+    let start = move |part: usize| range.end.min(range.start + units * part / parts * unit);
+    (0..parts).map(move |part| start(part)..start(part + 1))
 }
 
 impl Product<'_> {
     /// Rows in a product with so many columns.
     fn rows(&self, lines: Range<usize>, columns: usize, micro: &Micro) -> Side<'_> {
-        let direct = columns <= FEW[1]
-            && self.a.dtype == StorageType::F32
-            && matches!((self.a.lines, self.a.depth), (_, Steps::Even(1)) | (Steps::Even(1), Steps::Even(0..=NEAR)));
+        let few = match (self.a.lines, self.a.depth) {
+            (_, Steps::Even(1)) => FEW[1],
+            (Steps::Even(1), Steps::Even(0..=NEAR)) => STRIDED,
+            _ => 0,
+        };
+        let direct = columns <= few && self.a.dtype == StorageType::F32;
         let packed = if direct { lines.end..lines.end } else { lines.clone() };
         Side { operand: &self.a, pack: micro.pack_rows, width: micro.rows, lines, packed }
     }
@@ -202,19 +215,24 @@ impl Product<'_> {
                     let b = Slot(b.as_mut_ptr());
                     // SAFETY: the caller's contract.
                     unsafe { right.pack(blocks, b, parallel) };
-                    for rows in cut(0..self.m, lines, micro.rows) {
+                    let one = |[rows, columns]: [Range<usize>; 2]| {
                         let left = self.rows(rows.clone(), self.n, &micro);
                         with_scratch(&ROWS, left.floats(blocks), |a| {
                             let a = Slot(a.as_mut_ptr());
-                            // SAFETY: the caller's contract.
-                            unsafe { left.pack(blocks, a, parallel) };
-                            let tiles = tiles(&rows, &columns, &micro, threads);
-                            let one = |tile: [Range<usize>; 2]| {
-                                // SAFETY: the caller's contract; tiles are different parts of c.
+                            // SAFETY: the caller's contract; tiles are different parts of c.
+                            unsafe { left.pack(blocks, a, false) };
+                            for columns in cut(columns, TILE, micro.columns) {
+                                let tile = [rows.clone(), columns];
+                                // SAFETY: as above.
                                 unsafe { self.multiply(&micro, blocks, [&left, &right], [a, b], tile, number == 0) };
-                            };
-                            if parallel { tiles.into_par_iter().for_each(one) } else { tiles.into_iter().for_each(one) }
+                            }
                         });
+                    };
+                    let tiles = tiles(self.m, &columns, depth_of(blocks), &micro, threads);
+                    if parallel {
+                        tiles.into_par_iter().with_max_len(1).for_each(one);
+                    } else {
+                        tiles.into_iter().for_each(one);
                     }
                 });
             }
@@ -276,20 +294,25 @@ impl Product<'_> {
                 });
             };
             let panels: Vec<_> = cut(0..self.m, longest.min(fair.max(1)), micro.rows).collect();
-            if parallel { panels.into_par_iter().for_each(one) } else { panels.into_iter().for_each(one) }
+            if parallel {
+                panels.into_par_iter().with_max_len(1).for_each(one);
+            } else {
+                panels.into_iter().for_each(one);
+            }
         });
     }
 }
 
-/// Tiles of a part of the result, enough of them to keep all threads busy.
-fn tiles(rows: &Range<usize>, columns: &Range<usize>, micro: &Micro, threads: usize) -> Vec<[Range<usize>; 2]> {
-    let [mut high, mut wide] = TILE;
-    while high > 24 && rows.len().div_ceil(high) * columns.len().div_ceil(wide) < 4 * threads {
-        if wide > 64 { wide /= 2 } else { high /= 2 }
-    }
-    let column_ranges = cut(columns.clone(), wide, micro.columns);
-    column_ranges
-        .flat_map(|columns| cut(rows.clone(), high, micro.rows).map(move |rows| [rows, columns.clone()]))
+/// Tiles of a part of the result: panels of rows, which whoever computes them packs for himself, cut along the columns
+/// too where they would be too few to keep all threads busy.
+fn tiles(rows: usize, columns: &Range<usize>, depth: usize, micro: &Micro, threads: usize) -> Vec<[Range<usize>; 2]> {
+    let fewest = if threads > 1 { TASKS * threads } else { 1 };
+    let high = (PANEL / depth.max(1)).clamp(HIGH.start, HIGH.end).min(rows.div_ceil(fewest).max(HIGH.start));
+    let panels = cut(0..rows, high, micro.rows);
+    let parts = fewest / panels.clone().count();
+    let wide = columns.len().div_ceil(parts.max(1)).max(WIDE);
+    panels
+        .flat_map(|rows| cut(columns.clone(), wide, micro.columns).map(move |columns| [rows.clone(), columns]))
         .collect()
 }
 
@@ -303,6 +326,7 @@ mod tests {
             let parts: Vec<_> = cut(10..10 + length, most, unit).collect();
             assert_eq!(parts.iter().cloned().flatten().collect::<Vec<_>>(), (10..10 + length).collect::<Vec<_>>());
             assert!(parts.iter().rev().skip(1).all(|part| part.len() % unit == 0));
+            assert!(parts.iter().all(|part| part.len() < most.max(unit) + unit && !part.is_empty()));
         }
     }
 }

@@ -152,8 +152,8 @@ unsafe fn beside<E: Element, const L: usize>(from: *const E::Raw, depth: Steps<'
                     let to = to.add(line * part.depth + k * L);
                     // Whole vectors: what is copied too much, the next depth overwrites.
                     if line + L.next_multiple_of(8) <= part.lines && k + 1 < part.depth {
-                        for i in 0..L.next_multiple_of(8) {
-                            *to.add(i) = E::widen(*from.add(i));
+                        for eight in (0..L).step_by(8) {
+                            copy_eight::<E>(from.add(eight), to.add(eight));
                         }
                     } else {
                         for i in 0..count {
@@ -168,6 +168,20 @@ unsafe fn beside<E: Element, const L: usize>(from: *const E::Raw, depth: Steps<'
     }
     // SAFETY: the caller's contract.
     unsafe { clear::<L>(part.lines - whole, part.depth, to.add(whole * part.depth)) };
+}
+
+/// Eight elements, all read before the first is written: for all the compiler knows the places could overlap, and it
+/// would copy one by one.
+#[inline(always)]
+unsafe fn copy_eight<E: Element>(from: *const E::Raw, to: *mut u32) {
+    let mut values = [0; 8];
+    // SAFETY: the caller's contract: eight elements are readable, and there is room for as many.
+    unsafe {
+        for (i, value) in values.iter_mut().enumerate() {
+            *value = E::widen(*from.add(i));
+        }
+        to.cast::<[u32; 8]>().write_unaligned(values);
+    }
 }
 
 /// Lines whose depth runs on in memory.
