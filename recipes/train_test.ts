@@ -63,7 +63,7 @@ for (const name of allDevices()) {
       const want = await treeValues(whole.loaded.model, device);
       for (const [path, got] of await treeValues(parts.loaded.model, device)) {
         const other = want.get(path)!;
-        got.forEach((x, i) => assert(Math.abs(x - other[i]) < 2e-6, `${path}: ${x}, expected ${other[i]}`));
+        got.forEach((x, i) => assert(Math.abs(x - other[i]) < 1e-6, `${path}: ${x}, expected ${other[i]}`));
       }
     }));
 

@@ -5,7 +5,7 @@ import { parquetWriteBuffer } from "npm:hyparquet-writer@0.17.0";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { UserError } from "../../../dsl/errors.ts";
-import { checkout, sharedData, withTempDir } from "../../../tests/support.ts";
+import { checkout, golden, sharedData, withTempDir } from "../../../tests/support.ts";
 import { answerOf, type Example, parseFields, questionOf, readExamples, recordsOf, sha256Of } from "./mod.ts";
 
 /** What came of a file with this content. */
@@ -88,6 +88,19 @@ Deno.test("Parquet's rows are records, group by group, texts and lists of messag
   const messages = [[{ role: "user", content: "q" }, { role: "assistant", content: "Q" }]];
   const listed = parquetWriteBuffer({ columnData: [{ name: "messages", data: messages, type: "JSON" }] });
   assertEquals((await fromContent(new Uint8Array(listed))).examples, [{ turns: messages[0], raw: false }]);
+});
+
+Deno.test("Parquet files as Arrow writes them are read, whatever their compression and pages", async () => {
+  for (const name of ["none", "snappy", "gzip", "zstd", "brotli", "lz4", "pages-of-2"]) {
+    const { examples } = await fromContent(Deno.readFileSync(golden(`parquet/texts-${name}.parquet`)));
+    assertEquals(examples.map(questionOf), ["Add two numbers.", "Say “häh”.", "Add two numbers."], name);
+    assertEquals(answerOf(examples[0]), "def add(a, b):\n    return a + b", name);
+  }
+  const { examples } = await fromContent(Deno.readFileSync(golden("parquet/chats.parquet")));
+  assertEquals(examples.map(({ turns }) => turns.map(({ role, content }) => `${role}: ${content}`)), [
+    ["user: q", "assistant: Q"],
+    ["system: Be brief.", "user: r", "assistant: R"],
+  ]);
 });
 
 Deno.test("fields are taken by another name where one is given, and then no others", async () => {
