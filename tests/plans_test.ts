@@ -2,7 +2,7 @@
  * @file What the method's steps compile to, as snapshots: how many kernels, how many bytes, how much memory, and the
  * kernels of attention and of the loss over a vocabulary. `XFT_UPDATE_GOLDEN=1` writes them anew.
  */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertLess } from "@std/assert";
 import { routing } from "../bench/families/sizes.ts";
 import { foresee, planned } from "../backend/compile.ts";
 import type { KernelReport, ProgramReport } from "../backend/compiler/explain.ts";
@@ -141,3 +141,19 @@ for (const machine of machines) {
     assertGolden(`vocabulary_loss_${machine.name}`, `${kernels.map(line).join("\n")}\n`);
   });
 }
+
+Deno.test("plans on gpu: weights of 16 bits take about the intermediate memory of 32 bits, however few bindings", () => {
+  for (const [maxBindings, config] of [[8, dense], [16, dense], [8, mixture], [32, mixture]] as const) {
+    const arena = (precision: "f32" | "bf16"): number =>
+      explainStep(config, { ...machines[1], maxBindings }, {
+        step: "train",
+        checkpoint: true,
+        precision,
+        batch: 1,
+        seq: 1024,
+        optimizer: "adafactor",
+        objective: xft,
+      }).arena;
+    assertLess(arena("bf16"), 1.25 * arena("f32"));
+  }
+});

@@ -7,8 +7,9 @@ import { ordered } from "../../dsl/build.ts";
 import { isOp, type Node, topological } from "../../dsl/node.ts";
 import type { TiledBody } from "../../dsl/primitives/tiled.ts";
 import type { Shape } from "../../dsl/shape.ts";
-import { inlineLimit, isArgument, isReduction, isTemplate } from "./costs.ts";
-import { type Facts, factsOf } from "./grouping/facts.ts";
+import { isArgument, isReduction, isTemplate } from "./costs.ts";
+import { bindingsIn, limitRepetition, mostBindings } from "./grouping/bindings.ts";
+import { factsOf } from "./grouping/facts.ts";
 import { merge } from "./grouping/merge.ts";
 import { loadVisitor, settle } from "./grouping/store.ts";
 import { type IndexMap, isView } from "./views.ts";
@@ -100,6 +101,7 @@ export interface Resolver {
 export function group(roots: readonly Node[], limits: GroupLimits): Grouping & { readonly resolve: Resolver } {
   const order = topological(roots), facts = factsOf(roots, order, limits), { free, groupOf, resolve } = facts;
   const results = new Set(roots), refused = new Map<string, number>(), loops = new Map<TiledBody, TiledGroup>();
+  const most = mostBindings(facts);
   let count = 0;
   for (const node of order) {
     if (isOp(node, "tiled")) {
@@ -112,16 +114,17 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
     else if (!isArgument(node) && !isView(node) && !free.has(node)) {
       const over = isReduction(node) ? node.attributes.over : [];
       const space = isReduction(node) ? { ...node.shape, ...ordered(node.inputs[0].shape, over) } : node.shape;
-      groupOf.set(node, lone(node, count++, space, over, facts));
-    } else if (free.has(node) && results.has(node)) groupOf.set(node, lone(node, count++, node.shape, [], facts));
+      groupOf.set(node, lone(node, count++, space, over, most(node)));
+    } else if (free.has(node) && results.has(node)) groupOf.set(node, lone(node, count++, node.shape, [], most(node)));
   }
   const refuse = (reason: string, consumer?: LoopGroup, source?: Node): void => {
     refused.set(reason, (refused.get(reason) ?? 0) + 1);
     if (consumer && source) consumer.refusals.push({ source, reason });
   };
   const visitLoads = loadVisitor(facts);
-  if (limits.fuse === "on") merge(facts, visitLoads, count, refuse);
-  settle(facts, visitLoads, refuse);
+  limitRepetition(facts, visitLoads, refuse);
+  if (limits.fuse === "on") merge(facts, bindingsIn(facts, visitLoads), count, refuse);
+  settle(facts, visitLoads);
   const stored = new Set(facts.storedNodes);
   const groups = [...new Set(order.map((node) => groupOf.get(node)).filter((each) => each !== undefined))]
     .filter((each) => each.kind !== "loop" || each.nodes.some((node) => stored.has(node)));
@@ -129,8 +132,8 @@ export function group(roots: readonly Node[], limits: GroupLimits): Grouping & {
 }
 
 /** The loop that computes one node. */
-function lone(node: Node, number: number, space: Shape, reduced: readonly string[], facts: Facts): LoopGroup {
-  const { id } = node, most = mostBindings(node, facts);
+function lone(node: Node, number: number, space: Shape, reduced: readonly string[], most: number): LoopGroup {
+  const { id } = node;
   return {
     kind: "loop",
     number,
@@ -143,15 +146,4 @@ function lone(node: Node, number: number, space: Shape, reduced: readonly string
     merges: [],
     refusals: [],
   };
-}
-
-/** Buffers that a node adds to a kernel's at most: an answer that spares the exact one for most groups. */
-function mostBindings(node: Node, { sourcesOf, costs }: Facts): number {
-  let most = 1;
-  for (const { source } of sourcesOf(node).read) {
-    const cost = costs.get(source) ?? 0;
-    // What is computed again may load a buffer or two for each of its operations.
-    most += cost <= inlineLimit ? 1 + 2 * cost : 1;
-  }
-  return most;
 }

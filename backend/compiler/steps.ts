@@ -17,6 +17,7 @@ import { bytesOf, schedule, type Unit } from "./schedule.ts";
 import { stagesOf } from "./body.ts";
 import { type Stopwatch, timed } from "./stopwatch.ts";
 import { validateGrouping } from "./validate/group.ts";
+import { validatePanels } from "./validate/panels.ts";
 import { validateSchedule } from "./validate/schedule.ts";
 
 /** Memory of a loop's body, used again by every tile. */
@@ -85,7 +86,7 @@ export function stepsOf(
       const quick = group(results, limits);
       return circleIn(quick) ? group(results, { ...limits, thorough: true }) : quick;
     });
-  if (limits.validate) validateGrouping(grouping);
+  if (limits.validate) validateGrouping(grouping, limits.maxBindings);
   const writers = kernelsOf(grouping),
     scheduled = timed(watch, "schedule", () => schedule(grouping, donated, writers)),
     { units, inPlace } = scheduled,
@@ -100,7 +101,9 @@ export function stepsOf(
   });
   const all = { steps: steps.filter(({ kernel }) => !isEmpty(kernel)), inPlace, refused };
   const { handsOn: unit, maxBindings } = limits;
-  return unit ? timed(watch, "panels", () => panels(all, results, { unit, maxBindings })) : all;
+  const joined = unit ? timed(watch, "panels", () => panels(all, results, { unit, maxBindings })) : all;
+  if (limits.validate) validatePanels(joined, maxBindings);
+  return joined;
 }
 
 const wholly = (node: Node): Slot => ({ memory: node, shift: 0, bytes: bytesOf(node), node });

@@ -5,10 +5,10 @@
 import type { Node } from "../../../dsl/node.ts";
 import { axesOf, sameAxes, type Shape, sizeOf, without } from "../../../dsl/shape.ts";
 import type { LoopGroup } from "../group.ts";
-import { isView, misaligned } from "../views.ts";
+import { misaligned } from "../views.ts";
+import type { Bindings } from "./bindings.ts";
 import type { Facts } from "./facts.ts";
 import { pathsIn } from "./paths.ts";
-import type { LoadVisitor } from "./store.ts";
 
 /** Nodes of one kernel at most. */
 const mostNodes = 160;
@@ -22,16 +22,17 @@ interface Space {
 /**
  * Merges what can be merged.
  *
+ * @param bindings tells what a group binds: a kernel stays within the device's limit
  * @param count numbers of groups made so far: a merged group gets the next one
  * @param refuse is told why two groups stay apart
  */
 export function merge(
   facts: Facts,
-  visitLoads: LoadVisitor,
+  bindings: Bindings,
   count: number,
   refuse: (reason: string, consumer: LoopGroup, source: Node) => void,
 ): void {
-  const { order, limits, groupOf, free, always, resolve, usersOf, sourcesOf } = facts;
+  const { order, limits, groupOf, always, resolve, usersOf, sourcesOf } = facts;
   /** By number of a group: groups that stay apart from it. Merging makes new groups. */
   const apart: (Set<number> | undefined)[] = [], paths = pathsIn(facts, count);
 
@@ -77,11 +78,13 @@ export function merge(
       merges: producer.merges.concat(consumer.merges, { via, space: shape.space }),
       refusals: producer.refusals.concat(consumer.refusals),
     };
-    if (together.most > limits.maxBindings && bindings(together) > limits.maxBindings) {
+    for (const node of together.nodes) groupOf.set(node, together);
+    // Counted when the two are one: what only the other half uses needs no buffer.
+    if (together.most > limits.maxBindings && bindings(together).size > limits.maxBindings) {
+      for (const half of [producer, consumer]) for (const node of half.nodes) groupOf.set(node, half);
       return "too many buffers for one kernel";
     }
     count++;
-    for (const node of together.nodes) groupOf.set(node, together);
     paths.merged(together);
     return undefined;
   }
@@ -119,23 +122,6 @@ export function merge(
     if (rows >= (along ? 64 : 65536)) return false;
     const alone = usersOf(via).every((user) => groupOf.get(user) === consumer) && !always.has(via);
     return !(map === producer && producer.nodes.length === 1 && alone);
-  }
-
-  /** Buffers a group would bind: what it loads and what it stores. */
-  function bindings(each: LoopGroup): number {
-    const bound = new Set<Node>();
-    for (const node of each.nodes) {
-      if (always.has(node) || usersOf(node).some((user) => usedOutside(user, each))) bound.add(node);
-    }
-    visitLoads(each, each.nodes, (node) => bound.add(node));
-    return bound.size;
-  }
-
-  function usedOutside(user: Node, own: LoopGroup): boolean {
-    if (isView(user) || (free.has(user) && !groupOf.has(user))) {
-      return usersOf(user).some((next) => usedOutside(next, own));
-    }
-    return groupOf.get(user) !== own;
   }
 }
 

@@ -3,7 +3,7 @@ import type { Node } from "../../../dsl/node.ts";
 import { showShape } from "../../../dsl/shape.ts";
 
 /** The passes that have a validator. */
-export type Pass = "tile" | "lower" | "group" | "schedule" | "place" | "emit";
+export type Pass = "tile" | "lower" | "group" | "schedule" | "panels" | "place" | "emit";
 
 /** A value as faults name it. */
 export const describe = ({ op, id, dtype, shape }: Node): string => `${op} (node ${id}, ${dtype}${showShape(shape)})`;

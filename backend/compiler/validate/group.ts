@@ -1,15 +1,19 @@
 /**
- * @file Checks what `group` made: every value is computed by one kernel, kernels need each other in no circle, and
- * what crosses from one to another lies in memory.
+ * @file Checks what `group` made: every value is computed by one kernel, kernels need each other in no circle, what
+ * crosses from one to another lies in memory, and no kernel needs more buffers than the device binds.
  */
 import { type Node, topological } from "../../../dsl/node.ts";
 import { circleIn } from "../circles.ts";
 import { isArgument, isReduction, isTemplate } from "../costs.ts";
-import type { Group, Grouping } from "../group.ts";
+import type { Group, Grouping, LoopGroup, Resolver } from "../group.ts";
+import { eachInput, identity, type IndexMap } from "../views.ts";
 import { fault } from "./fault.ts";
 
-/** A grouping of a lowered program. @throws Error that names the first value that is wrong */
-export function validateGrouping(grouping: Grouping): void {
+/** A grouping that tells how a kernel gets at a value. */
+type Resolved = Grouping & { readonly resolve: Resolver };
+
+/** A grouping of a lowered program, for a device that binds so many. @throws Error that names the first fault */
+export function validateGrouping(grouping: Resolved, maxBindings: number): void {
   const { roots, groupOf, stored, groups } = grouping, order = topological(roots), owners = new Map<Node, Group>();
   for (const group of groups) {
     for (const node of group.nodes) {
@@ -28,6 +32,7 @@ export function validateGrouping(grouping: Grouping): void {
   }
   const circle = circleIn(grouping);
   if (circle) fault("group", circle, "is part of a kernel that waits for itself");
+  for (const group of groups) if (group.kind === "loop") validateBindings(group, grouping, maxBindings);
 }
 
 /** Does a node fit into the loop that computes it? */
@@ -38,4 +43,29 @@ function validateMember(node: Node, { space, reduced }: Extract<Group, { kind: "
   if (!isReduction(node)) return;
   const kept = node.attributes.over.find((axis) => node.inputs[0].shape[axis] !== 1 && !reduced.includes(axis));
   if (kept !== undefined) fault("group", node, `goes over axis "${kept}", which is no inner axis of its loop`);
+}
+
+/** Does a loop bind few enough, and is all that it loads in memory? */
+function validateBindings(group: LoopGroup, { groupOf, resolve, stored }: Resolved, maxBindings: number): void {
+  const writes = group.nodes.filter((node) => stored.has(node)), bound = new Set(writes);
+  const met = new Set<string>();
+  const load = (node: Node): void => {
+    if (!stored.has(node)) fault("group", node, "is loaded, but nothing stores it");
+    if (groupOf.get(node) === group) fault("group", node, "is loaded by the kernel that computes it");
+    bound.add(node);
+  };
+  const compute = (node: Node, map: IndexMap): void => {
+    if (node.op === "take") load(node.inputs[0]);
+    eachInput(node, map, (input, at) => {
+      const place = `${input.id} ${JSON.stringify(at)}`;
+      if (met.has(place)) return;
+      met.add(place);
+      if (resolve(group, input, at) === "load") load(input);
+      else compute(input, at);
+    });
+  };
+  for (const node of writes) compute(node, identity(node.shape));
+  if (bound.size > maxBindings) {
+    fault("group", writes[0], `is in a kernel of ${bound.size} buffers, the device allows ${maxBindings}`);
+  }
 }

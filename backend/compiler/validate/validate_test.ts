@@ -9,10 +9,12 @@ import type { LoopKernel, Plan } from "../kernel.ts";
 import { lower } from "../lower.ts";
 import { pipeline } from "../pipeline.ts";
 import { type Schedule, schedule, type Unit } from "../schedule.ts";
+import { stepsOf } from "../steps.ts";
 import type { Pass } from "./fault.ts";
 import { validatePlan } from "./emit.ts";
 import { validateGrouping } from "./group.ts";
 import { validateLowered } from "./lower.ts";
+import { validatePanels } from "./panels.ts";
 import { type Placed, validatePlaces } from "./place.ts";
 import { validateSchedule } from "./schedule.ts";
 
@@ -57,7 +59,7 @@ function assertCaught(pass: Pass, words: RegExp, check: () => void): void {
 
 Deno.test("validators: what the compiler makes passes all of them", () => {
   validateLowered(program.results, lowered);
-  validateGrouping(grouping);
+  validateGrouping(grouping, maxBindings);
   validateSchedule(scheduled, { grouping, donated, maxBindings });
   validatePlan(plan, cpu);
 });
@@ -81,10 +83,11 @@ Deno.test("validator of lower: another shape, two results in one, a type that do
   );
 });
 
-Deno.test("validator of group: a value in two kernels, a stored one in none, a foreign axis, a circle", () => {
+Deno.test("validator of group: a value in two kernels, a stored one in none, a foreign axis, a circle, buffers", () => {
   const loops = grouping.groups.filter((each): each is LoopGroup => each.kind === "loop"), [first] = loops;
   const [member] = first.nodes,
-    check = (broken: Partial<Grouping>): () => void => () => validateGrouping({ ...grouping, ...broken });
+    check = (broken: Partial<Grouping>, limit = maxBindings): () => void => () =>
+      validateGrouping({ ...grouping, ...broken }, limit);
   assertCaught("group", /is computed by two kernels/, check({ groups: [...grouping.groups, first] }));
   const others = grouping.groups.filter((each) => each !== first);
   assertCaught("group", /is stored, but no kernel computes it/, check({ groups: others }));
@@ -115,6 +118,27 @@ Deno.test("validator of group: a value in two kernels, a stored one in none, a f
     /is part of a kernel that waits for itself/,
     check({ groups, groupOf, stored, roots: [after] }),
   );
+  assertCaught("group", /is in a kernel of \d buffers, the device allows 2/, check({}, 2));
+});
+
+Deno.test("validator of panels: a slot without memory, too many slots, a value that nobody computed before", () => {
+  const { steps } = stepsOf(lowered, {
+    maxBindings,
+    maxBufferBytes: 2 ** 30,
+    fuse: "on",
+    handsOn: "rows",
+    validate: false,
+  }, donated);
+  validatePanels({ steps }, maxBindings);
+  const [first, ...rest] = steps;
+  const bare = { ...first, slots: first.slots.slice(1) };
+  assertCaught(
+    "panels",
+    /has (\d) slots, and memory for \d/,
+    () => validatePanels({ steps: [bare, ...rest] }, maxBindings),
+  );
+  assertCaught("panels", /binds \d buffers, the device allows 2/, () => validatePanels({ steps }, 2));
+  assertCaught("panels", /before it is computed/, () => validatePanels({ steps: steps.toReversed() }, maxBindings));
 });
 
 Deno.test("validator of schedule: read before computed, computed twice or never, donated memory read too late", () => {
