@@ -8,7 +8,7 @@ import { usersOf, type Wiring, wiringOf } from "../../dsl/graph/wiring.ts";
 import { isHalf } from "../../dsl/half.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { axesOf, sizeOf } from "../../dsl/shape.ts";
-import { freeNodes, isArgument, isReduction } from "./costs.ts";
+import { freeNodes, isArgument, isReduction, isTemplate } from "./costs.ts";
 import { isAffineView } from "./views.ts";
 
 /** Large values that belong together. */
@@ -25,6 +25,8 @@ export interface Cluster {
   readonly phases: readonly (readonly Node[])[];
   /** Does the loop of a phase compute this node itself, for a tile (along `cut`, if the node has the loop's axis)? */
   readonly computes: (node: Node, phase: number, cut: string | undefined) => boolean;
+  /** What a node is to the cluster, as `Structures.part` asks: clusters of equal parts are cut into tiles alike. */
+  readonly role: (node: Node) => number;
 }
 
 /** A product is computed again in a later phase if each element takes at most this many multiplications. */
@@ -130,7 +132,14 @@ function clusterOf(
     if (isOp(node, "slice")) return cut !== node.attributes.axis;
     return isElementwise(node) && (free.has(node) || isSpread(node));
   };
-  return { seeds, large, exits, axes: axesFor(), phases, computes };
+  // Loops look through elementwise work and views outside of the cluster (a mask), never further than to what is stored.
+  const role = (node: Node): number => {
+    if (large.has(node)) return 2;
+    if (exits.has(node)) return 4 + 2 * levels.get(node)! + Number(leaves(node));
+    if (between.has(node)) return 3;
+    return Number(!isArgument(node) && !isTemplate(node) && !isReduction(node) && node.op !== "take");
+  };
+  return { seeds, large, exits, axes: axesFor(), phases, computes, role };
 
   function isUsedOutside(node: Node): boolean {
     return isRoot.has(node) ||

@@ -49,7 +49,7 @@ export function rangeOf(node: Node, indices: Indices, most = 256): Range {
     const [first] = x.inputs;
     if (isOp(x, "iota")) return at[x.attributes.axis] ?? [0, x.attributes.size - 1];
     if (isOp(x, "logSumExp")) return [x.attributes.floor ?? -Infinity, Infinity];
-    if (isOp(x, "expand")) return visit(first, at, known);
+    if (isOp(x, "expand") || isOp(x, "barrier") || isOp(x, "stop")) return visit(first, at, known);
     if (isOp(x, "rename")) {
       const { names } = x.attributes;
       return visit(first, mapped(first, (axis) => at[names[axis] ?? axis]), new Map());

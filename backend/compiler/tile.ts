@@ -12,6 +12,7 @@ import { type Placement, placementOf, placeOf, type Tile, type TiledBody } from 
 import { type Shape, sizeOf, stridesOf } from "../../dsl/shape.ts";
 import { type Cluster, clustersOf } from "./clusters.ts";
 import { type Band, type Reach, reachOf } from "./reach.ts";
+import { Structures } from "./structure.ts";
 
 /** What tiling may count on. */
 export interface TileLimits {
@@ -32,9 +33,8 @@ const cacheBytes = 2 ** 20;
 
 /** The same roots, with large intermediate values inside loops. Bodies of loops that do the same are the same nodes. */
 export function tile(roots: readonly Node[], limits: TileLimits): Node[] {
-  const clusters = clustersOf(roots, topological(roots), limits.largeBytes),
-    windows = new Map<string, Node<"window">>();
-  const loops = clusters.flatMap((cluster) => loopsOf(cluster, { ...limits, windows }));
+  const order = topological(roots), context = { ...limits, windows: new Map<string, Node<"window">>() };
+  const loops = clustersOf(roots, order, limits.largeBytes).flatMap(cutterOf(order, context));
   if (loops.length === 0) return [...roots];
   return rebuild(roots, new Map(loops.flatMap((loop) => loop.exits.map((exit) => [exit, loop] as const))));
 }
@@ -49,6 +49,40 @@ interface Loop {
   readonly inputs: readonly Node[];
   readonly exits: readonly Node[];
   readonly body: TiledBody;
+}
+
+/** Cuts the clusters of a program: those that are built alike (layers) share their loops' bodies. */
+function cutterOf(order: readonly Node[], context: Context): (cluster: Cluster) => Loop[] {
+  /** Loops by places in a cluster's structure; a counter, which is made for tiles to look at, has none. */
+  interface Pattern {
+    readonly inputs: readonly (number | Node)[];
+    readonly exits: readonly (number | Node)[];
+    readonly body: TiledBody;
+  }
+  const structures = new Structures(order), known = new Map<string, readonly Pattern[]>();
+  return (cluster) => {
+    const { name, nodes } = structures.part([...cluster.exits, ...cluster.seeds], cluster.role);
+    const whole = `${name}|${cluster.axes.join()}`, patterns = known.get(whole);
+    const nodeAt = (place: number | Node): Node => typeof place === "number" ? nodes[place] : place;
+    if (patterns) {
+      // Loops are told apart by their bodies: each has its own, with the same tiles.
+      return patterns.map(({ inputs, exits, body }) => ({
+        inputs: inputs.map(nodeAt),
+        exits: exits.map(nodeAt),
+        body: { ...body },
+      }));
+    }
+    const placeOf = (node: Node): number | Node => {
+      const place = nodes.indexOf(node);
+      return place < 0 ? node : place;
+    };
+    const loops = loopsOf(cluster, context);
+    known.set(
+      whole,
+      loops.map(({ inputs, exits, body }) => ({ inputs: inputs.map(placeOf), exits: exits.map(placeOf), body })),
+    );
+    return loops;
+  };
 }
 
 /** The loops of a cluster, one for each phase; none if no axis serves. */
