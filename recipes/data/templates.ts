@@ -3,7 +3,7 @@
  * template, or none.
  */
 import { UserError } from "../../dsl/errors.ts";
-import { magicoder } from "../evaluate/prompts.ts";
+import { magicoder } from "../evaluate/benchmarks/prompts.ts";
 import { answerOf, type Example, questionOf } from "./read/mod.ts";
 
 /** The ways of putting an example into words. */

@@ -2,7 +2,7 @@
 import type { Device } from "../../backend/runtime.ts";
 import type { Outcome, Sandbox } from "../evaluate/sandbox.ts";
 import { runTasks } from "../evaluate/tasks.ts";
-import { type Interval, wilson } from "../evaluate/estimate.ts";
+import { type Interval, wilson } from "../evaluate/statistics/estimate.ts";
 import { generate } from "../generate.ts";
 import { batchesOf } from "../model/batch.ts";
 import { evaluator } from "../model/loss.ts";

@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { allClose, equal } from "./compare.ts";
-import { normalInterval, passAt, passAtOverTasks, wilson } from "./estimate.ts";
+import { normalInterval, passAt, passAtOverTasks, wilson } from "./statistics/estimate.ts";
 import { mbppInput } from "./mbpp_inputs.ts";
 import { isRight, type Rules } from "./oracle.ts";
 import { Opaque, PyBytes, PyComplex, PyDict, PySet, type PythonValue, Tuple } from "./values.ts";

@@ -1,7 +1,7 @@
 /** @file Grades samples of a benchmark: base and plus tests from the same samples, pass@k, and the protocol beside it. */
 import { UserError } from "../../dsl/errors.ts";
-import type { Benchmark, Task } from "./benchmarks.ts";
-import { type Interval, passAtOverTasks } from "./estimate.ts";
+import type { Benchmark, Task } from "./benchmarks/load.ts";
+import { type Interval, passAtOverTasks } from "./statistics/estimate.ts";
 import { isRight } from "./oracle.ts";
 import { digestAbove, type Expected, type Reference, referenceOf } from "./reference.ts";
 import { judge } from "./replay.ts";

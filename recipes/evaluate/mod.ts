@@ -11,9 +11,9 @@
  *
  * @module
  */
-export { type Benchmark, loadBenchmark, type LoadOptions, type Task } from "./benchmarks.ts";
+export { type Benchmark, loadBenchmark, type LoadOptions, type Task } from "./benchmarks/load.ts";
 export { allClose, equal } from "./compare.ts";
-export { type Interval, normalInterval, passAt, passAtOverTasks, wilson } from "./estimate.ts";
+export { type Interval, normalInterval, passAt, passAtOverTasks, wilson } from "./statistics/estimate.ts";
 export { type GradeOptions, gradeSamples, type Report, type Sample, type Verdict } from "./grade.ts";
 export { parsePythonJson } from "./json.ts";
 export { isRight, type Rules } from "./oracle.ts";
@@ -26,7 +26,7 @@ export {
   type Prompt,
   promptOf,
   type PromptStyle,
-} from "./prompts.ts";
+} from "./benchmarks/prompts.ts";
 export {
   type CallResult,
   digestType,
@@ -37,7 +37,7 @@ export {
   type Sandbox,
   type SandboxOptions,
 } from "./sandbox.ts";
-export { isSampleFile, readSamples, writeSamples } from "./samples.ts";
+export { isSampleFile, readSamples, writeSamples } from "./samples/files.ts";
 export { type RunOptions, runTasks, type TaskSample } from "./tasks.ts";
 export {
   type Dictionary,

@@ -5,7 +5,7 @@
  * with the canonical solution as the candidate; see `replay.ts`.
  */
 import { UserError } from "../../dsl/errors.ts";
-import type { Benchmark, Task } from "./benchmarks.ts";
+import type { Benchmark, Task } from "./benchmarks/load.ts";
 import { sha256 } from "./bytes.ts";
 import { cacheFile, pyodideVersion, readChecked, writeChecked } from "./image.ts";
 import { decode, encode } from "./marshal.ts";

@@ -9,7 +9,7 @@
  * returned values. A test that feeds outputs back into the candidate, or looks at how arguments were changed, cannot be
  * replayed; the sample then fails with that reason. None of HumanEval's 164 is of that kind.
  */
-import type { Task } from "./benchmarks.ts";
+import type { Task } from "./benchmarks/load.ts";
 import { encode } from "./marshal.ts";
 import type { Sandbox } from "./sandbox.ts";
 import { PyBytes, type PythonValue, Tuple } from "./values.ts";

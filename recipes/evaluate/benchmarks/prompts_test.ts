@@ -1,6 +1,6 @@
 /** @file What a model is asked, and which part of its answer counts. */
 import { assertEquals } from "@std/assert";
-import type { Task } from "./benchmarks.ts";
+import type { Task } from "./load.ts";
 import { cutAt, extractCompletion, humanEvalPrompt, mbppPrompt } from "./prompts.ts";
 
 const task = (benchmark: Task["benchmark"], prompt: string): Task => ({

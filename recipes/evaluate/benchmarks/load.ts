@@ -1,11 +1,11 @@
 /** @file Benchmarks as files have them: HumanEval, HumanEval+, MBPP+. */
-import { UserError } from "../../dsl/errors.ts";
-import { sha256 } from "./bytes.ts";
-import { itemsOf } from "./compare.ts";
-import { parsePythonJson } from "./json.ts";
-import { mbppInput } from "./mbpp_inputs.ts";
-import type { Rules } from "./oracle.ts";
-import { PyDict, type PythonValue } from "./values.ts";
+import { UserError } from "../../../dsl/errors.ts";
+import { sha256 } from "../bytes.ts";
+import { itemsOf } from "../compare.ts";
+import { parsePythonJson } from "../json.ts";
+import { mbppInput } from "../mbpp_inputs.ts";
+import type { Rules } from "../oracle.ts";
+import { PyDict, type PythonValue } from "../values.ts";
 
 /** One task. */
 export interface Task extends Rules {
@@ -48,7 +48,7 @@ export interface LoadOptions {
  *
  * @example
  * ```ts ignore
- * import { loadBenchmark } from "./benchmarks.ts";
+ * import { loadBenchmark } from "./load.ts";
  * const benchmark = await loadBenchmark("HumanEvalPlus.jsonl.gz", "humaneval");
  * ```
  */

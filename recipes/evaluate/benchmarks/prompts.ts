@@ -1,5 +1,5 @@
 /** @file What a model is asked, and which part of its answer is the solution. Magicoder's prompts, byte for byte. */
-import type { Task } from "./benchmarks.ts";
+import type { Task } from "./load.ts";
 
 /** A prompt and how to read what the model adds to it. */
 export interface Prompt {
