@@ -52,12 +52,28 @@ export const commands = {
     description:
       "Makes a family of small programming tasks, pretrains a tiny Llama, tunes it, upcycles it, learns the " +
       "merge and runs what every stage generates in a sandbox. Reads nothing, opens no network.",
-    examples: ["demo", "demo --seed 1 --out runs/demo-1"],
+    examples: [
+      "demo",
+      "demo --seed 1 --out runs/demo-1",
+      "demo --study few,noisy --base runs/demo-1/base --out runs/study",
+    ],
     positionals: {},
     flags: {
       out: path("folder for metrics, samples and models (default: nothing is kept)", { metavar: "DIR" }),
       overwrite: toggle("replace what is at --out (kept until success)"),
       quick: toggle("a few steps and tasks only: shows that everything runs, says nothing about quality"),
+      study: text(
+        "instead: variants on the validation split, against controls of equal cost; all, or names with commas",
+        {
+          metavar: "NAMES",
+        },
+      ),
+      base: path("with --study: the base model that an earlier run left", { metavar: "DIR" }),
+      rates: numbers("with --study: learning rates that each row is tried with (default: 0.001,0.003)"),
+    },
+    check({ study, base, rates }) {
+      if ((study === undefined) !== (base === undefined)) throw new UserError("--study and --base: give both or none.");
+      if (rates && study === undefined) throw new UserError("--rates: they belong to --study.");
     },
   }),
   run: command({

@@ -1,11 +1,13 @@
 /** @file `xft demo`: the whole method in miniature, from nothing. */
 import { join } from "node:path";
 import { open } from "../../../backend/open.ts";
-import { checkTarget } from "../../convert/files.ts";
+import { checkTarget, kindOf } from "../../convert/files.ts";
 import { runDemo } from "../../demo/run.ts";
 import { table } from "../../demo/rows.ts";
 import { type DemoSettings, settings } from "../../demo/settings.ts";
 import { openSandbox } from "../../evaluate/sandbox.ts";
+import { namedRegimes } from "../../demo/study/regimes.ts";
+import { studyRegime, studyTable, type Trial } from "../../demo/study/run.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
 import type { Progress } from "../progress.ts";
@@ -25,6 +27,7 @@ const quick = (full: DemoSettings): DemoSettings => ({
 export async function run(args: Arguments<typeof commands.demo>, context: Context): Promise<JsonResult> {
   const { out, overwrite, seed } = args;
   if (out) checkTarget(out, "folder", { overwrite });
+  if (args.study !== undefined) return await study(args, context);
   const chosen = { ...(args.quick ? quick(settings) : settings), seed: seed === 0 ? settings.seed : seed };
   const folder = Deno.makeTempDirSync({ prefix: "xft-demo-" });
   let progress: Progress | undefined;
@@ -91,6 +94,44 @@ export async function run(args: Arguments<typeof commands.demo>, context: Contex
     progress?.finish();
     Deno.removeSync(folder, { recursive: true });
   }
+}
+
+/** Runs variants; each trial is a line of `trials.jsonl` as soon as it is known. */
+async function study(args: Arguments<typeof commands.demo>, context: Context): Promise<JsonResult> {
+  const { out, overwrite, base, rates = [1e-3, 3e-3] } = args;
+  const names = namedRegimes(args.study!), seed = args.seed === 0 ? settings.seed : args.seed;
+  const folder = Deno.makeTempDirSync({ prefix: "xft-study-" });
+  if (out) {
+    if (overwrite && kindOf(out) === "folder") Deno.removeSync(out, { recursive: true });
+    Deno.mkdirSync(out, { recursive: true });
+  }
+  using bar = context.progress("study");
+  const results: Trial[] = [];
+  try {
+    using device = await open(args.device, context);
+    await using sandbox = await openSandbox();
+    for (const name of names) {
+      const made = await studyRegime(name, {
+        ...{ device, sandbox, base: base!, folder, rates, seed, signal: context.signal },
+        onStage: context.note,
+        onLine: ({ step, steps, loss }) => bar.of(step, steps, loss === undefined ? "" : `loss ${loss.toFixed(3)}`),
+        onTrial(trial) {
+          bar.finish();
+          context.note(studyTable([trial]).split("\n")[1]);
+          if (out) Deno.writeTextFileSync(join(out, "trials.jsonl"), `${JSON.stringify(trial)}\n`, { append: true });
+        },
+      });
+      results.push(...made);
+    }
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+  context.print(studyTable(results));
+  context.print(
+    `\nValidation split. Each row was tried with ${rates.length} learning rate${rates.length === 1 ? "" : "s"} ` +
+      `(${rates.join(", ")}), the one of lowest loss is shown; answers are run for that one.`,
+  );
+  return { seed, rates, results: results.map((trial) => ({ ...trial })), ...(out && { out }) };
 }
 
 /** Copies a finished run's folder to its place, which it takes at once; what was there is kept until then. */
