@@ -122,4 +122,12 @@ Deno.test("train and learn write what metrics.jsonl says as TensorBoard's events
     assertEquals(count(train, "moe/loss"), lines.filter(({ loss }) => loss !== undefined).length);
     assertEquals(count(train, "moe/validation"), lines.filter(({ validation }) => validation !== undefined).length);
     assertEquals(count(learn, "learn/loss"), 2);
+    const learned = Deno.readTextFileSync(join(folder, "c.metrics.jsonl")).trim().split("\n").map((one) =>
+      JSON.parse(one)
+    );
+    assertEquals(learned.filter(({ stage, loss }) => stage === "learn" && Number.isFinite(loss)).length, 2);
+    assert(
+      learned.some(({ step, validation }) => step === 0 && Number.isFinite(validation)),
+      "the uniform merge's loss",
+    );
   }));

@@ -109,12 +109,18 @@ Deno.test("run: the stages of a recipe once each, all in metrics.jsonl; it resum
     const write = (more: object): void =>
       Deno.writeTextFileSync(join(folder, "recipe.json"), JSON.stringify({ ...recipe, ...more }));
     write({ learn: { ...small, lr: 0.1 } });
-    const args = ["run", "recipe.json", "--out", "runs/one"];
+    const args = ["run", "recipe.json", "--out", "runs/one", "--tensorboard", "events"];
     const report = await json(args, folder);
     assertEquals((report.merge as { method: string }).method, "xft");
     const metrics = join(folder, "runs/one/metrics.jsonl"), text = Deno.readTextFileSync(metrics);
     const stages = new Set(text.trim().split("\n").map((line) => JSON.parse(line).stage));
     assertEquals([...stages], ["convert", "upcycle", "moe", "learn", "merge uniform", "merge"]);
+    // Both stages that have steps write their own file, and no other stage does.
+    const events = [...Deno.readDirSync(join(folder, "events"))].map(({ name }) => join(folder, "events", name)).sort();
+    const tags = events.map((path) => new TextDecoder("latin1").decode(Deno.readFileSync(path)));
+    assertEquals(tags.map((text) => ["moe/loss", "learn/loss"].filter((tag) => text.includes(tag))), [["moe/loss"], [
+      "learn/loss",
+    ]]);
     assertMatch(await refused(args, 1, folder), /runs\/one: this folder is not empty/);
     assertEquals((await json([...args, "--resume"], folder)).learn, report.learn);
     assertEquals(Deno.readTextFileSync(metrics), text);

@@ -27,6 +27,8 @@ const WEIGHT_TYPES = ["stored", "f32", "bf16", "f16"] as const;
 const OPTIMIZERS = ["adafactor", "adamw", "sgd", "lion", "muon"] as const;
 const PRECISIONS = ["f32", "bf16", "bf16-master"] as const;
 
+const tensorboard = path("also write the metrics here, as TensorBoard's event files", { metavar: "DIR" });
+
 /** What `train` and `learn` share; what is absent comes from the preset. */
 const stage = {
   preset: choice("settings: the paper's, or the project's", ["paper", "tuned"], { fallback: "tuned" }),
@@ -37,7 +39,7 @@ const stage = {
   batch: integer("sequences per step (default: the preset's)", { min: 1 }),
   seq: integer("longest sequence in tokens, longer ones are cut (default: the preset's)", { min: 2 }),
   validation: integer("examples kept for validation", { fallback: 64, min: 1 }),
-  tensorboard: path("also write the metrics here, as TensorBoard's event files", { metavar: "DIR" }),
+  tensorboard,
   ...dataFlags,
 };
 
@@ -85,6 +87,7 @@ export const commands = {
       resume: toggle("go on with the run at --out: finished stages are not repeated"),
       overwrite: toggle("start again in a folder that is not empty"),
       dryRun: toggle("print the resolved recipe, run nothing"),
+      tensorboard,
       ...dataFlags,
     },
   }),

@@ -1,4 +1,5 @@
 /** @file What `train` and `learn` do alike: settings from preset and flags, data, the lines they print. */
+import { dirname } from "node:path";
 import {
   type DataReport,
   type DataSettings,
@@ -100,6 +101,22 @@ export function summaryOf({ train, tokens, rows, validation, truncated, removed 
   const lost = [["truncated", truncated] as const, ...Object.entries(removed)].filter(([, count]) => count > 0);
   return `${train} samples (${tokens} tokens)${rows < train ? ` in ${rows} rows` : ""}, ${validation} for validation` +
     lost.map(([why, count]) => `, ${count} ${why}`).join("") + ".";
+}
+
+/** Where the metrics lie of a stage whose result is a file: `runs/c.json` → `runs/c.metrics.jsonl`. */
+export const metricsPath = (out: string): string => `${out.replace(/\.json$/, "")}.metrics.jsonl`;
+
+/** Begins those metrics anew: a line is there as soon as it is known, whether or not the stage comes to its end. */
+export function openMetrics(out: string): { add(line: object): void } & Disposable {
+  Deno.mkdirSync(dirname(out), { recursive: true });
+  const file = Deno.openSync(metricsPath(out), { write: true, create: true, truncate: true });
+  return {
+    add(line) {
+      const bytes = new TextEncoder().encode(`${JSON.stringify(line)}\n`);
+      for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
+    },
+    [Symbol.dispose]: () => file.close(),
+  };
 }
 
 /** Shows a stage's lines as they come; `add` is for who keeps them. */

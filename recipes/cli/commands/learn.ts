@@ -12,7 +12,7 @@ import { loadObjective } from "../../objectives/mod.ts";
 import { openEvents } from "../../tensorboard.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
-import { prepareStage, stageLines } from "../stage.ts";
+import { metricsPath, openMetrics, prepareStage, stageLines } from "../stage.ts";
 import type { Arguments } from "../schema.ts";
 
 /** Runs the command. */
@@ -31,7 +31,11 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
   }
   using device = await open(args.device, context);
   using events = args.tensorboard === undefined ? undefined : openEvents(args.tensorboard);
-  using shown = stageLines("learn", context, (line) => events?.add(line));
+  using metrics = openMetrics(out);
+  using shown = stageLines("learn", context, (line) => {
+    metrics.add(line);
+    events?.add(line);
+  });
   const learned = await learn(loadMixture(moe, device), device, {
     objective,
     name: args.objective,
@@ -61,6 +65,7 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
   }
   return {
     out,
+    metrics: metricsPath(out),
     objective: args.objective,
     lambda: learned.coefficients.lambda,
     uniform_loss: uniform,

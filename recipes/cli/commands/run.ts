@@ -142,7 +142,8 @@ class Stages {
     const { mixture, moe, learn, evaluate, preset = "tuned", validation = 64 } = recipe;
     const [dense, mixed, tuned] = [PLACES.dense, PLACES.moe, PLACES.tuned].map((place) => this.#place(place));
     const [coefficients, merged] = [this.#place(PLACES.coefficients), this.#place(PLACES.merged)];
-    const read = dataSettings({ ...recipe }), data = { data: recipe.data, preset, validation, ...read };
+    const read = dataSettings({ ...recipe }), { tensorboard } = this.args;
+    const data = { data: recipe.data, preset, validation, tensorboard, ...read };
 
     await this.#stage("convert", "convert", dense, { input: recipe.model, tokenizer: recipe.tokenizer });
     await this.#stage("upcycle", "upcycle", mixed, { dense, data: recipe.data, ...read, ...mixture });
