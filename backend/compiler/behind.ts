@@ -1,8 +1,9 @@
 /**
  * @file How a loop goes on behind a product: with whole rows of it (a processor's cache holds them), or with each element
- * where it was summed (an invocation's registers do).
+ * where it was summed (an invocation's registers do), or with sums over its rows and columns that its tiles add up.
  */
-import type { Access, Affine, ContractKernel, GroupedIntoKernel, GroupedKernel, LoopKernel, Then } from "./kernel.ts";
+import type { Access, Affine, ContractKernel, GroupedIntoKernel, GroupedKernel, LoopKernel } from "./kernel.ts";
+import type { Sums, Then } from "./kernel.ts";
 import { pairsAlong } from "./templates/half.ts";
 
 /** A kernel whose sums a loop may go on with. */
@@ -80,6 +81,7 @@ export function behindElements(
   slot: number,
   stored: boolean,
 ): Then | undefined {
+  if (kernel.kind !== "grouped" && kernel.sums) return;
   if (whole.outer !== whole.sizes.length || whole.body.some(({ op }) => op === "reduce")) return;
   const rows = rowsOf(kernel), columns = longer([{ size: kernel.n.size, stride: kernel.n.c }]);
   const loop = split(whole, slot, [...rows, ...columns].flatMap(({ size, stride }) => [stride, stride * size]));
@@ -87,10 +89,7 @@ export function behindElements(
   const stores = loop.body.filter((each): each is Store => each.op === "store");
   const [first] = loads;
   if (!first || first.access.offset !== kernel.offsets.c || stores.some(({ access }) => access.gather)) return;
-  const own = ({ access }: Load): boolean =>
-    !access.gather && !access.guards && access.dtype === "f32" && access.offset === first.access.offset &&
-    access.strides.every((stride, axis) => stride === first.access.strides[axis] || loop.sizes[axis] === 1);
-  if (!loads.every(own)) return;
+  if (!loads.every((each) => isOwn(each, first, loop))) return;
   const outer = rowAxes(first.access, loop, rows), inner = rowAxes(first.access, loop, columns);
   if (!outer || !inner || outer.some((axis) => inner.includes(axis))) return;
   const axes = [...outer, ...inner];
@@ -101,6 +100,40 @@ export function behindElements(
     : withoutProduct({ loop: { ...moved, outer: axes.length }, axes: outer.length, slot, stored });
   return pairsAlong(then, kernel) ? then : undefined;
 }
+
+/** The loop as sums over the columns or the rows of a product, made of its elements where they were summed. */
+export function behindSums(kernel: ProductKernel, whole: LoopKernel, slot: number): Sums | undefined {
+  if (kernel.kind === "grouped" || kernel.then || kernel.m.size === 1 || kernel.n.size === 1) return;
+  const inner = whole.stages.filter(({ level }) => level === "inner"), { body } = whole;
+  const reduces = body.filter((each) => each.op === "reduce");
+  if (inner.length !== 1 || reduces.length === 0 || reduces.some(({ type }) => type !== "f32")) return;
+  if (inner[0].registers.some((register) => body[register].op === "store")) return;
+  if (body.some((each) => each.op === "store" && each.access.gather)) return;
+  const stretch = ({ size, c }: { readonly size: number; readonly c: number }): Stretch => ({ size, stride: c });
+  const batch = kernel.kind === "contract"
+    ? kernel.batch.map(stretch)
+    : [{ size: kernel.groups, stride: kernel.group }];
+  const stretches = [...longer(batch), stretch(kernel.m), stretch(kernel.n)];
+  const loop = split(whole, slot, stretches.flatMap(({ size, stride }) => [stride, stride * size]), whole.sizes.length);
+  const loads = loop.body.filter((each): each is Load => each.op === "load" && each.access.slot === slot);
+  const [first] = loads;
+  if (!first || first.access.offset !== kernel.offsets.c || !loads.every((each) => isOwn(each, first, loop))) return;
+  const all = { ...loop, outer: loop.sizes.length },
+    parts = stretches.map((each) => rowAxes(first.access, all, [each]));
+  const axes = parts.flatMap((each) => each ?? []), sizes = axes.map((axis) => loop.sizes[axis]);
+  if (parts.includes(undefined) || new Set(axes).size !== axes.length) return;
+  if (product(sizes) !== product(loop.sizes)) return;
+  const [m, n] = parts.slice(-2) as number[][], summed = axes.filter((axis) => axis >= loop.outer);
+  const are = (names: readonly number[]): boolean =>
+    names.length === summed.length && names.every((axis) => summed.includes(axis));
+  const over = are(n) ? "n" : are(m) ? "m" : undefined;
+  return over && { loop, slot, axes, over };
+}
+
+/** Does a load read the product at the element that is at hand? */
+const isOwn = ({ access }: Load, first: Load, { sizes }: LoopKernel): boolean =>
+  !access.gather && !access.guards && access.dtype === "f32" && access.offset === first.access.offset &&
+  access.strides.every((stride, axis) => stride === first.access.strides[axis] || sizes[axis] === 1);
 
 /** The same with the product's slot behind all others: it has no buffer. */
 function withoutProduct({ loop, axes, slot, stored }: Then): Then {
@@ -132,11 +165,11 @@ const withAxes = (loop: LoopKernel, axes: readonly number[]): LoopKernel => ({
   sizes: axes.map((axis) => loop.sizes[axis]),
 });
 
-/** The same loop, its outer axes cut in two where they run across one of the strides in a slot. */
-function split(loop: LoopKernel, slot: number, strides: readonly number[]): LoopKernel {
+/** The same loop, its first axes (the outer ones) cut in two where they run across one of the strides in a slot. */
+function split(loop: LoopKernel, slot: number, strides: readonly number[], axes: number = loop.outer): LoopKernel {
   const load = loop.body.find((each): each is Load => each.op === "load" && each.access.slot === slot);
   if (!load) return loop;
-  for (let axis = 0; axis < loop.outer; axis++) {
+  for (let axis = 0; axis < axes; axis++) {
     const own = load.access.strides[axis], size = loop.sizes[axis];
     const across = strides.find((each) =>
       own > 0 && each > own && each < own * size && each % own === 0 && size % (each / own) === 0
@@ -148,8 +181,12 @@ function split(loop: LoopKernel, slot: number, strides: readonly number[]): Loop
       const stride = affine.strides[axis];
       return { ...affine, strides: cut(affine.strides, stride * inner, stride) };
     });
-    const halves = { ...parts, sizes: cut(loop.sizes, size / inner, inner), outer: loop.outer + 1 };
-    return split(halves, slot, strides);
+    const halves = {
+      ...parts,
+      sizes: cut(loop.sizes, size / inner, inner),
+      outer: loop.outer + (axis < loop.outer ? 1 : 0),
+    };
+    return split(halves, slot, strides, axes + 1);
   }
   return loop;
 }

@@ -245,7 +245,8 @@ function analyse(body: readonly Instruction[], outer: number): { inner: boolean;
   return facts;
 }
 
-const operandsOf = (instruction: Instruction): number[] => {
+/** Registers that an instruction reads. */
+export const operandsOf = (instruction: Instruction): number[] => {
   const { op } = instruction;
   if (op === "load") return instruction.access.gather ? [instruction.access.gather.register] : [];
   if (op === "index" || op === "const") return [];

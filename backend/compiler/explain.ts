@@ -7,9 +7,15 @@ import type { CompiledProgram, ExplainedStep } from "./pipeline.ts";
 
 const product = (sizes: readonly number[]): number => sizes.reduce((a, b) => a * b, 1);
 
+/** Loops that go on with a product in its kernel. */
+function loopsBehind(kernel: Kernel): readonly Kernel[] {
+  const sums = "sums" in kernel && kernel.sums ? kernel.sums : [];
+  return [...("then" in kernel && kernel.then ? [kernel.then] : []), ...sums].map(({ loop }) => loop);
+}
+
 /** Floating-point operations of a kernel (a grouped product counts every position once). */
 export function flopsOf(kernel: Kernel): number {
-  const behind = "then" in kernel && kernel.then ? flopsOf(kernel.then.loop) : 0;
+  const behind = loopsBehind(kernel).reduce((total, loop) => total + flopsOf(loop), 0);
   switch (kernel.kind) {
     case "contract": {
       const more = product([...kernel.batch, ...kernel.k].map(({ size }) => size));
@@ -36,8 +42,8 @@ export function flopsOf(kernel: Kernel): number {
 }
 
 const sizesOf = (kernel: Kernel): string => {
-  const behind = "then" in kernel && kernel.then ? `, then ${sizesOf(kernel.then.loop)}` : "";
-  return extentOf(kernel) + behind;
+  const [first, ...more] = loopsBehind(kernel).map(sizesOf);
+  return extentOf(kernel) + (first ? `, then ${[first, ...more].join(" and ")}` : "");
 };
 
 const extentOf = (kernel: Kernel): string => {
@@ -236,7 +242,7 @@ export function reportOf(
     timed ? took.get(step) ?? 0 : Math.max(flopsOf(step.kernel) / operationsPerByte, step.reads + step.writes);
   const writer = new Map<Node, number>(), whole = sum(steps, cost);
   const kernels = [...entries.values()].map((same, number): KernelReport => {
-    const [{ unit, behind, kernel }] = same, { group } = unit, units = behind ? [unit, behind] : [unit];
+    const [{ unit, behind = [], kernel }] = same, { group } = unit, units = [unit, ...behind];
     const nodes = units.flatMap((each) => each.group.nodes), reads = units.flatMap((each) => each.reads);
     const outside = reads.some(({ op }) => op === "window") ? unit.loop?.reads ?? [] : [];
     const after = new Set([...reads, ...outside].flatMap((node) => writer.get(node) ?? []));
@@ -254,9 +260,9 @@ export function reportOf(
       sources: [...new Set(nodes.flatMap((node) => sourceOf(node) ?? []))],
       fused: [
         ...units.flatMap((each) => each.group.kind === "loop" ? times(counted(each.group.merges.map(reasonOf))) : []),
-        ...(behind ? [`${nodes[0].op} hands its results on before they are in memory`] : []),
+        ...behind.map(() => `${nodes[0].op} hands its results on before they are in memory`),
       ],
-      apart: apartIn((behind ?? unit).group),
+      apart: apartIn((behind.at(-1) ?? unit).group),
       flops: sum(same, (step) => flopsOf(step.kernel)),
       reads: sum(same, ({ reads }) => reads),
       writes: sum(same, ({ writes }) => writes),
@@ -283,8 +289,8 @@ export function reportOf(
 const reasonOf = ({ via, space }: Merge): string => `${via.op} feeds the same ${axesOf(space).join(" ")} loop`;
 
 /** Which operations of a step look up or place elements by an index, and along which axis, for an error's message. */
-export function indexedBy({ unit, behind }: ExplainedStep): string {
-  const nodes = [unit, ...(behind ? [behind] : [])].flatMap(({ group }) => group.nodes);
+export function indexedBy({ unit, behind = [] }: ExplainedStep): string {
+  const nodes = [unit, ...behind].flatMap(({ group }) => group.nodes);
   const found = nodes.flatMap((node) => {
     if (isOp(node, "order")) return [`contractAt (or its gradient) into ${node.attributes.groups} groups`];
     if (isOp(node, "take")) return [`take along axis "${node.attributes.axis}" of ${showShape(node.inputs[0].shape)}`];

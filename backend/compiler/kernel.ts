@@ -130,6 +130,21 @@ export interface Then {
   readonly stored: boolean;
 }
 
+/**
+ * A loop behind a stored product that sums over one of its axes (GPUs only): tiles add up what they hold of a row or a
+ * column, and nobody reads the product for it. It has one stage of reductions, which reads the product at its own
+ * element. Its slots other than the product follow the product's own, after those of sums before it.
+ */
+export interface Sums {
+  readonly loop: LoopKernel;
+  /** Which of the loop's slots is the product. */
+  readonly slot: number;
+  /** The loop's axes in the order of the product's (batch or group, m, n); those of one element may be left out. */
+  readonly axes: readonly number[];
+  /** The product's axis that is summed over. */
+  readonly over: "m" | "n";
+}
+
 /** c[batch, m, n] = Σ_k a[batch, m, k] · b[batch, k, n], f32. Slots: a, b, c. k has at least one axis; the last is innermost. */
 export interface ContractKernel {
   readonly kind: "contract";
@@ -142,6 +157,7 @@ export interface ContractKernel {
   readonly accumulate?: true;
   readonly types?: OperandTypes;
   readonly then?: Then;
+  readonly sums?: readonly Sums[];
 }
 
 /**
@@ -188,6 +204,7 @@ export interface GroupedIntoKernel {
   readonly types?: OperandTypes;
   /** On GPUs only. */
   readonly then?: Then;
+  readonly sums?: readonly Sums[];
 }
 
 /**

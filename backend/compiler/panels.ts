@@ -1,12 +1,14 @@
 /**
  * @file Joins products with the loops that go on with them. A device that multiplies a panel of rows at a time runs the
- * loop on them while they are in the cache; one that sums each element in registers goes on with it there.
+ * loop on them while they are in the cache; one that sums each element in registers goes on with it there, and its tiles
+ * add up what they hold of rows and columns.
  * In: steps in order. Out: the same work in fewer steps; a product that nobody else reads is never stored.
  */
 import type { Node } from "../../dsl/node.ts";
-import { behindElements, behindRows, type ProductKernel } from "./behind.ts";
+import { behindElements, behindRows, behindSums, type ProductKernel } from "./behind.ts";
 import type { ContractKernel, LoopKernel } from "./kernel.ts";
 import { isNodeMemory, type Scratch, type Slot, type Step, type Steps } from "./steps.ts";
+import { bindingCount } from "./wgsl.ts";
 
 /** What a device's products hand on to the loops behind them. */
 export interface HandingOn {
@@ -41,9 +43,10 @@ export function panels({ steps, inPlace, refused }: Steps, results: readonly Nod
     }
   };
   steps.forEach(touch);
-  steps.forEach((step, at) => {
-    if (!isProduct(step.kernel) || step.unit.loop || order[at] !== step) return;
-    const result = step.slots.at(-1)!.memory as Node, touched = places.get(owner(result))!;
+  /** Joins a product with the loop that touches its result next. Returns where they stand, if more may follow them. */
+  const joinNext = (step: Step, at: number): number | undefined => {
+    if (!isProduct(step.kernel) || step.unit.loop) return;
+    const result = step.unit.writes[0], touched = places.get(owner(result))!;
     const next = touched[firstAfter(touched, at)], loop = order[next];
     if (loop?.kernel.kind !== "loop" || loop.unit.loop) return;
     /** May a step change places with all that run between the two? Only who touches the same memory can mind. */
@@ -64,8 +67,9 @@ export function panels({ steps, inPlace, refused }: Steps, results: readonly Nod
     // Whoever reads what overwrites the product does not read the product.
     const users = touched.filter((place) => order[place]?.slots.some(({ memory }) => memory === result)).length;
     const stored = users > 2 || kept.has(result) || owner(result) !== result || accumulates(step.kernel);
-    const joined = join(step, loop, stored, owner, kernels);
-    if (!joined) return;
+    const joined = join(step, loop, stored, owner, kernels), more = joined && addsUp(joined.kernel);
+    // A product that waited for what its sums go on with would keep its factors in memory.
+    if (!joined || (more && !early)) return;
     const [to, from] = early ? [at, next] : [next, at];
     leave(order[from]!, from);
     // What was to overwrite a product that is nowhere gets memory of its own.
@@ -73,6 +77,11 @@ export function panels({ steps, inPlace, refused }: Steps, results: readonly Nod
     [order[to], order[from]] = [joined, undefined];
     for (const place of [...touched]) if (order[place]) touch(order[place], place);
     touch(joined, to);
+    return more ? to : undefined;
+  };
+  steps.forEach((step, at) => {
+    let to = order[at] === step ? joinNext(step, at) : undefined;
+    while (to !== undefined) to = joinNext(order[to]!, to);
   });
   return { steps: order.filter((each) => each !== undefined), inPlace: overwriting, refused };
 }
@@ -94,10 +103,12 @@ type Owner = (memory: Node | Scratch) => Node | Scratch;
 const isProduct = (kernel: Step["kernel"]): kernel is ProductKernel =>
   kernel.kind === "contract" || kernel.kind === "grouped" || kernel.kind === "groupedInto";
 
+const addsUp = (kernel: Step["kernel"]): boolean => "sums" in kernel && kernel.sums !== undefined;
+
 const accumulates = (kernel: ProductKernel): boolean => kernel.kind === "contract" && kernel.accumulate === true;
 
-const writes = ({ unit, behind }: Step, { node }: Slot): boolean =>
-  unit.writes.includes(node) || (behind?.writes.includes(node) ?? false);
+const writes = ({ unit, behind = [] }: Step, { node }: Slot): boolean =>
+  [unit, ...behind].some((each) => each.writes.includes(node));
 
 /** One kernel for a product, as it is read now, and a loop. Equal layers have the same kernels, and get the same. */
 interface Joiner extends HandingOn {
@@ -107,6 +118,8 @@ interface Joiner extends HandingOn {
     slot: number,
     stored: boolean,
   ) => ProductKernel | undefined;
+  /** The same for a loop that sums over the product's rows or columns. */
+  readonly withSums: (kernel: ProductKernel, loop: LoopKernel, slot: number) => ProductKernel | undefined;
 }
 
 function joinerOf(handing: HandingOn): Joiner {
@@ -123,14 +136,29 @@ function joinerOf(handing: HandingOn): Joiner {
     }
     return bySlot[at] ?? undefined;
   };
-  return { ...handing, kernelOf };
+  const summed = new Map<ProductKernel, Map<LoopKernel, (ProductKernel | null)[]>>();
+  const withSums: Joiner["withSums"] = (kernel, loop, slot) => {
+    const byLoop = summed.get(kernel) ?? new Map<LoopKernel, (ProductKernel | null)[]>();
+    const bySlot = byLoop.get(loop) ?? [];
+    summed.set(kernel, byLoop);
+    byLoop.set(loop, bySlot);
+    if (bySlot[slot] === undefined) {
+      const sums = kernel.kind === "grouped" ? undefined : behindSums(kernel, loop, slot);
+      bySlot[slot] = sums && kernel.kind !== "grouped" ? { ...kernel, sums: [...kernel.sums ?? [], sums] } : null;
+    }
+    return bySlot[slot] ?? undefined;
+  };
+  return { ...handing, kernelOf, withSums };
 }
 
 /** One step for both, if the loop stays in the product's rows (or at its elements). */
 function join(step: Step, loop: Step, stored: boolean, owner: Owner, joiner: Joiner): Step | undefined {
-  const product = step.kernel as ProductKernel, result = step.slots.at(-1)!, factors = step.slots.slice(0, -1);
-  const slot = loop.slots.findIndex(({ memory }) => memory === result.memory);
+  const product = step.kernel as ProductKernel, [node] = step.unit.writes;
+  const slot = loop.slots.findIndex(({ memory }) => memory === node);
   if (slot < 0 || writes(loop, loop.slots[slot])) return;
+  const sums = joiner.unit === "elements" && stored ? joinSums(step, loop, slot, owner, joiner) : undefined;
+  if (sums || step.behind) return sums;
+  const factors = step.slots.slice(0, -1);
   const overwritten = loop.slots.filter((each) => writes(loop, each)).map(({ memory }) => owner(memory));
   if (factors.some(({ memory }) => overwritten.includes(owner(memory)))) return;
   const more = stored ? loop.slots : loop.slots.filter((_, i) => i !== slot);
@@ -139,9 +167,27 @@ function join(step: Step, loop: Step, stored: boolean, owner: Owner, joiner: Joi
   if (!kernel) return;
   return {
     unit: step.unit,
-    behind: loop.unit,
+    behind: [loop.unit],
     kernel,
     slots: [...(joiner.unit === "rows" && isTurned(product) ? factors.toReversed() : factors), ...more],
+  };
+}
+
+/** One step for a product that is stored, the sums behind it and a loop that is more of those. */
+function joinSums(step: Step, loop: Step, slot: number, owner: Owner, joiner: Joiner): Step | undefined {
+  // What is added up is read before any of the sums is there.
+  const made = step.slots.filter((each) => writes(step, each) && each.node !== step.unit.writes[0]);
+  const written = new Set(made.map(({ memory }) => owner(memory)));
+  if (loop.slots.some(({ memory }) => written.has(owner(memory)))) return;
+  const overwritten = new Set(loop.slots.filter((each) => writes(loop, each)).map(({ memory }) => owner(memory)));
+  if (step.slots.some(({ memory }) => overwritten.has(owner(memory)))) return;
+  const kernel = joiner.withSums(step.kernel as ProductKernel, loop.kernel as LoopKernel, slot);
+  if (!kernel || bindingCount(kernel) > joiner.maxBindings) return;
+  return {
+    unit: step.unit,
+    behind: [...step.behind ?? [], loop.unit],
+    kernel,
+    slots: [...step.slots, ...loop.slots.filter((_, i) => i !== slot)],
   };
 }
 

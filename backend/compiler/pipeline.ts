@@ -49,8 +49,8 @@ const bytesIn = (memory: Node | Scratch): number => isNodeMemory(memory) ? bytes
 /** A kernel that runs, for `explain`. */
 export interface ExplainedStep {
   readonly unit: Unit;
-  /** What goes on with a product's rows in the same step. */
-  readonly behind?: Unit;
+  /** What goes on with a product in the same step. */
+  readonly behind?: readonly Unit[];
   readonly kernel: Kernel;
   readonly reads: number;
   readonly writes: number;
@@ -259,7 +259,7 @@ function emit(
     refused,
     origins: pending.map(({ step }) => step),
     steps: steps.map(({ unit, behind, kernel, slots }) => {
-      const written = (node: Node): boolean => unit.writes.includes(node) || (behind?.writes.includes(node) ?? false);
+      const written = (node: Node): boolean => [unit, ...behind ?? []].some(({ writes }) => writes.includes(node));
       const bytes = (which: boolean): number =>
         slots.reduce((total, { node }) => total + (written(node) === which ? bytesOf(node) : 0), 0);
       return { unit, ...(behind && { behind }), kernel, reads: bytes(false), writes: bytes(true) };

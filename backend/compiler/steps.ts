@@ -38,8 +38,8 @@ export interface Slot {
 /** A kernel that runs. */
 export interface Step {
   readonly unit: Unit;
-  /** What goes on with a product's rows in the same step. */
-  readonly behind?: Unit;
+  /** What goes on with a product in the same step. */
+  readonly behind?: readonly Unit[];
   readonly kernel: Kernel;
   readonly slots: readonly Slot[];
 }

@@ -4,7 +4,7 @@
  * Equal kernels give equal text, so that layers of a model share pipelines. The text depends on no clock and no chance.
  */
 import type { Capabilities } from "../device.ts";
-import type { Kernel, Then } from "./kernel.ts";
+import type { Kernel, Sums, Then } from "./kernel.ts";
 import { contract } from "./templates/contract.ts";
 import { copy } from "./templates/copy.ts";
 import { grouped } from "./templates/grouped.ts";
@@ -13,6 +13,7 @@ import { loopSlots } from "./templates/half.ts";
 import { loop } from "./templates/loop.ts";
 import { order } from "./templates/order.ts";
 import { scatter } from "./templates/scatter.ts";
+import { boundBySums, slotsOfSums } from "./templates/product/sums.ts";
 import { topk } from "./templates/topk.ts";
 import type { Dispatch, Emitted } from "./templates/shader.ts";
 
@@ -73,7 +74,14 @@ export function workOf(kernel: Kernel): number {
   }
 }
 
-const workBehind = ({ then }: { readonly then?: Then }): number => then ? workOf(then.loop) : 0;
+/** What goes on behind a product. */
+interface Behind {
+  readonly then?: Then;
+  readonly sums?: readonly Sums[];
+}
+
+const workBehind = ({ then, sums = [] }: Behind): number =>
+  [...(then ? [then] : []), ...sums].reduce((work, { loop }) => work + workOf(loop), 0);
 
 /** How many slots a kernel itself has: numbers from there on mean scratch. */
 export function slotCount(kernel: Kernel): number {
@@ -81,12 +89,12 @@ export function slotCount(kernel: Kernel): number {
     case "loop":
       return loopSlots(kernel);
     case "contract":
-      return 2 + slotsBehind(kernel);
+      return slotsWith(kernel, 2);
     case "scatter":
       return 3;
     case "grouped":
     case "groupedInto":
-      return 3 + slotsBehind(kernel);
+      return slotsWith(kernel, 3);
     case "order":
     case "topk":
     case "copy":
@@ -94,9 +102,17 @@ export function slotCount(kernel: Kernel): number {
   }
 }
 
-/** Slots behind a product's factors: its own, or those of the loop behind it. */
-const slotsBehind = ({ then }: { readonly then?: Then }): number =>
-  then ? loopSlots(then.loop) - (then.stored ? 0 : 1) : 1;
+/** Buffers that a kernel binds at once, at most. */
+export function bindingCount(kernel: Kernel): number {
+  if (!("sums" in kernel) || !kernel.sums) return slotCount(kernel);
+  return boundBySums(kernel.sums, kernel.kind === "contract" ? 3 : 4);
+}
+
+/** Slots of a product: its factors, then its own or those of the loop behind it, or those of its sums, too. */
+function slotsWith({ then, sums }: Behind, factors: number): number {
+  if (sums) return slotsOfSums(sums, factors).flat().reduce((a, b) => Math.max(a, b), factors) + 1;
+  return factors + (then ? loopSlots(then.loop) - (then.stored ? 0 : 1) : 1);
+}
 
 function emit(kernel: Kernel, capabilities: Capabilities): Emitted {
   const alone = (dispatches: readonly Dispatch[]): Emitted => ({ dispatches, scratch: [] });
@@ -108,7 +124,7 @@ function emit(kernel: Kernel, capabilities: Capabilities): Emitted {
     case "grouped":
       return alone(grouped(kernel, capabilities));
     case "groupedInto":
-      return alone(groupedInto(kernel, capabilities));
+      return groupedInto(kernel, capabilities);
     case "order":
       return order(kernel, capabilities);
     case "scatter":

@@ -29,6 +29,8 @@ export const tanh = (x: Node): Node => node("tanh", [x], {});
 export interface Example extends Case {
   readonly name: string;
   readonly joined: number;
+  /** How many loops sum over a product's rows or columns in its kernel (default: none). */
+  readonly summed?: number;
   /** Are the first parameters' memories given to the results? */
   readonly donate?: boolean;
 }
@@ -112,6 +114,44 @@ function summed(): Example {
   return { name: "sums of rows", joined: 0, ...drawn([x, w], [sum(tanh(contract(x, w, "k")), ["n"])]) };
 }
 
+/** Sums of rows and of columns of a product that others read, too: its tiles add them up, and what follows goes on. */
+function keptAndSummed([m, k, n]: readonly number[]): Example {
+  const x = variable({ m, k }), w = variable({ k, n }), old = variable({ m }), scales = variable({ n });
+  const h = contract(x, w, "k"), squares = mul(h, h);
+  const rows = add(mul(old, old), scale(sum(squares, ["n"]), 0.5));
+  const columns = node("max", [mul(h, expand(scales, { m, n }))], { over: ["m"] });
+  return {
+    name: `kept and summed, ${m}·${k}·${n}`,
+    joined: 0,
+    summed: 2,
+    ...drawn([x, w, old, scales], [h, rows, columns]),
+  };
+}
+
+/** The same of each expert's gradient, and of a batch of products. */
+function expertsSummed(): Example {
+  const w = variable({ x: 5, h: 21, e: 70 }), x = variable({ t: 37, e: 70 }), index = variable({ t: 37, s: 2 }, "i32");
+  const y = node("contractAt", [x, w, index], { axis: "x", over: ["e"] }), dy = variable(y.shape);
+  const [slope] = backward([y], [dy], [w]), squares = mul(slope, slope);
+  return {
+    name: "gradient of experts, summed",
+    joined: 0,
+    summed: 2,
+    ...drawn([w, x, index, dy], [slope, sum(squares, ["e"]), sum(squares, ["h"])]),
+  };
+}
+
+function batchSummed(): Example {
+  const x = variable({ b: 3, m: 19, k: 6 }), w = variable({ b: 3, k: 6, n: 33 });
+  const h = node("contract", [x, w], { over: ["k"] }), slope = tanh(h);
+  return {
+    name: "batch, summed",
+    joined: 0,
+    summed: 2,
+    ...drawn([x, w], [h, sum(slope, ["n"]), sum(slope, ["m"])]),
+  };
+}
+
 /** Programs with a product and what goes on with it. */
 export const examples: readonly Example[] = [
   ...[[41, 19, 33], [1, 16, 24], [3, 40, 70], [128, 20, 128], [65, 7, 2]].map(manyOutputs),
@@ -126,4 +166,7 @@ export const examples: readonly Example[] = [
   updatedExperts(),
   lookedUp(),
   summed(),
+  ...[[41, 19, 33], [128, 20, 128], [7, 5, 200], [300, 4, 9]].map(keptAndSummed),
+  expertsSummed(),
+  batchSummed(),
 ];

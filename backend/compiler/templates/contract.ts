@@ -3,12 +3,13 @@
  * Few rows (or columns) on a GPU become a `loop` with a reduction: that reads the large operand once and needs no tile.
  */
 import type { Capabilities } from "../../device.ts";
-import type { Affine, ContractKernel, Instruction, Then } from "../kernel.ts";
-import { bodyBehind, epilogue, indexName, indicesAt, type Parts, partsOf } from "./epilogue.ts";
+import type { Affine, ContractKernel, Instruction, Sums, Then } from "../kernel.ts";
+import { bodyBehind, epilogue, indexName, indicesAt, type Parts, partsOf } from "./product/epilogue.ts";
 import { pairsAlong } from "./half.ts";
 import { loop } from "./loop.ts";
-import { chooseTile, type Direction, product as matrixProduct, type Vectors, vectors } from "./product.ts";
-import { type Dispatch, type Emitted, joinAxes, product, split, sum } from "./shader.ts";
+import { addsUp, chooseTile, type Direction, product as matrixProduct, type Vectors, vectors } from "./product.ts";
+import { type Emitted, joinAxes, product, split, sum } from "./shader.ts";
+import { partialSums, partsOfSums, planSums, type ProductParts, sumsApart, withSums } from "./product/sums.ts";
 import { tuningOf } from "./tuning.ts";
 
 /** A product with the slots of its operands, so that a and b may change places. */
@@ -16,11 +17,14 @@ interface Placed {
   readonly kernel: ContractKernel;
   readonly slots: readonly [a: number, b: number, c: number];
   /** Which axes of the loop behind it are indices of the product's axes. */
-  readonly parts?: { readonly batch: readonly Parts[]; readonly m: Parts; readonly n: Parts };
+  readonly parts?: ProductParts;
+  /** Have a and b changed places? */
+  readonly swapped: boolean;
 }
 
 /** cᵀ = bᵀ·aᵀ: the same product with the roles of a and b exchanged. */
-function transpose({ kernel: { kind, batch, m, n, k, offsets, types, then }, slots, parts }: Placed): Placed {
+function transpose({ kernel, slots, parts, swapped }: Placed): Placed {
+  const { kind, batch, m, n, k, offsets, types, then, sums } = kernel;
   return {
     kernel: {
       kind,
@@ -31,17 +35,26 @@ function transpose({ kernel: { kind, batch, m, n, k, offsets, types, then }, slo
       offsets: { a: offsets.b, b: offsets.a, c: offsets.c },
       ...(types && { types: { a: types.b, b: types.a } }),
       ...(then && { then }),
+      ...(sums && { sums }),
     },
     slots: [slots[1], slots[0], slots[2]],
-    ...(parts && { parts: { ...parts, m: parts.n, n: parts.m } }),
+    ...(parts && { parts: turned(parts) }),
+    swapped: !swapped,
   };
 }
+
+const turned = ({ batch, m, n }: ProductParts): ProductParts => ({ batch, m: n, n: m });
 
 /** Emits a contraction as one dispatch, and what packs 16-bit results of a loop behind it; none if c is empty. */
 export function contract(kernel: ContractKernel, capabilities: Capabilities): Emitted {
   const copies = product(kernel.batch.map(({ size }) => size)), { then } = kernel;
   if (copies * kernel.m.size * kernel.n.size === 0) return { dispatches: [], scratch: [] };
-  const given: Placed = { kernel, slots: [0, 1, 2], ...(then && { parts: partsOfProduct(then, kernel) }) };
+  const given: Placed = {
+    kernel,
+    slots: [0, 1, 2],
+    ...(then && { parts: partsOfProduct(then, kernel) }),
+    swapped: false,
+  };
   // Lanes run along the columns: they should lie side by side in c, and be many.
   const { m, n } = kernel;
   const { product: tuning } = tuningOf(capabilities);
@@ -49,11 +62,14 @@ export function contract(kernel: ContractKernel, capabilities: Capabilities): Em
   const pairs = then ? pairsAlong(then, kernel) : "either";
   const swap = pairs !== "either" ? pairs === "rows" : few ? n.size < m.size : m.c === 1 && n.c !== 1;
   const placed = swap ? transpose(given) : given;
-  if (tuning.engine === "tiles" && placed.kernel.m.size <= tuning.fewRows) return fewRows(placed, capabilities);
-  return { dispatches: [tiled(placed, copies, capabilities)], scratch: [] };
+  if (tuning.engine === "tiles" && placed.kernel.m.size <= tuning.fewRows) {
+    const alone = fewRows(placed, capabilities);
+    return kernel.sums ? sumsApart(kernel.sums, 2, alone, capabilities) : alone;
+  }
+  return tiled(placed, copies, capabilities);
 }
 
-function partsOfProduct(then: Then, { batch, m, n }: ContractKernel): Placed["parts"] {
+function partsOfProduct(then: Then, { batch, m, n }: ContractKernel): ProductParts {
   const parts = partsOf(then, [...batch, m, n].map(({ size }) => size));
   return { batch: parts.slice(0, batch.length), m: parts[batch.length], n: parts[batch.length + 1] };
 }
@@ -142,10 +158,15 @@ function appended(
   return { body: [...sum, ...moved], order: [...new Set(wanted)] };
 }
 
-function tiled({ kernel, slots, parts }: Placed, copies: number, capabilities: Capabilities): Dispatch {
-  const { batch, m, n, k: given, offsets, types, then } = kernel;
+function tiled(placed: Placed, copies: number, capabilities: Capabilities): Emitted {
+  const { kernel, slots, parts, swapped } = placed, { batch, m, n, k: given, offsets, types, then, sums } = kernel;
   const depth = product(given.map(({ size }) => size));
   const tile = chooseTile(m.size, n.size, depth, copies, capabilities, kernel);
+  if (sums && !addsUp(tile, capabilities)) {
+    const { sums: _, ...alone } = kernel;
+    return sumsApart(sums, 2, tiled({ ...placed, kernel: alone }, copies, capabilities), capabilities);
+  }
+  const planned = sums ? planSums(sums, 2, swapped, tile, m.size, n.size) : [];
   const down = Math.ceil(m.size / tile.rows);
   const right = Math.ceil(n.size / tile.columns);
   const k = joinAxes(given, ["a", "b"]);
@@ -161,7 +182,18 @@ function tiled({ kernel, slots, parts }: Placed, copies: number, capabilities: C
     };
   };
   const times = (index: string, stride: number) => sum(0, [[stride, `(${index})`]]);
-  return matrixProduct({
+  /** The indices of sums, as those of a loop that goes on with each element. */
+  const indices = (behind: ProductParts) => ({
+    setup: behind.batch.flatMap((each, axis) => indicesAt(batches[axis], each)),
+    row: indicesAt("row", behind.m),
+    column: indicesAt("column", behind.n),
+  });
+  const partsOf = (behind: Sums): ProductParts => {
+    const [down, wide] = swapped ? [n, m] : [m, n];
+    const all = partsOfSums(behind, batch.map(({ size }) => size), down.size, wide.size);
+    return swapped ? turned(all) : all;
+  };
+  const dispatch = matrixProduct({
     tile,
     bindings: (["a", "b", "c"] as const).map((name, at) => ({ slot: slots[at], name, type: "f32" })),
     setup: [
@@ -187,14 +219,11 @@ function tiled({ kernel, slots, parts }: Placed, copies: number, capabilities: C
       c: vectors({ across: { stride: n.c, size: n.size } }, [offsets.c, m.c, ...batch.map(({ c }) => c)]),
     },
     types,
-    epilogue: then && parts && epilogue(then, {
-      factors: 2,
-      setup: parts.batch.flatMap((each, axis) => indicesAt(batches[axis], each)),
-      row: indicesAt("row", parts.m),
-      column: indicesAt("column", parts.n),
-    }),
+    epilogue: then && parts && epilogue(then, { factors: 2, ...indices(parts) }),
+    sums: planned.map(({ sums, ...each }) => partialSums(sums, { ...each, ...indices(partsOf(sums)) })),
     alongDepth: { a: (k.at(-1)?.a ?? 0) === 1, b: (k.at(-1)?.b ?? 0) === 1 },
   });
+  return sums ? withSums(planned, dispatch, capabilities) : { dispatches: [dispatch], scratch: [] };
 }
 
 /** Vectors of an operand with several depth axes: all but the last are like any other stride. */

@@ -6,7 +6,7 @@
  */
 import type { Capabilities } from "../../device.ts";
 import type { GroupedKernel } from "../kernel.ts";
-import { epilogue, indicesAt, partsOf } from "./epilogue.ts";
+import { epilogue, indicesAt, partsOf } from "./product/epilogue.ts";
 import { chooseTile, product as matrixProduct, type TileShape, vectors } from "./product.ts";
 import { type Dispatch, joinAxes, product, split, sum } from "./shader.ts";
 

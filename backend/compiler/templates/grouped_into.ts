@@ -3,18 +3,24 @@
  * One workgroup per tile of each group's matrix; its depth runs over the group's stretch of `order`.
  */
 import type { Capabilities } from "../../device.ts";
-import type { GroupedIntoKernel } from "../kernel.ts";
-import { epilogue, indicesAt, partsOf } from "./epilogue.ts";
+import type { GroupedIntoKernel, Sums } from "../kernel.ts";
+import { epilogue, indicesAt, type Parts, partsOf } from "./product/epilogue.ts";
 import { times } from "./grouped.ts";
-import { chooseTile, product as matrixProduct, vectors } from "./product.ts";
-import { type Dispatch, joinAxes, product, split, sum } from "./shader.ts";
+import { addsUp, chooseTile, product as matrixProduct, vectors } from "./product.ts";
+import { type Emitted, joinAxes, product, split, sum } from "./shader.ts";
+import { partialSums, partsOfSums, planSums, sumsApart, withSums } from "./product/sums.ts";
 
-/** Emits the product as one dispatch; none if c is empty. */
-export function groupedInto(kernel: GroupedIntoKernel, capabilities: Capabilities): Dispatch[] {
-  const { groups, group, m, n, offsets, types, then } = kernel;
-  if (groups * m.size * n.size === 0) return [];
+/** Emits the product as one dispatch, and what its sums need; none if c is empty. */
+export function groupedInto(kernel: GroupedIntoKernel, capabilities: Capabilities): Emitted {
+  const { groups, group, m, n, offsets, types, then, sums } = kernel;
+  if (groups * m.size * n.size === 0) return { dispatches: [], scratch: [] };
   const positions = product(kernel.positions.map(({ size }) => size));
   const tile = chooseTile(m.size, n.size, Math.ceil(positions / groups), groups, capabilities, kernel);
+  if (sums && !addsUp(tile, capabilities)) {
+    const { sums: _, ...alone } = kernel;
+    return sumsApart(sums, 3, groupedInto(alone, capabilities), capabilities);
+  }
+  const planned = sums ? planSums(sums, 3, false, tile, m.size, n.size) : [];
   const down = Math.ceil(m.size / tile.rows);
   const right = Math.ceil(n.size / tile.columns);
   const axes = joinAxes(kernel.positions, ["a", "b"]);
@@ -28,9 +34,17 @@ export function groupedInto(kernel: GroupedIntoKernel, capabilities: Capabilitie
       at: sum(offsets[name], axes.map((axis, at) => [axis[name], names[at]] as const)),
     };
   };
-  const inner = then && partsOf(then, [groups, m.size, n.size]);
+  const indices = ([first, rows, columns]: readonly Parts[]) => ({
+    setup: indicesAt("g", first),
+    row: indicesAt("row", rows),
+    column: indicesAt("column", columns),
+  });
+  const partsOfThese = (behind: Sums): Parts[] => {
+    const parts = partsOfSums(behind, [groups], m.size, n.size);
+    return [...parts.batch, parts.m, parts.n];
+  };
   const stretch = `vec2<i32>(order[${positions} + g], order[${positions} + g + 1])`;
-  return [matrixProduct({
+  const dispatch = matrixProduct({
     tile,
     bindings: [
       { slot: 0, name: "a", type: "f32" },
@@ -66,12 +80,9 @@ export function groupedInto(kernel: GroupedIntoKernel, capabilities: Capabilitie
       c: vectors({ across: { stride: n.c, size: n.size } }, [offsets.c, group, m.c]),
     },
     types,
-    epilogue: then && inner && epilogue(then, {
-      factors: 3,
-      setup: indicesAt("g", inner[0]),
-      row: indicesAt("row", inner[1]),
-      column: indicesAt("column", inner[2]),
-    }),
+    epilogue: then && epilogue(then, { factors: 3, ...indices(partsOf(then, [groups, m.size, n.size])) }),
+    sums: planned.map(({ sums, ...each }) => partialSums(sums, { ...each, ...indices(partsOfThese(sums)) })),
     alongDepth: { a: false, b: false },
-  })];
+  });
+  return sums ? withSums(planned, dispatch, capabilities) : { dispatches: [dispatch], scratch: [] };
 }

@@ -9,9 +9,10 @@
  */
 import type { Capabilities } from "../../device.ts";
 import type { OperandTypes } from "../kernel.ts";
-import { type Epilogue, runEpilogue, type Side } from "./epilogue.ts";
+import { type Epilogue, runEpilogue, type Side } from "./product/epilogue.ts";
 import { chooseCooperative, cooperative, type Matrices, type Stored } from "./product/cooperative.ts";
 import { below, clamped, last, readers } from "./product/operand.ts";
+import { exchanged, type PartialSums, runSums, type TileSide } from "./product/sums.ts";
 import { type Binding, type Dispatch, type ElementType, indent, shader } from "./shader.ts";
 import { tuningOf } from "./tuning.ts";
 
@@ -63,6 +64,8 @@ export interface Product {
   readonly value?: (sum: string) => string;
   /** What goes on with the sums instead of their being stored. */
   readonly epilogue?: Epilogue;
+  /** What adds up the sums of a tile after they are stored. */
+  readonly sums?: readonly PartialSums[];
   /** Is depth the direction in which an operand's elements lie closest? */
   readonly alongDepth: { readonly a: boolean; readonly b: boolean };
   readonly vectors: { readonly a: Vectors; readonly b: Vectors; readonly c: Vectors };
@@ -122,6 +125,16 @@ export function vectors(
 export interface Direction {
   readonly stride: number;
   readonly size: number;
+}
+
+/**
+ * Can the lanes of such a tile add up what they hold? They must share memory. (Drivers in software read the product
+ * again in less time than they take to index registers.)
+ */
+export function addsUp({ rows, columns, depth, own, matrices }: TileShape, capabilities: Capabilities): boolean {
+  if (matrices || depth === 0) return false;
+  const shared = Math.max(4 * (rows / own[0]), 4 * (columns / own[1])) * Math.max(rows / own[0], columns / own[1]);
+  return 16 * depth * (rows / 4 + columns / 4 + 2) + 4 * shared <= capabilities.workgroupMemoryBytes;
 }
 
 /** Assembles the shader of a product. */
@@ -376,12 +389,32 @@ function tiles(parts: Product): Dispatch {
     `var<workgroup> tile_a: array<vec4<f32>, ${strideA * tile.depth}>;`,
     `var<workgroup> tile_b: array<vec4<f32>, ${strideB * tile.depth}>;`,
   ];
+  if (parts.sums && parts.sums.length > 0) {
+    const side = (own: number, bound: number, size: number, first: string, place: string): TileSide => ({
+      count: own,
+      at: (i) => `${first} + ${place} * 4 + (${i} & 3)` + (own > 4 ? ` + (${i} >> 2u) * ${4 * size / own}` : ""),
+      own: (index) => below(index, bound, size),
+      place,
+      places: size / own,
+      first,
+      size,
+      blocks: Math.ceil(bound / size),
+    });
+    const [high, wide] = [
+      side(ownRows, Number(rows), tile.rows, "firstRow", "down"),
+      side(ownColumns, columns, tile.columns, "firstColumn", "right"),
+    ];
+    const sums = Array.from({ length: ownRows }, (_, i) => halves(ownColumns).map((j) => `sum${i}_${j}`)).flat();
+    lines.push(...runSums(parts.sums, sums, high, wide, lanes));
+    const elements = parts.sums.map(({ of }) => of === "rows" ? exchanged(high, wide) : exchanged(wide, high));
+    shared.push(`var<workgroup> shared_sums: array<f32, ${Math.max(...elements)}>;`);
+  }
   return assemble(parts, types, [...read.declarations, ...shared], lanes, lines);
 }
 
 /** The shader: what stands behind a product has taken the place of c. */
 function assemble(
-  { bindings, declarations = [], epilogue, groups }: Product,
+  { bindings, declarations = [], epilogue, groups, sums = [] }: Product,
   types: Readonly<Record<string, ElementType>>,
   own: readonly string[],
   workgroupSize: number,
@@ -390,9 +423,16 @@ function assemble(
   const bound = bindings.filter(({ name }) => !epilogue || name !== "c")
     .map((binding) => ({ ...binding, type: types[binding.name] ?? binding.type }));
   return shader({
-    bindings: [...bound, ...(epilogue?.bindings ?? [])],
-    status: epilogue?.status,
-    declarations: [...new Set([...own, ...declarations, ...(epilogue?.declarations ?? [])])],
+    bindings: [...bound, ...(epilogue?.bindings ?? []), ...sums.flatMap((each) => each.bindings)],
+    status: epilogue?.status || sums.some(({ status }) => status),
+    declarations: [
+      ...new Set([
+        ...own,
+        ...declarations,
+        ...(epilogue?.declarations ?? []),
+        ...sums.flatMap((each) => each.declarations),
+      ]),
+    ],
     workgroupSize,
     groups,
     body,

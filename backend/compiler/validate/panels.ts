@@ -4,17 +4,17 @@
  */
 import { isArgument } from "../costs.ts";
 import { isNodeMemory, type Steps } from "../steps.ts";
-import { slotCount } from "../wgsl.ts";
+import { bindingCount, slotCount } from "../wgsl.ts";
 import { fault } from "./fault.ts";
 
 /** Kernels in order, loops joined with products. @throws Error that names the first kernel that is wrong */
 export function validatePanels({ steps }: Pick<Steps, "steps">, maxBindings: number): void {
   const made = new Set<unknown>();
   steps.forEach(({ unit, behind, kernel, slots }, step) => {
-    const name = `step ${step} (${kernel.kind})`, count = slotCount(kernel);
+    const name = `step ${step} (${kernel.kind})`, count = slotCount(kernel), bound = bindingCount(kernel);
     if (count !== slots.length) fault("panels", name, `has ${count} slots, and memory for ${slots.length}`);
-    if (count > maxBindings) fault("panels", name, `binds ${count} buffers, the device allows ${maxBindings}`);
-    const writes = [...unit.writes, ...behind?.writes ?? []];
+    if (bound > maxBindings) fault("panels", name, `binds ${bound} buffers, the device allows ${maxBindings}`);
+    const writes = [unit, ...behind ?? []].flatMap((each) => each.writes);
     for (const { memory, node } of slots) if (writes.includes(node)) made.add(memory);
     for (const { memory } of slots) {
       if (isNodeMemory(memory) && !isArgument(memory) && !made.has(memory)) {

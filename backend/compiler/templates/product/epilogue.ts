@@ -2,10 +2,10 @@
  * @file The loop behind a product on a GPU: each invocation goes on with the sums that it holds, element by element, and
  * what it stores is the loop's results. The loop's axes are the product's (`Then` in `kernel.ts`), each perhaps in parts.
  */
-import type { Instruction, Then } from "../kernel.ts";
-import { BodyPrinter, wordOf } from "./body.ts";
-import { storesHalves } from "./half.ts";
-import { affine, type Binding, indent, split } from "./shader.ts";
+import type { Instruction, LoopKernel, Then } from "../../kernel.ts";
+import { BodyPrinter, wordOf } from "../body.ts";
+import { storesHalves } from "../half.ts";
+import { affine, type Binding, indent, split } from "../shader.ts";
 
 /** What a template says of its loop. */
 export interface EpilogueParts {
@@ -49,7 +49,7 @@ export const indexName = (axis: number): string => `i${axis}`;
  *
  * @param sizes of the product's axes, in the loop's order
  */
-export function partsOf({ loop }: Then, sizes: readonly number[]): Parts[] {
+export function partsOf({ loop }: { readonly loop: Pick<LoopKernel, "sizes"> }, sizes: readonly number[]): Parts[] {
   let axis = 0;
   return sizes.map((size) => {
     const parts: { sizes: number[]; names: string[] } = { sizes: [], names: [] };
