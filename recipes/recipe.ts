@@ -38,8 +38,8 @@ export interface RecipeBenchmark {
   readonly data: string;
   /** Only the first so many tasks. */
   readonly limit?: number;
-  /** How a task becomes a prompt (default: magicoder). */
-  readonly prompt?: "magicoder" | "base";
+  /** How a task becomes a prompt (default: as the model was trained). */
+  readonly prompt?: "magicoder" | "base" | "chat";
   /** Most new tokens per task (default 512). */
   readonly maxTokens?: number;
   /** Which models (default: dense and merged). */

@@ -243,7 +243,7 @@ export const commands = {
     },
   }),
   evaluate: command({
-    summary: "pass@1 of a model or of a file of samples, or perplexity",
+    summary: "pass@k of a model or of a file of samples, or perplexity",
     description: "Generated code runs in a sandbox without files, network or processes.",
     examples: [
       "evaluate models/merged --benchmark humaneval --data HumanEval.jsonl.gz",
@@ -255,11 +255,23 @@ export const commands = {
       benchmark: choice("what is measured", ["humaneval", "mbpp", "perplexity"], { required: true }),
       data: path("the benchmark's file, or a text", { metavar: "FILE", required: true }),
       limit: integer("only the first N tasks", { min: 1 }),
-      prompt: choice("how a task becomes a prompt", ["magicoder", "base"], { fallback: "magicoder" }),
-      maxTokens: integer("most new tokens per task", { fallback: 512, min: 1 }),
+      prompt: choice("how a task becomes a prompt (default: as the model was trained, recorded in its folder)", [
+        "magicoder",
+        "base",
+        "chat",
+      ]),
+      samples: integer("answers to each task", { fallback: 1, min: 1 }),
+      temperature: number("0: always the likeliest token", { fallback: 0, min: 0 }),
+      topP: number("only the likeliest tokens of this probability together", { fallback: 1, min: 0, max: 1 }),
+      maxTokens: integer("most new tokens of an answer (default: 512 for magicoder, 768 otherwise)", { min: 1 }),
       jobs: integer("sandboxes at a time (default: as many as cores)", { min: 1 }),
       out: path("folder for samples and verdicts", { metavar: "DIR" }),
       overwrite: toggle("replace what is at --out"),
+    },
+    check({ samples, temperature }) {
+      if (samples > 1 && temperature === 0) {
+        throw new UserError(`--samples ${samples}: greedy answers are all the same; give a --temperature above 0.`);
+      }
     },
   }),
   tokenize: command({

@@ -1,27 +1,58 @@
-/** @file A model's answers to a benchmark's tasks: one greedy sample each. */
+/** @file A model's answers to a benchmark's tasks: greedy or sampled, raw and sanitised. */
 import type { Tokenizer } from "../../backend/tokenizer.ts";
 import type { Device } from "../../backend/runtime.ts";
-import { type Benchmark, promptOf, type PromptStyle, type Sample } from "../evaluate/mod.ts";
+import { chatRenderer } from "../data/chat.ts";
+import { type Benchmark, promptOf, type PromptStyle, type Sample, sanitize, styleRules } from "../evaluate/mod.ts";
 import { generate, type GenerateOptions } from "../generate.ts";
 import type { Loaded } from "../model/parameters.ts";
 
 /** How tasks are asked. */
-export interface SolveOptions extends Pick<GenerateOptions, "maxTokens" | "batch" | "signal" | "onProgress"> {
+export interface SolveOptions
+  extends Pick<GenerateOptions, "temperature" | "topP" | "seed" | "batch" | "signal" | "onProgress"> {
   /** How a task becomes a prompt. */
   readonly style: PromptStyle;
+  /** New tokens at most; default: what goes with the style. */
+  readonly maxTokens?: number;
+  /** Samples of each task. */
+  readonly samplesPerTask: number;
 }
 
-/** Generates a solution for every task, greedily, in the tasks' order. */
+/** A model's answers. */
+export interface Solved {
+  /** The programs that are graded, `samplesPerTask` of each task, in the tasks' order. */
+  readonly samples: readonly Required<Pick<Sample, "task_id" | "solution">>[];
+  /** The same before they were sanitised, where they were. */
+  readonly raw?: Solved["samples"];
+  /** Where an answer ended. */
+  readonly stop: readonly string[];
+}
+
+/**
+ * Generates solutions for every task.
+ *
+ * @throws {UserError} if the style is `chat` and the model has no chat template
+ */
 export async function solve(
   loaded: Loaded,
   tokenizer: Tokenizer,
   device: Device,
   { tasks }: Benchmark,
-  { style, ...options }: SolveOptions,
-): Promise<Required<Pick<Sample, "task_id" | "solution">>[]> {
-  const prompts = tasks.map((task) => promptOf(task, style));
-  const ids = prompts.map(({ text }) => tokenizer.encode(text));
+  { style, samplesPerTask, maxTokens = styleRules[style].maxTokens, ...options }: SolveOptions,
+): Promise<Solved> {
+  const render = style === "chat" ? await chatRenderer(tokenizer, "--prompt chat") : undefined;
+  const asked = tasks.flatMap((task) => {
+    const prompt = promptOf(task, style, render);
+    return Array.from({ length: samplesPerTask }, () => ({ task, prompt }));
+  });
+  const ids = asked.map(({ prompt: { text, begins } }) => tokenizer.encode(text, { special: begins }));
   // The stops of a benchmark are the same for all its tasks.
-  const generations = await generate(loaded, tokenizer, device, ids, { ...options, stop: prompts[0]?.stop });
-  return generations.map(({ text }, index) => ({ task_id: tasks[index].id, solution: prompts[index].solution(text) }));
+  const stop = asked[0]?.prompt.stop ?? [];
+  const generations = await generate(loaded, tokenizer, device, ids, { ...options, maxTokens, stop });
+  const raw = generations.map(({ text }, i) => ({
+    task_id: asked[i].task.id,
+    solution: asked[i].prompt.solution(text),
+  }));
+  if (!styleRules[style].sanitized) return { samples: raw, stop };
+  const programs = await sanitize(raw.map(({ solution }, i) => ({ text: solution, entry: asked[i].task.entry })));
+  return { samples: raw.map(({ task_id }, i) => ({ task_id, solution: programs[i] })), raw, stop };
 }

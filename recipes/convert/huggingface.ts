@@ -14,6 +14,9 @@ import { formatConfig, isJsonObject, type JsonObject, type ModelConfig, parseCon
 import { type FolderOptions, kindOf, writeFolder } from "./files.ts";
 import { expectedTensors } from "./names.ts";
 
+/** The file that says how a model was asked in training; it goes along with the tokenizer. */
+export const promptFile = "xft_prompt.json";
+
 /** Files of a tokenizer, as folders hold them. */
 const tokenizerNames = [
   "tokenizer.json",
@@ -24,6 +27,7 @@ const tokenizerNames = [
   "merges.txt",
   "tokenizer.model",
   "chat_template.jinja",
+  promptFile,
 ] as const;
 
 /** Bytes of one safetensors file at most, unless the caller says otherwise. */

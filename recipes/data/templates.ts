@@ -4,6 +4,7 @@
  */
 import { UserError } from "../../dsl/errors.ts";
 import { magicoder } from "../evaluate/benchmarks/prompts.ts";
+import { chatRenderer, type TemplateTokenizer } from "./chat.ts";
 import { answerOf, type Example, questionOf } from "./read/mod.ts";
 
 /** The ways of putting an example into words. */
@@ -25,18 +26,6 @@ export interface Rendered {
 
 /** Puts an example into words. @throws {UserError} if the template does not take it */
 export type Template = (example: Example) => Rendered;
-
-/** What a chat template needs of a tokenizer. */
-export interface TemplateTokenizer {
-  /** Id of the beginning token. */
-  readonly bos?: number;
-  /** Id of the end token. */
-  readonly eos?: number;
-  /** The model's template in Jinja. */
-  readonly chatTemplate?: string;
-  /** A token as the vocabulary spells it. */
-  idToToken?(id: number): string | undefined;
-}
 
 /**
  * A template by name.
@@ -72,26 +61,7 @@ function questionAndAnswer(example: Example, question: string): Rendered {
  * to come, is what the model is to write, in every turn.
  */
 async function chatTemplate(tokenizer: TemplateTokenizer): Promise<Template> {
-  const { chatTemplate, bos, eos } = tokenizer;
-  if (chatTemplate === undefined) {
-    throw new UserError("--template model: this model's folder has no chat template (tokenizer_config.json).");
-  }
-  const { Template } = await import("npm:@huggingface/jinja@0.5.11");
-  const spelled = (id?: number): string => id === undefined ? "" : tokenizer.idToToken?.(id) ?? "";
-  const names = { bos_token: spelled(bos), eos_token: spelled(eos) };
-  let template: InstanceType<typeof Template>;
-  try {
-    template = new Template(chatTemplate);
-  } catch (error) {
-    throw new UserError(`--template model: the chat template cannot be read (${(error as Error).message}).`);
-  }
-  const render = (messages: Example["turns"], answerNext: boolean): string => {
-    try {
-      return template.render({ ...names, messages, add_generation_prompt: answerNext });
-    } catch (error) {
-      throw new UserError(`the model's chat template refuses it (${(error as Error).message}).`);
-    }
-  };
+  const render = await chatRenderer(tokenizer, "--template model");
   return (example) => {
     const { turns, raw } = example;
     if (raw) return questionAndAnswer(example, questionOf(example));

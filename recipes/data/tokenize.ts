@@ -2,7 +2,8 @@
 import { UserError } from "../../dsl/errors.ts";
 import type { Sample, Span } from "../model/batch.ts";
 import type { Placed } from "./read/mod.ts";
-import type { Rendered, Template, TemplateTokenizer } from "./templates.ts";
+import type { TemplateTokenizer } from "./chat.ts";
+import type { Rendered, Template } from "./templates.ts";
 
 /** The part of a tokenizer that is needed here (`backend/tokenizer.ts` has it). */
 export interface Encoder extends TemplateTokenizer {

@@ -3,6 +3,7 @@ import { UserError } from "../../dsl/errors.ts";
 import type { Benchmark, Task } from "./benchmarks/load.ts";
 import { type Interval, passAtOverTasks } from "./statistics/estimate.ts";
 import { isRight } from "./oracle.ts";
+import { type Protocol, releaseOf } from "./protocol.ts";
 import { digestAbove, type Expected, type Reference, referenceOf } from "./reference.ts";
 import { judge } from "./replay.ts";
 import { openSandbox, type Outcome, type Sandbox } from "./sandbox.ts";
@@ -51,7 +52,7 @@ export interface Report {
   /** One for each sample, in their order. */
   readonly verdicts: readonly Verdict[];
   /** What the numbers depend on: dataset, oracle, sandbox, limits. */
-  readonly protocol: Readonly<Record<string, string | number>>;
+  readonly protocol: Protocol;
 }
 
 /** Settings of {@link gradeSamples}. */
@@ -257,7 +258,9 @@ function report(
     pass_at,
     verdicts,
     protocol: {
+      dataset: releaseOf(benchmark.sha256),
       dataset_sha256: benchmark.sha256,
+      tasks: benchmark.tasks.length,
       samples_per_task: smallest,
       oracle: benchmark.tasks.some((task) => task.check !== undefined)
         ? "the benchmark's own tests, replayed outside"

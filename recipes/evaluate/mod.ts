@@ -20,13 +20,14 @@ export { isRight, type Rules } from "./oracle.ts";
 export {
   cutAt,
   extractCompletion,
-  humanEvalPrompt,
   magicoder,
-  mbppPrompt,
   type Prompt,
   promptOf,
   type PromptStyle,
+  type StyleRules,
+  styleRules,
 } from "./benchmarks/prompts.ts";
+export { assertSameProtocol, type Protocol, protocolDifferences, releaseOf } from "./protocol.ts";
 export {
   type CallResult,
   digestType,
@@ -37,6 +38,7 @@ export {
   type Sandbox,
   type SandboxOptions,
 } from "./sandbox.ts";
+export { type Answer, sanitize, sanitizerVersion } from "./samples/sanitize.ts";
 export { isSampleFile, readSamples, writeSamples } from "./samples/files.ts";
 export { type RunOptions, runTasks, type TaskSample } from "./tasks.ts";
 export {

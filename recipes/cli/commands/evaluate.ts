@@ -1,4 +1,4 @@
-/** @file `xft evaluate`: pass@1 of a model or of a file of samples, or perplexity. */
+/** @file `xft evaluate`: pass@k of a model or of a file of samples, or perplexity. */
 import { join } from "node:path";
 import { open } from "../../../backend/open.ts";
 import { loadTokenizer } from "../../../backend/tokenizer.ts";
@@ -8,10 +8,15 @@ import {
   type Benchmark,
   gradeSamples,
   loadBenchmark,
+  type Protocol,
   readSamples,
   type Report,
   type Sample,
+  sanitizerVersion,
+  styleRules,
 } from "../../evaluate/mod.ts";
+import { trainedPrompt } from "../../evaluate/benchmarks/trained_prompt.ts";
+import { sha256 } from "../../evaluate/bytes.ts";
 import { loadModel } from "../../model/parameters.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
@@ -38,6 +43,7 @@ export async function run(args: Arguments<typeof commands.evaluate>, context: Co
   if (out) {
     await writeFolder(out, (folder) => {
       Deno.writeTextFileSync(join(folder, "samples.jsonl"), lines(answers.samples));
+      if (answers.raw) Deno.writeTextFileSync(join(folder, "samples.raw.jsonl"), lines(answers.raw));
       Deno.writeTextFileSync(join(folder, "verdicts.jsonl"), lines(verdicts));
       Deno.writeTextFileSync(join(folder, "report.json"), `${JSON.stringify(result, null, 2)}\n`);
     }, { overwrite, marks });
@@ -53,34 +59,43 @@ export async function run(args: Arguments<typeof commands.evaluate>, context: Co
 
 interface Answers {
   readonly samples: readonly Sample[];
-  readonly protocol: Readonly<Record<string, string | number>>;
+  /** Before they were sanitised, where they were. */
+  readonly raw?: readonly Sample[];
+  readonly protocol: Protocol;
 }
 
-/** Samples of a file; those of tasks beyond `--limit` are left out. */
+/** Samples of a file; those of tasks beyond `--limit` are left out. How they were made is not known. */
 async function given({ target, limit }: Arguments<typeof commands.evaluate>, benchmark: Benchmark): Promise<Answers> {
   const samples = await readSamples(target);
   const wanted = new Set(benchmark.tasks.map(({ id }) => id));
   const kept = limit === undefined ? samples : samples.filter(({ task_id }) => wanted.has(task_id));
-  return { samples: kept, protocol: { samples: target } };
+  return { samples: kept, protocol: { samples: target, samples_sha256: await sha256(Deno.readFileSync(target)) } };
 }
 
 /** Samples that the model generates. */
 async function generated(
-  { target, prompt, maxTokens, device: name }: Arguments<typeof commands.evaluate>,
+  args: Arguments<typeof commands.evaluate>,
   benchmark: Benchmark,
   context: Context,
 ): Promise<Answers> {
+  const { target, temperature, topP, seed } = args;
   using tokenizer = loadTokenizer(target);
-  using device = await open(name, context);
+  const style = args.prompt ?? trainedPrompt(target, tokenizer.chatTemplate !== undefined);
+  if (args.prompt === undefined) context.note(`--prompt ${style}: as the model was trained (or has a template)`);
+  using device = await open(args.device, context);
   using bar = context.progress("generate", undefined, "tokens");
-  const loaded = loadModel(target, device);
-  const samples = await solve(loaded, tokenizer, device, benchmark, {
-    style: prompt,
-    maxTokens,
+  const maxTokens = args.maxTokens ?? styleRules[style].maxTokens;
+  const { samples, raw, stop } = await solve(loadModel(target, device), tokenizer, device, benchmark, {
+    ...{ style, maxTokens, temperature, topP, seed, samplesPerTask: args.samples },
     signal: context.signal,
-    onProgress: ({ tokens, done, total }) => bar.update(tokens, `${done} of ${total} tasks`),
+    onProgress: ({ tokens, done, total }) => bar.update(tokens, `${done} of ${total} answers`),
   });
-  return { samples, protocol: { model: target, prompt, max_tokens: maxTokens, temperature: 0, device: device.name } };
+  const protocol = {
+    ...{ model: target, device: device.name, seed },
+    ...{ prompt: style, stop, max_tokens: maxTokens, temperature, top_p: topP },
+    sanitizer: raw ? sanitizerVersion : "none: up to the first closing fence",
+  };
+  return { samples, raw, protocol };
 }
 
 async function graded(

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { open } from "../../../backend/open.ts";
 import { loadTokenizer } from "../../../backend/tokenizer.ts";
 import { checkTarget } from "../../convert/files.ts";
+import { promptRecord } from "../../evaluate/benchmarks/trained_prompt.ts";
 import { readConfig } from "../../convert/huggingface.ts";
 import { loadDense, type Loaded, loadMixture, saveModel } from "../../model/parameters.ts";
 import { movedFrom } from "../../health.ts";
@@ -80,7 +81,11 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
   if (moved) context.note(`moe: ${movement(moved)}`);
   await saveModel(out, trained.loaded, device, {
     tokenizerFrom: model,
-    files: { "metrics.jsonl": folder.metrics(), "recipe.json": folder.recipe },
+    files: {
+      "metrics.jsonl": folder.metrics(),
+      "recipe.json": folder.recipe,
+      ...promptRecord(data.report.settings.template ?? "magicoder"),
+    },
     ...(precision !== "f32" && { dtype: "BF16" }),
     overwrite,
     signal: context.signal,

@@ -1,7 +1,8 @@
 /** @file What a model is asked, and which part of its answer counts. */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import type { RenderChat } from "../../data/chat.ts";
 import type { Task } from "./load.ts";
-import { cutAt, extractCompletion, humanEvalPrompt, mbppPrompt } from "./prompts.ts";
+import { cutAt, extractCompletion, promptOf } from "./prompts.ts";
 
 const task = (benchmark: Task["benchmark"], prompt: string): Task => ({
   id: "",
@@ -18,7 +19,7 @@ Deno.test("prompts are Magicoder's, byte for byte", () => {
   const head =
     "You are an exceptionally intelligent coding assistant that consistently delivers accurate and reliable " +
     "responses to user instructions.\n\n@@ Instruction\n";
-  const humaneval = humanEvalPrompt(task("humaneval", '\ndef f():\n    """ One. """\n'));
+  const humaneval = promptOf(task("humaneval", '\ndef f():\n    """ One. """\n'), "magicoder");
   assertEquals(
     humaneval.text,
     head + 'Write a solution to the following problem:\n```python\ndef f():\n    """ One. """\n```\n\n@@ Response\n' +
@@ -29,7 +30,10 @@ Deno.test("prompts are Magicoder's, byte for byte", () => {
     'def f():\n    """ One. """\n    return 1\n',
   );
   for (const stop of ["", "."]) {
-    const mbpp = mbppPrompt(task("mbpp", `"""\nWrite a function to add${stop}\nassert f(1, 2) == 3\n"""\n`));
+    const mbpp = promptOf(
+      task("mbpp", `"""\nWrite a function to add${stop}\nassert f(1, 2) == 3\n"""\n`),
+      "magicoder",
+    );
     assertEquals(
       mbpp.text,
       head + "Write a function to add. Your code should satisfy the following assertion:\n```python\n" +
@@ -40,8 +44,26 @@ Deno.test("prompts are Magicoder's, byte for byte", () => {
   assertEquals([extractCompletion("a"), extractCompletion("a```b```c"), cutAt("abc", ["c", "b"])], ["a", "a", "a"]);
 });
 
-Deno.test("a plain prompt ends where the answer's first line break begins, and the answer ends before other code", () => {
-  const { text, solution } = humanEvalPrompt(task("humaneval", 'def one():\n    """Returns 1."""\n'), "base");
-  assertEquals(text, 'def one():\n    """Returns 1."""');
-  assertEquals(solution("\n    return 1\n\nprint(one())"), 'def one():\n    """Returns 1."""\n    return 1\n');
+Deno.test("base and chat prompts, and where their answers end, are evalplus'", () => {
+  const humaneval = task("humaneval", 'def one():\n    """Returns 1."""\n\n'), mbpp = task("mbpp", '"""\nOne\n"""\n');
+  const plain = promptOf(humaneval, "base");
+  assertEquals([plain.text, plain.begins], ['def one():\n    """Returns 1."""\n', true]);
+  assertEquals(plain.solution("\treturn 1\nimport os"), 'def one():\n    """Returns 1."""\n    return 1');
+  assertEquals(plain.solution("    return 1\n\nprint(one())"), 'def one():\n    """Returns 1."""\n    return 1\n');
+  assertEquals(
+    promptOf(mbpp, "base").solution('def f(): return 1\nassert f()\n"""'),
+    '"""\nOne\n"""\ndef f(): return 1',
+  );
+  const render: RenderChat = (messages) =>
+    messages.map(({ role, content }) => `<${role}>${content.trim()}<end>`).join("");
+  const { text, begins, solution } = promptOf(humaneval, "chat", render);
+  // What evalplus' make_raw_chat_prompt gives for this template.
+  assertEquals(
+    text,
+    "<user>Please provide a self-contained Python script that solves the following problem in a markdown code " +
+      'block:\n```\ndef one():\n    """Returns 1."""\n```<end><assistant>Below is a Python script with a ' +
+      "self-contained function that solves the problem and passes corresponding tests:\n```python\n",
+  );
+  assert(!begins);
+  assertEquals(solution("def one():\n\treturn 1\n```\nIt returns 1."), "def one():\n    return 1");
 });
