@@ -6,21 +6,20 @@
  * without experts), and a running mean of one SFT run's weights (averaging at no cost).
  */
 import { join } from "node:path";
-import { add, mapTree, mul } from "../../../dsl/mod.ts";
 import type { Device } from "../../../backend/runtime.ts";
-import { compile, free } from "../../../backend/compile.ts";
+import { free } from "../../../backend/compile.ts";
 import { trainingBatches } from "../../data/batches.ts";
 import type { Sandbox } from "../../evaluate/sandbox.ts";
 import { learn } from "../../learn.ts";
 import { merger } from "../../merge/device.ts";
 import { singleExpert, uniformWeights, weightsOf } from "../../merge/weights.ts";
 import { batchesOf, type HostBatch } from "../../model/batch.ts";
-import type { Model } from "../../model/llama.ts";
 import { evaluator } from "../../model/loss.ts";
 import { type Dense, loadDense, type Loaded, loadMixture, loadModel, saveModel } from "../../model/parameters.ts";
 import { objectives } from "../../objectives/mod.ts";
 import { train, type TrainLine } from "../../train.ts";
 import { upcycle } from "../../upcycle.ts";
+import { meanOf } from "./average.ts";
 import { tasks } from "../family/mod.ts";
 import { type RowContext, rowOfModel } from "../rows.ts";
 import { computeRatio, type DemoSettings } from "../settings.ts";
@@ -111,16 +110,6 @@ export async function studyRegime(name: RegimeName, options: StudyOptions): Prom
 const batchesFor = (samples: ReturnType<typeof encodeTask>[]): HostBatch[] =>
   batchesOf(samples, { batch: 64, seq: 128, bucket: 16 });
 
-/** Mean of some models' weights. */
-async function soup(models: readonly Dense[], device: Device): Promise<Dense> {
-  const run = compile(
-    (...all: Model[]): Model =>
-      mapTree((first, ...rest) => mul(add(first, ...rest), 1 / all.length), all[0], ...all.slice(1)),
-    device,
-  );
-  return { ...models[0], model: await run(...models.map(({ model }) => model)) };
-}
-
 /** Every way of tuning at one rate. */
 async function* trialsAt(
   regime: RegimeName,
@@ -161,7 +150,7 @@ async function* trialsAt(
     members.push(loaded);
     if (member === 0) yield await keep("SFT", loaded, loss);
   }
-  const mixed = await soup(members, device);
+  const mixed = await meanOf(members, device);
   yield await keep(`mean of ${members.length} SFT`, mixed, await measure(mixed));
   for (const { model } of [...members, mixed]) free(model, device);
 
