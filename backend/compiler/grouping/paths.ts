@@ -76,9 +76,9 @@ export function pathsIn({ order, limits: { thorough = false }, groupOf, sourcesO
   }
 
   // The search in progress: its number, where it goes from and to, what it came by (nodes, and ~group) and has yet to go
-  // on from, and how much it has seen.
-  const stack: number[] = [];
-  let search = 0, producer = 0, consumer = 0, oldest = 0, seen = 0, found = false;
+  // on from (so many are waiting), and how much it has seen.
+  const stack = new Int32Array(order.length + most);
+  let waiting = 0, search = 0, producer = 0, consumer = 0, oldest = 0, seen = 0, found = false;
 
   /** Comes by a node: goes on from its group, or from the node. What is older than the producer rarely waits for it. */
   function enter(at: number): void {
@@ -88,13 +88,13 @@ export function pathsIn({ order, limits: { thorough = false }, groupOf, sourcesO
       if (nodeSeen[at] === search || (ids[at] < oldest && !thorough)) return;
       nodeSeen[at] = search;
       seen++;
-      stack.push(at);
+      stack[waiting++] = at;
     } else if (group !== consumer && groupSeen[group] !== search) {
       // Where what is older did wait, `circleIn` finds out and all is searched.
       if ((youngest[group] >= 0 ? youngest[group] : ids[at]) < oldest && !thorough) return;
       groupSeen[group] = search;
       seen++;
-      stack.push(~group);
+      stack[waiting++] = ~group;
     }
   }
 
@@ -112,15 +112,15 @@ export function pathsIn({ order, limits: { thorough = false }, groupOf, sourcesO
       oldest = from.oldest;
       seen = 0;
       found = false;
-      stack.length = 0;
+      waiting = 0;
       for (const member of members[consumer]) {
         const { read, barriers } = needsOf(member);
         for (const at of read) if (groupAt[at] !== producer) enter(at);
         // What a barrier waits for may be made in the same kernel: then nothing comes before it either.
         for (const at of barriers) if (groupAt[at] !== producer) enter(at);
       }
-      while (!found && stack.length > 0 && seen <= longestSearch) {
-        const next = stack.pop()!;
+      while (!found && waiting > 0 && seen <= longestSearch) {
+        const next = stack[--waiting];
         if (next < 0) { for (const at of outsideOf(~next)) enter(at); }
         else for (let i = first[next]; i < first[next + 1]; i++) enter(inputs[i]);
       }
