@@ -252,7 +252,11 @@ export function topological(roots: readonly Node[], stop?: (node: Node) => boole
     found.push(node);
   };
   roots.forEach(reach);
-  for (let i = 0; i < found.length; i++) if (!stop?.(found[i])) { for (const input of found[i].inputs) reach(input); }
+  for (let i = 0; i < found.length; i++) {
+    if (stop?.(found[i])) continue;
+    const { inputs } = found[i];
+    for (let j = 0; j < inputs.length; j++) reach(inputs[j]);
+  }
   // Inputs are always made before their users, so the order of making is topological, and it is the order in which
   // the program was written: forward, then backward layer by layer.
   return byId(found);
@@ -268,7 +272,7 @@ function byId(nodes: Node[]): Node[] {
   // Most numbers between the first and the last are those of nodes that are no longer needed: few enough to pass over.
   if (nodes.length < 32 || last - first > 16 * nodes.length) return nodes.sort((a, b) => a.id - b.id);
   const places = new Int32Array(last - first + 1);
-  nodes.forEach(({ id }, i) => places[id - first] = i + 1);
+  for (let i = 0; i < nodes.length; i++) places[nodes[i].id - first] = i + 1;
   const sorted: Node[] = new Array(nodes.length);
   for (let i = 0, next = 0; i < places.length; i++) if (places[i] > 0) sorted[next++] = nodes[places[i] - 1];
   return sorted;

@@ -3,7 +3,9 @@ import { isOp, type Node, sourceOf } from "../../dsl/node.ts";
 import { axesOf, showShape, without } from "../../dsl/shape.ts";
 import type { Group, Merge } from "./group.ts";
 import type { Kernel } from "./kernel.ts";
-import type { CompiledProgram, ExplainedStep } from "./pipeline.ts";
+import type { CompiledProgram } from "./pipeline.ts";
+import { bytesOf } from "./schedule.ts";
+import type { Step } from "./steps.ts";
 
 const product = (sizes: readonly number[]): number => sizes.reduce((a, b) => a * b, 1);
 
@@ -215,6 +217,22 @@ export const emptyReport: ProgramReport = {
   refused: {},
 };
 
+/** Bytes that a step moves. */
+interface Traffic {
+  readonly reads: number;
+  readonly writes: number;
+}
+
+function trafficOf({ unit, behind = [], slots }: Step): Traffic {
+  const isWritten = (node: Node): boolean => [unit, ...behind].some((each) => each.writes.includes(node));
+  let reads = 0, writes = 0;
+  for (const { node } of slots) {
+    if (isWritten(node)) writes += bytesOf(node);
+    else reads += bytesOf(node);
+  }
+  return { reads, writes };
+}
+
 /**
  * The report of a program. Lines of source are in it if it was traced within `withSources`.
  *
@@ -224,10 +242,10 @@ export function reportOf(
   { plan, steps, origins, refused, arguments: sources, results }: CompiledProgram,
   seconds: readonly number[] = [],
 ): ProgramReport {
-  const timed = seconds.some((each) => each > 0), took = new Map<ExplainedStep, number>();
+  const timed = seconds.some((each) => each > 0), took = new Map<Step, number>();
   seconds.forEach((each, i) => took.set(steps[origins[i]], (took.get(steps[origins[i]]) ?? 0) + each));
   // A loop's kernels run once for every tile: they are one entry.
-  const entries = new Map<string, ExplainedStep[]>(), groups = new Map<Group, number>();
+  const entries = new Map<string, Step[]>(), groups = new Map<Group, number>();
   for (const step of steps) {
     const { group, loop } = step.unit;
     for (const each of loop ? [loop.group, group] : [group]) if (!groups.has(each)) groups.set(each, groups.size);
@@ -236,10 +254,13 @@ export function reportOf(
     }`;
     (entries.get(key) ?? entries.set(key, []).get(key)!).push(step);
   }
-  const sum = (of: readonly ExplainedStep[], f: (step: ExplainedStep) => number): number =>
+  const traffic = new Map(steps.map((step) => [step, trafficOf(step)]));
+  const trafficBy = (step: Step): Traffic => traffic.get(step)!;
+  const movedBy = (step: Step): number => trafficBy(step).reads + trafficBy(step).writes;
+  const sum = (of: readonly Step[], f: (step: Step) => number): number =>
     of.reduce((total, step) => total + f(step), 0);
-  const cost = (step: ExplainedStep): number =>
-    timed ? took.get(step) ?? 0 : Math.max(flopsOf(step.kernel) / operationsPerByte, step.reads + step.writes);
+  const cost = (step: Step): number =>
+    timed ? took.get(step) ?? 0 : Math.max(flopsOf(step.kernel) / operationsPerByte, movedBy(step));
   const writer = new Map<Node, number>(), whole = sum(steps, cost);
   const kernels = [...entries.values()].map((same, number): KernelReport => {
     const [{ unit, behind = [], kernel }] = same, { group } = unit, units = [unit, ...behind];
@@ -264,8 +285,8 @@ export function reportOf(
       ],
       apart: apartIn((behind.at(-1) ?? unit).group),
       flops: sum(same, (step) => flopsOf(step.kernel)),
-      reads: sum(same, ({ reads }) => reads),
-      writes: sum(same, ({ writes }) => writes),
+      reads: sum(same, (step) => trafficBy(step).reads),
+      writes: sum(same, (step) => trafficBy(step).writes),
       ...(timed && { seconds: sum(same, cost) }),
       share: whole > 0 ? sum(same, cost) / whole : 0,
       after: [...after].sort((a, b) => a - b),
@@ -276,7 +297,7 @@ export function reportOf(
     steps: steps.length,
     distinct: plan.kernels.length,
     flops: sum(steps, ({ kernel }) => flopsOf(kernel)),
-    moved: sum(steps, ({ reads, writes }) => reads + writes),
+    moved: sum(steps, movedBy),
     arena: plan.arena.reduce((a, b) => a + b, 0),
     results: results.length,
     overwriting: results.filter((argument) => sources[argument].kind === "parameter").length,
@@ -289,7 +310,7 @@ export function reportOf(
 const reasonOf = ({ via, space }: Merge): string => `${via.op} feeds the same ${axesOf(space).join(" ")} loop`;
 
 /** Which operations of a step look up or place elements by an index, and along which axis, for an error's message. */
-export function indexedBy({ unit, behind = [] }: ExplainedStep): string {
+export function indexedBy({ unit, behind = [] }: Step): string {
   const nodes = [unit, ...behind].flatMap(({ group }) => group.nodes);
   const found = nodes.flatMap((node) => {
     if (isOp(node, "order")) return [`contractAt (or its gradient) into ${node.attributes.groups} groups`];

@@ -14,8 +14,8 @@ import type { Kernel, Plan, PlanBuffer, PlanStep, WgslKernel } from "./kernel.ts
 import { inline, lower } from "./lower.ts";
 import { type Lifetime, place } from "./memory.ts";
 import { type Need, refuseUnlessFitting } from "./peak.ts";
-import { bytesOf, type Unit } from "./schedule.ts";
-import { isNodeMemory, type Scratch, type Slot, type StepLimits, type Steps, stepsOf } from "./steps.ts";
+import { bytesOf } from "./schedule.ts";
+import { isNodeMemory, type Scratch, type Slot, type Step, type StepLimits, type Steps, stepsOf } from "./steps.ts";
 import { type Stopwatch, timed } from "./stopwatch.ts";
 import { tile } from "./tile.ts";
 import { validatePlan } from "./validate/emit.ts";
@@ -46,16 +46,6 @@ export interface PipelineOptions {
 
 const bytesIn = (memory: Node | Scratch): number => isNodeMemory(memory) ? bytesOf(memory) : memory.bytes;
 
-/** A kernel that runs, for `explain`. */
-export interface ExplainedStep {
-  readonly unit: Unit;
-  /** What goes on with a product in the same step. */
-  readonly behind?: readonly Unit[];
-  readonly kernel: Kernel;
-  readonly reads: number;
-  readonly writes: number;
-}
-
 /** A plan, and how a call's tensors map to its arguments. */
 export interface CompiledProgram {
   readonly plan: Plan;
@@ -65,7 +55,8 @@ export interface CompiledProgram {
   readonly results: readonly number[];
   /** Offsets of hosted parameters in the upload. */
   readonly uploads: ReadonlyMap<number, number>;
-  readonly steps: readonly ExplainedStep[];
+  /** What runs, for `explain`. */
+  readonly steps: readonly Step[];
   /** For each step of the plan, which of `steps` it belongs to. */
   readonly origins: readonly number[];
   readonly refused: ReadonlyMap<string, number>;
@@ -157,26 +148,15 @@ function emit(
       else lifetimes.set(memory, { from: step, until: step });
     }
   });
-  const kernels: (Kernel | WgslKernel)[] = [], kernelOf = new Map<string, number>(), planSteps: PlanStep[] = [];
-  const numbers = new Map<Kernel | WgslKernel, number>();
-  const kernelNumber = (kernel: Kernel | WgslKernel): number => {
-    const known = numbers.get(kernel);
-    if (known !== undefined) return known;
-    const key = JSON.stringify(kernel), number = kernelOf.get(key) ?? kernels.push(kernel) - 1;
-    kernelOf.set(key, number);
-    numbers.set(kernel, number);
-    return number;
-  };
+  const kernels: (Kernel | WgslKernel)[] = [], planSteps: PlanStep[] = [];
+  const kernelNumber = byContent((kernel: Kernel | WgslKernel) => kernels.push(kernel) - 1);
   // Scratch memory of shaders lives for one step of the program.
   const scratch: Lifetime[] = [];
   const pending: { kernel: number; step: number; slots: readonly (Slot | { scratch: number })[] }[] = [];
-  const shaders = new Map<string, ReturnType<typeof wgsl>>();
+  const shaderOf = byContent((kernel: Kernel) => timed(watch, "wgsl", () => wgsl(kernel, capabilities)));
   steps.forEach(({ kernel, slots }, step) => {
     if (capabilities.kind === "cpu") return void pending.push({ kernel: kernelNumber(kernel), step, slots });
-    const key = JSON.stringify(kernel);
-    const shader = shaders.get(key) ?? timed(watch, "wgsl", () => wgsl(kernel, capabilities));
-    shaders.set(key, shader);
-    const first = scratch.length;
+    const shader = shaderOf(kernel), first = scratch.length;
     for (const bytes of shader.scratch) scratch.push({ bytes, from: step, until: step });
     for (const dispatch of shader.dispatches) {
       pending.push({
@@ -219,10 +199,10 @@ function emit(
     const moved: PlanBuffer = at.at === "argument"
       ? { ...at, offset: shift, bytes: at.bytes - shift }
       : { ...at, offset: at.offset + shift, bytes: known === undefined ? bytes : at.bytes - shift };
-    const key = Object.values(moved).join(" "), old = parts.get(key);
-    if (old !== undefined) return old;
-    parts.set(key, buffers.push(moved) - 1);
-    return buffers.length - 1;
+    const key = Object.values(moved).join(" "), buffer = parts.get(key) ?? buffers.push(moved) - 1;
+    parts.set(key, buffer);
+    if (shift === 0 && isNodeMemory(whole)) bufferOf.set(whole, buffer);
+    return buffer;
   };
   const scratchBuffers = scratch.map(({ bytes }, i) =>
     buffers.push({ at: "arena", ...places[living.length + i], bytes }) - 1
@@ -258,12 +238,20 @@ function emit(
     uploads,
     refused,
     origins: pending.map(({ step }) => step),
-    steps: steps.map(({ unit, behind, kernel, slots }) => {
-      const written = (node: Node): boolean => [unit, ...behind ?? []].some(({ writes }) => writes.includes(node));
-      const bytes = (which: boolean): number =>
-        slots.reduce((total, { node }) => total + (written(node) === which ? bytesOf(node) : 0), 0);
-      return { unit, ...(behind && { behind }), kernel, reads: bytes(false), writes: bytes(true) };
-    }),
+    steps,
+  };
+}
+
+/** What is made of a kernel, once for equal ones. Most equal kernels are one object already. */
+function byContent<K extends Kernel | WgslKernel, T>(make: (kernel: K) => T): (kernel: K) => T {
+  const known = new Map<K, T>(), equal = new Map<string, T>();
+  return (kernel) => {
+    const old = known.get(kernel);
+    if (old !== undefined) return old;
+    const key = JSON.stringify(kernel), made = equal.get(key) ?? make(kernel);
+    equal.set(key, made);
+    known.set(kernel, made);
+    return made;
   };
 }
 
