@@ -188,8 +188,8 @@ export async function runDemo(settings: DemoSettings, options: DemoOptions): Pro
   const { coefficients: stage } = settings,
     batches = trainingBatches(samples, { batch: stage.batch, seq: config.maxPositions, seed: seed + 1 });
   const learned = await learn(moe.loaded, device, {
-    objective: objectives.xft,
-    name: "xft",
+    objective: objectives["xft-lambda"],
+    name: "xft-lambda",
     lambda: stage.lambda,
     schedule: { kind: "linear", rate: stage.rate, steps: batches.stepsFor(stage.epochs), warmup: 0 },
     batches,
@@ -201,8 +201,8 @@ export async function runDemo(settings: DemoSettings, options: DemoOptions): Pro
   for (
     const [name, folderName, weights, seconds] of [
       ["shared expert alone", "shared", singleExpert(mixtureConfig, 0), 0],
-      ["uniform merge", "uniform", uniformWeights(mixtureConfig, stage.lambda), 0],
-      ["XFT merge", "xft", weightsOf(mixtureConfig, learned.coefficients), learned.seconds],
+      [`uniform merge, λ ${stage.lambda}`, "uniform", uniformWeights(mixtureConfig, stage.lambda), 0],
+      ["XFT merge, λ learned", "xft", weightsOf(mixtureConfig, learned.coefficients), learned.seconds],
     ] as const
   ) {
     onStage?.(`evaluating: ${name}`);
