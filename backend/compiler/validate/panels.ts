@@ -2,6 +2,7 @@
  * @file Checks what `panels` made: each kernel has memory behind all of its slots, and no more of them than the device
  * binds, and whatever a kernel reads is still computed by an earlier one.
  */
+import { sizeOf } from "../../../dsl/shape.ts";
 import { isArgument } from "../costs.ts";
 import { isNodeMemory, type Steps } from "../steps.ts";
 import { bindingCount, slotCount } from "../wgsl.ts";
@@ -17,7 +18,7 @@ export function validatePanels({ steps }: Pick<Steps, "steps">, maxBindings: num
     const writes = [unit, ...behind ?? []].flatMap((each) => each.writes);
     for (const { memory, node } of slots) if (writes.includes(node)) made.add(memory);
     for (const { memory } of slots) {
-      if (isNodeMemory(memory) && !isArgument(memory) && !made.has(memory)) {
+      if (isNodeMemory(memory) && !isArgument(memory) && !made.has(memory) && sizeOf(memory.shape) > 0) {
         fault("panels", memory, `is read by ${name} before it is computed`);
       }
     }
