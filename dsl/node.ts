@@ -291,9 +291,7 @@ const isOurs = (file: string): boolean =>
  */
 export function userLine(): string | undefined {
   const places = stackOf(200);
-  return lineOf(
-    places.find(({ file }) => !isOurs(file)) ?? places.find(({ file }) => !isIn(file, "dsl/")),
-  );
+  return lineOf(latestOutside(places, isOurs) ?? latestOutside(places, isLanguage));
 }
 
 /**
@@ -301,36 +299,56 @@ export function userLine(): string | undefined {
  * comes with this library. What the compiler makes of nothing in particular (a constant) is nobody's.
  */
 function modelLine(): string | undefined {
-  const outside = ({ file }: Place): boolean => !isIn(file, "dsl/");
   // Every frame costs time, and the line is mostly near.
-  const place = stackOf(8, noted).find(outside) ?? stackOf(40, noted).find(outside);
-  return place && isIn(place.file, "backend/") ? undefined : lineOf(place);
+  const place = latestOutside(stackOf(8, noted), isLanguage) ?? latestOutside(stackOf(40, noted), isLanguage);
+  return place && isIn(fileOf(place), "backend/") ? undefined : lineOf(place);
 }
 
+/** A call in progress, as V8 tells it: the line is looked up in source maps when it is asked for, which takes long. */
 interface Place {
-  readonly file: string;
-  readonly line: string;
+  getScriptNameOrSourceURL(): string | null;
+  getLineNumber(): number | null;
 }
+
+/** What V8 has on `Error` for it. */
+interface StackTraces {
+  stackTraceLimit: number;
+  prepareStackTrace?: (error: unknown, places: readonly Place[]) => unknown;
+  captureStackTrace(holder: object, above: (...args: never) => unknown): void;
+}
+
+const fileOf = (place: Place): string => place.getScriptNameOrSourceURL() ?? "";
 
 /**
  * Where the functions in progress were called, the latest first; those that `above` called, and itself, are left out.
  * Ten frames, the default, may all be ours.
  */
 function stackOf(frames: number, above: (...args: never) => unknown = stackOf): Place[] {
-  const limit = Error.stackTraceLimit, holder = { stack: "" };
-  Error.stackTraceLimit = frames;
-  Error.captureStackTrace(holder, above);
+  const errors = Error as unknown as StackTraces, { stackTraceLimit, prepareStackTrace } = errors;
+  const holder: { stack?: unknown } = {};
+  errors.stackTraceLimit = frames;
+  errors.prepareStackTrace = (_, places) => places;
+  errors.captureStackTrace(holder, above);
   const { stack } = holder;
-  Error.stackTraceLimit = limit;
-  return [...stack.matchAll(/((?:file|https?):\/\/[^()\s]+?):(\d+):\d+\)?$/gm)]
-    .map(([, file, line]) => ({ file, line }));
+  errors.stackTraceLimit = stackTraceLimit;
+  errors.prepareStackTrace = prepareStackTrace;
+  return Array.isArray(stack) ? stack : [];
 }
+
+/** The latest call in a file for which `isOurs` does not hold. Native functions have no file. */
+const latestOutside = (places: readonly Place[], isOurs: (file: string) => boolean): Place | undefined =>
+  places.find((place) => {
+    const file = fileOf(place);
+    return /^(file|https?):/.test(file) && !isOurs(file);
+  });
 
 const isIn = (file: string, folder: string): boolean =>
   [...shared.roots].some((root) => file.startsWith(`${root}${folder}`));
 
+const isLanguage = (file: string): boolean => isIn(file, "dsl/");
+
 const lineOf = (place: Place | undefined): string | undefined =>
-  place && `${place.file.replace(/^file:\/\//, "")}:${place.line}`;
+  place && `${fileOf(place).replace(/^file:\/\//, "")}:${place.getLineNumber()}`;
 
 /** A mistake in how primitives are put together: says where in the user's code. */
 export function mistake(op: string, why: string): never {
