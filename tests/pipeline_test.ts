@@ -58,6 +58,8 @@ Deno.test("upcycle, train, learn, merge, generate, evaluate: each takes what the
 
     const merged = await run("merge", "tuned", "--out", "merged", "--coefficients", "c.json");
     assertEquals([merged.method, merged.lambda], ["xft", 0.75]);
+    // Benchmarks ask the merged model as its mixture was trained.
+    assertEquals(JSON.parse(Deno.readTextFileSync(join(folder, "merged/xft_prompt.json"))).prompt, "magicoder");
     const inspected = await run("inspect", "merged");
     assertEquals([inspected.spare_rows, (inspected.config as { kind: string }).kind], [2, "llama"]);
 

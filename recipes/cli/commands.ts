@@ -274,6 +274,32 @@ export const commands = {
       }
     },
   }),
+  compare: command({
+    summary: "two results on the same tasks: what each solves alone, and whether that is more than chance",
+    description: "Takes folders that `evaluate --out` wrote; refuses results that were measured differently.",
+    examples: ["compare results/dense results/merged", "compare results/dense results/merged --brief"],
+    positionals: {
+      a: path("folder of a result", { metavar: "A", required: true }),
+      b: path("folder of the result that is compared with it", { metavar: "B", required: true }),
+    },
+    flags: { brief: toggle("name the tasks without the programs") },
+  }),
+  verify: command({
+    summary: "grades a published folder's samples again and, given the mixture, repeats its merge",
+    description: "Fails if a verdict or a bit of the weights differs from what the folder says.",
+    examples: [
+      "verify results/merged --data HumanEvalPlus.jsonl.gz",
+      "verify models/merged --moe models/tuned",
+    ],
+    positionals: {
+      folder: path("a result's folder, or a model's with results in it", { metavar: "FOLDER", required: true }),
+    },
+    flags: {
+      data: paths("benchmark files; the one of the right SHA-256 is taken", { metavar: "FILE" }),
+      moe: path("the mixture that the model was merged from", { metavar: "DIR" }),
+      jobs: integer("sandboxes at a time (default: 2)", { min: 1 }),
+    },
+  }),
   tokenize: command({
     summary: "text → token ids, and back",
     examples: ['tokenize models/dense --text "def f():"', "tokenize models/dense --ids 1,403,281"],

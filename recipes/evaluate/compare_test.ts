@@ -1,6 +1,5 @@
-import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { allClose, equal } from "./compare.ts";
-import { normalInterval, passAt, passAtOverTasks, wilson } from "./statistics/estimate.ts";
 import { mbppInput } from "./mbpp_inputs.ts";
 import { isRight, type Rules } from "./oracle.ts";
 import { Opaque, PyBytes, PyComplex, PyDict, PySet, type PythonValue, Tuple } from "./values.ts";
@@ -83,27 +82,4 @@ Deno.test("MBPP's inputs become tuples, sets and complex numbers where its tasks
   assertEquals(mbppInput(115, [[[1n, 2n], []]]), [[new PySet([1n, 2n]), new PyDict([])]]);
   assertEquals(mbppInput(580, [[1n, [2n]]]), [new Tuple([1n, new Tuple([2n])])]);
   assertEquals(mbppInput(3, [[1n]]), [[1n]]);
-});
-
-Deno.test("pass@k is the share of k-subsets with a right sample", () => {
-  assertEquals(passAt(1, 10, 3), 0.3);
-  assertEquals(passAt(5, 5, 0), 0);
-  assertEquals(passAt(3, 4, 2), 1);
-  // By enumeration: of the 10 pairs out of 5 samples with 2 right ones, 3 have no right one.
-  assertAlmostEquals(passAt(2, 5, 2), 0.7);
-  assertThrows(() => passAt(6, 5, 1), RangeError);
-});
-
-Deno.test("intervals: Wilson's for shares, a normal one for means, both within [0, 1]", () => {
-  // Wilson (1927) for 67.1% of 164, as statsmodels' proportion_confint gives it.
-  const [low, high] = wilson(110, 164);
-  assertAlmostEquals(low, 0.5956, 1e-3);
-  assertAlmostEquals(high, 0.7381, 1e-3);
-  assertEquals(wilson(0, 10)[0], 0);
-  assertEquals(wilson(10, 10)[1], 1);
-  assertEquals(wilson(0, 0), [0, 1]);
-  const [from, to] = normalInterval([0, 1, 0, 1]);
-  assert(from >= 0 && to <= 1 && from < 0.5 && to > 0.5);
-  assertEquals(passAtOverTasks(1, [{ samples: 1, right: 1 }, { samples: 1, right: 0 }]).interval, wilson(1, 2));
-  assertEquals(passAtOverTasks(1, [{ samples: 2, right: 1 }, { samples: 2, right: 2 }]).value, 0.75);
 });

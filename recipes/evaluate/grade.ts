@@ -269,7 +269,7 @@ function report(
       ...(leftOut.length > 0 ? { left_out: `more than the sandbox's memory holds: ${leftOut.join("; ")}` } : {}),
       min_call_seconds: options.minCallSeconds ?? 5,
       time_factor: options.timeFactor ?? 4,
-      interval: "95%: Wilson for one sample a task, else normal over tasks",
+      interval: "95%: exact (Clopper–Pearson) for one sample a task, else a bootstrap over tasks",
     },
   };
 }

@@ -4,7 +4,7 @@
  * - running code: {@link openSandbox}, {@link runTasks}
  * - values: {@link PythonValue}, {@link toPython}, {@link equal}
  * - benchmarks: {@link loadBenchmark}, {@link promptOf}, {@link readSamples}, {@link gradeSamples}
- * - statistics: {@link passAt}, {@link wilson}
+ * - statistics: {@link passAt}, {@link exactInterval}, {@link comparePaired}
  *
  * Permissions: to read (Pyodide's package, benchmarks), to run Deno, to read the environment; to write the user's cache
  * folder, without which a few seconds of work are repeated in each process.
@@ -13,7 +13,15 @@
  */
 export { type Benchmark, loadBenchmark, type LoadOptions, type Task } from "./benchmarks/load.ts";
 export { allClose, equal } from "./compare.ts";
-export { type Interval, normalInterval, passAt, passAtOverTasks, wilson } from "./statistics/estimate.ts";
+export {
+  bootstrapInterval,
+  exactInterval,
+  type Interval,
+  passAt,
+  passAtOverTasks,
+  wilson,
+} from "./statistics/estimate.ts";
+export { comparePaired, mcnemar, type Paired, tasksNeeded } from "./statistics/paired.ts";
 export { type GradeOptions, gradeSamples, type Report, type Sample, type Verdict } from "./grade.ts";
 export { parsePythonJson } from "./json.ts";
 export { isRight, type Rules } from "./oracle.ts";

@@ -52,7 +52,12 @@ export interface MergeOptions extends ModelOutOptions {
   readonly weights: (config: MoeConfig) => MergeWeights;
   /** README.md, the model's card. */
   readonly readme?: string;
+  /** What the weights came from, in a word; beside the weights in the folder's {@link mergeRecord}. */
+  readonly method?: string;
 }
+
+/** The file of a merged folder that says exactly what each expert weighed, so that the merge can be repeated. */
+export const mergeRecord = "xft_merge.json";
 
 /**
  * Merges a mixture into a dense Hugging Face folder (with the mixture's tokenizer): W = λ·W_shared + (1 − λ)·Σ wᵢ·Wᵢ.
@@ -64,7 +69,14 @@ export async function mergeFolder(mixture: string, out: string, options: MergeOp
   using opened = openModel(mixture);
   const { config, checkpoint } = opened;
   if (config.kind !== "moe") throw new UserError(`${mixture}: this model is dense already, there is nothing to merge.`);
-  const tensors = denseTensors(config, checkpoint, options.weights(config)), dense = denseConfig(config);
-  await writeModelFolder(out, { config: dense, tensors, tokenizerFrom: mixture, readme: options.readme }, options);
+  const weights = options.weights(config), dense = denseConfig(config);
+  const record = { method: options.method ?? null, dtype: options.dtype ?? null, ...weights };
+  const files = { [mergeRecord]: `${JSON.stringify(record)}\n` };
+  const tensors = denseTensors(config, checkpoint, weights);
+  await writeModelFolder(
+    out,
+    { config: dense, tensors, tokenizerFrom: mixture, readme: options.readme, files },
+    options,
+  );
   return dense;
 }

@@ -57,7 +57,7 @@ export async function run(args: MergeArguments, context: Context): Promise<JsonR
     return { dry_run: true, ...result };
   }
   using bar = context.progress("merge", undefined, "tensors");
-  await mergeFolder(moe, out, { weights, dtype, overwrite, signal: context.signal, progress: bar.of });
+  await mergeFolder(moe, out, { weights, method, dtype, overwrite, signal: context.signal, progress: bar.of });
   context.print(`${out}: merged by ${method}, λ ${shown}, softmax(α) up to ${distance.toFixed(4)} from uniform`);
   return result;
 }

@@ -1,4 +1,5 @@
 /** @file pass@k and what it is worth: the unbiased estimator and 95% intervals. */
+import { seeded } from "../../random.ts";
 
 /** A 95% interval. */
 export type Interval = readonly [low: number, high: number];
@@ -38,18 +39,63 @@ export function wilson(successes: number, trials: number): Interval {
   return [low, high];
 }
 
-/** The interval of a mean of per-task estimates, over tasks (normal, cut to [0, 1]). */
-export function normalInterval(values: readonly number[]): Interval {
+/**
+ * Clopper and Pearson's exact interval of a share: it holds the true share in at least 95% of all cases.
+ *
+ * @example
+ * ```ts
+ * import { exactInterval } from "./estimate.ts";
+ * const [low, high] = exactInterval(0, 10);
+ * console.assert(low === 0 && Math.abs(high - (1 - 0.025 ** (1 / 10))) < 1e-9);
+ * ```
+ */
+export function exactInterval(successes: number, trials: number): Interval {
+  if (trials === 0) return [0, 1];
+  return [
+    successes === 0 ? 0 : bisect((share) => atLeast(successes, trials, share) < 0.025),
+    successes === trials ? 1 : bisect((share) => 1 - atLeast(successes + 1, trials, share) > 0.025),
+  ];
+}
+
+/** The chance of at least so many successes. */
+function atLeast(successes: number, trials: number, share: number): number {
+  let choose = 0, sum = 0;
+  for (let k = 0; k <= trials; k++) {
+    if (k >= successes) sum += Math.exp(choose + k * Math.log(share) + (trials - k) * Math.log1p(-share));
+    choose += Math.log((trials - k) / (k + 1));
+  }
+  return Math.min(1, sum);
+}
+
+/** The share up to which the condition holds. */
+function bisect(holds: (share: number) => boolean): number {
+  let low = 0, high = 1;
+  for (let i = 0; i < 60; i++) {
+    const middle = (low + high) / 2;
+    if (holds(middle)) low = middle;
+    else high = middle;
+  }
+  return (low + high) / 2;
+}
+
+/** Resamples of a bootstrap. */
+const resamples = 10_000;
+
+/** The interval of a mean of per-task estimates by resampling tasks (percentiles), the same for the same values. */
+export function bootstrapInterval(values: readonly number[], seed = 0): Interval {
   const n = values.length;
   if (n < 2) return [0, 1];
-  const mean = values.reduce((sum, value) => sum + value, 0) / n;
-  const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1);
-  const spread = z * Math.sqrt(variance / n);
-  return [Math.max(0, mean - spread), Math.min(1, mean + spread)];
+  const random = seeded(seed);
+  const means = Float64Array.from({ length: resamples }, () => {
+    let sum = 0;
+    for (let i = 0; i < n; i++) sum += values[Math.floor(random.unit() * n)];
+    return sum / n;
+  }).sort();
+  return [means[Math.floor(0.025 * resamples)], means[Math.ceil(0.975 * resamples) - 1]];
 }
 
 /**
- * Mean pass@k over tasks and its 95% interval: Wilson's where each task has one sample, else a normal one over tasks.
+ * Mean pass@k over tasks and its 95% interval: exact where each task has one sample, else by resampling tasks.
  *
  * @param tasks samples and right samples of each task
  */
@@ -60,6 +106,6 @@ export function passAtOverTasks(
   const values = tasks.map(({ samples, right }) => passAt(k, samples, right));
   const value = values.reduce((sum, each) => sum + each, 0) / Math.max(1, values.length);
   const isShare = k === 1 && tasks.every(({ samples }) => samples === 1);
-  const interval = isShare ? wilson(values.filter((each) => each === 1).length, values.length) : normalInterval(values);
-  return { value, interval };
+  const right = values.filter((each) => each === 1).length;
+  return { value, interval: isShare ? exactInterval(right, values.length) : bootstrapInterval(values) };
 }

@@ -1,0 +1,93 @@
+/** @file `xft verify`: a published folder's samples are graded again, and its merge is repeated. */
+import { basename, join } from "node:path";
+import { UserError } from "../../../dsl/errors.ts";
+import { kindOf } from "../../convert/files.ts";
+import { gradeSamples, loadBenchmark } from "../../evaluate/mod.ts";
+import { sha256 } from "../../evaluate/bytes.ts";
+import { holdsResult, readResult } from "../../evaluate/result.ts";
+import { differingFiles } from "../../merge/repeat.ts";
+import type { commands } from "../commands.ts";
+import type { Context, JsonResult } from "../context.ts";
+import type { Arguments } from "../schema.ts";
+
+/** Where a published model's results are, in its folder. */
+const places = ["samples", "evaluation", "results"] as const;
+
+/** Runs the command. */
+export async function run(args: Arguments<typeof commands.verify>, context: Context): Promise<JsonResult> {
+  const { folder, data, moe } = args;
+  if (kindOf(folder) !== "folder") throw new UserError(`${folder}: there is no such folder.`);
+  const results = resultsIn(folder);
+  if (results.length === 0 && moe === undefined) {
+    throw new UserError(
+      `${folder}: no result to grade again (report.json, samples.jsonl, verdicts.jsonl); for its merge give --moe DIR.`,
+    );
+  }
+  const files = new Map(
+    await Promise.all(data.map(async (path) => [await sha256(readBytes(path)), path] as const)),
+  );
+  const graded = [];
+  for (const place of results) graded.push(await gradeAgain(place, files, args.jobs, context));
+  const differing = moe === undefined ? undefined : await differingFiles(moe, folder, context.signal);
+  if (differing) {
+    context.print(`merge: ${differing.length === 0 ? "every weight equal, bit for bit" : differing.join("; ")}`);
+  }
+  const wrong = [
+    ...graded.flatMap(({ place, different }) => different.length > 0 ? [`${place}: ${different.join(", ")}`] : []),
+    ...differing ?? [],
+  ];
+  if (wrong.length > 0) throw new UserError(`${folder} is not what it says: ${wrong.join("; ")}.`);
+  return { folder, verified: true, results: graded, merge: differing && { equal: true } };
+}
+
+function readBytes(path: string): Uint8Array<ArrayBuffer> {
+  if (kindOf(path) !== "file") throw new UserError(`${path}: there is no such file.`);
+  return Deno.readFileSync(path);
+}
+
+/** The folder itself, or folders of results in it. */
+function resultsIn(folder: string): string[] {
+  if (holdsResult(folder)) return [folder];
+  return places.map((place) => join(folder, place)).filter((place) => kindOf(place) === "folder").flatMap((place) =>
+    holdsResult(place)
+      ? [place]
+      : [...Deno.readDirSync(place)].map(({ name }) => join(place, name)).filter(holdsResult).sort()
+  );
+}
+
+async function gradeAgain(
+  place: string,
+  files: ReadonlyMap<string, string>,
+  jobs: number | undefined,
+  context: Context,
+): Promise<{ place: string; benchmark: string; samples: number; different: string[] }> {
+  const { benchmark: name, protocol, samples, verdicts } = await readResult(place);
+  if (name !== "humaneval" && name !== "mbpp") {
+    throw new UserError(`${place}: results of ${name} cannot be graded again yet.`);
+  }
+  const wanted = String(protocol.dataset_sha256), path = files.get(wanted);
+  if (!path) {
+    throw new UserError(
+      `${place}: it was graded with a file of SHA-256 ${wanted} (${protocol.dataset ?? "no known release"}); ` +
+        "give that file by --data.",
+    );
+  }
+  const whole = await loadBenchmark(path, name), ids = new Set(samples.map(({ task_id }) => task_id));
+  const benchmark = { ...whole, tasks: whole.tasks.filter(({ id }) => ids.has(id)) };
+  using bar = context.progress(`grade ${basename(place)}`, samples.length, "samples");
+  const again = await gradeSamples(benchmark, samples, {
+    ...(jobs === undefined ? {} : { concurrency: jobs }),
+    ...(typeof protocol.min_call_seconds === "number" && { minCallSeconds: protocol.min_call_seconds }),
+    ...(typeof protocol.time_factor === "number" && { timeFactor: protocol.time_factor }),
+    onProgress: (done) => bar.update(done),
+  });
+  const different = verdicts.flatMap(({ task_id, base, plus }, i) => {
+    const now = again.verdicts[i];
+    return now.base === base && now.plus === plus
+      ? []
+      : [`sample ${i + 1} (${task_id}) was base ${base}, plus ${plus} and is base ${now.base}, plus ${now.plus}`];
+  });
+  const same = samples.length - different.length;
+  context.print(`${place}: ${same} of ${samples.length} verdicts are the same again`);
+  return { place, benchmark: name, samples: samples.length, different };
+}
