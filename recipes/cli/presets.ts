@@ -62,6 +62,6 @@ export const reasons: readonly {
     key: "rate",
     stage: "learn",
     why: "learning rate 0.02, not 1e-5: the paper's rates add up to about 0.009, so its coefficients stay where they " +
-      "start; in the miniature, rates that add up to 3 moved them by 0.25 and the loss from 0.1126 to 0.1119",
+      "start; in the miniature, rates that add up to 4 moved them by 0.25 and the loss from 0.1126 to 0.1119",
   },
 ];

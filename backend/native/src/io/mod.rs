@@ -216,12 +216,14 @@ impl Checkpoint {
         }
     }
 
-    /// The whole tensor as f32.
+    /// The whole tensor as f32. Its pages are given back: who loads a model holds it once, not twice.
     pub fn read(&self, name: &str, out: &mut [f32]) -> Result<()> {
         let tensor = self.tensor(name)?;
         let elements = tensor.elements();
         ensure!(out.len() == elements, "tensor \"{name}\" has {elements} elements, not {}", out.len());
-        self.convert(tensor, 0, out)
+        self.convert(tensor, 0, out)?;
+        self.release(tensor, 0, elements);
+        Ok(())
     }
 
     /// The whole tensor as f32, chunk by chunk: `each` gets the byte offset in the f32 tensor and the bytes.
