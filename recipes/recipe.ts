@@ -25,6 +25,8 @@ export interface RecipeStage {
   readonly checkpoint?: boolean;
   /** How weights are kept (default f32). */
   readonly precision?: Precision;
+  /** Multiples of the rate, by a part of the leaves' paths; the first that a path contains counts, 0 freezes. */
+  readonly rates?: Readonly<Record<string, number>>;
 }
 
 /** A model of a run: as given, the tuned mixture, its uniform merge, its learned merge. */
@@ -74,7 +76,7 @@ export interface Recipe extends DataSettings {
   /** Tuning of the mixture. */
   readonly moe?: RecipeStage & { readonly optimizer?: "adafactor" | "adamw" };
   /** The coefficients. */
-  readonly learn?: Omit<RecipeStage, "accumulate" | "clip" | "checkpoint" | "precision"> & {
+  readonly learn?: Omit<RecipeStage, "accumulate" | "clip" | "checkpoint" | "precision" | "rates"> & {
     /** Share of the shared expert (default 0.75). */
     readonly lambda?: number;
     /** Name of an objective, or a TypeScript file with one (default: xft). */

@@ -1,6 +1,7 @@
 /** @file XFT's steps as a user types them, on a model of a few thousand weights; and what each refuses. */
-import { assert, assertEquals, assertLess, assertLessOrEqual, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertLess, assertLessOrEqual, assertMatch, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
+import { openModel } from "../recipes/convert/huggingface.ts";
 import { withTempDir, xft } from "./support.ts";
 import { EOS, writeTinyData, writeTinyModel } from "./tiny_folder.ts";
 
@@ -106,7 +107,7 @@ Deno.test("run: the stages of a recipe once each, all in metrics.jsonl; it resum
       data: ["data.jsonl"],
       validation: 3,
       mixture: { experts: 3, active: 2 },
-      moe: small,
+      moe: { ...small, rates: { "layers.0": 0 } },
     };
     const write = (more: object): void =>
       Deno.writeTextFileSync(join(folder, "recipe.json"), JSON.stringify({ ...recipe, ...more }));
@@ -117,6 +118,12 @@ Deno.test("run: the stages of a recipe once each, all in metrics.jsonl; it resum
     const metrics = join(folder, "runs/one/metrics.jsonl"), text = Deno.readTextFileSync(metrics);
     const stages = new Set(text.trim().split("\n").map((line) => JSON.parse(line).stage));
     assertEquals([...stages], ["convert", "upcycle", "moe", "learn", "merge uniform", "merge"]);
+    const [mixed, tuned] = ["moe", "tuned"].map((name) => {
+      using opened = openModel(join(folder, "runs/one/models", name));
+      return [0, 1].map((layer) => opened.checkpoint.read(`model.layers.${layer}.self_attn.q_proj.weight`));
+    });
+    assertEquals(tuned[0], mixed[0], "what the recipe freezes keeps still");
+    assertNotEquals(tuned[1], mixed[1]);
     // Both stages that have steps write their own file, and no other stage does.
     const events = [...Deno.readDirSync(join(folder, "events"))].map(({ name }) => join(folder, "events", name)).sort();
     const tags = events.map((path) => new TextDecoder("latin1").decode(Deno.readFileSync(path)));

@@ -1,5 +1,5 @@
 /**
- * @file Instruction data of real code for `smollm2_real.ts`, from sources that anybody can get: exercism/python (text of
+ * @file Instruction data of real code for `smollm2_real.md`, from sources that anybody can get: exercism/python (text of
  * an exercise → its example solution), TheAlgorithms/Python (docstring and signature → function), CodeAlpaca (as it is).
  *
  * `deno run -A recipes/examples/smollm2_data.ts ../shared/data runs/smollm2-data` writes `code.jsonl`; the first folder
