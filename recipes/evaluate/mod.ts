@@ -1,7 +1,7 @@
 /**
  * Evaluation: a sandbox for Python that nobody has read, benchmarks, and grading.
  *
- * - running code: {@link openSandbox}, {@link runTasks}
+ * - running code: {@link openSandbox}, {@link runTasks}; any command in bubblewrap: {@link runConfined}
  * - values: {@link PythonValue}, {@link toPython}, {@link equal}
  * - benchmarks: {@link loadBenchmark}, {@link promptOf}, {@link readSamples}, {@link gradeSamples}
  * - statistics: {@link passAt}, {@link exactInterval}, {@link comparePaired}
@@ -36,6 +36,7 @@ export {
   styleRules,
 } from "./benchmarks/prompts.ts";
 export { assertSameProtocol, type Protocol, protocolDifferences, releaseOf } from "./protocol.ts";
+export { type Confined, type Confinement, runConfined, whyNotConfined } from "./sandbox/bwrap.ts";
 export {
   type CallResult,
   digestType,
