@@ -128,7 +128,6 @@ export async function runConfined(command: readonly string[], confinement: Confi
   } finally {
     clearTimeout(timer);
     clearInterval(watch);
-    kill(process);
   }
 }
 
@@ -259,12 +258,26 @@ async function read(
   return join(chunks);
 }
 
-/** Ends the shell; bubblewrap dies with its parent, and every process in the namespace with bubblewrap. */
+/** Ends bubblewrap and its shell; every process in its namespace ends with it. */
 function kill(process: Process): void {
+  for (const id of [...childrenOf(process.pid), process.pid]) {
+    try {
+      Deno.kill(id, "SIGKILL");
+    } catch {
+      // It has ended already.
+    }
+  }
+}
+
+/** Processes that a process started; none where it has ended. */
+function childrenOf(processId: number): number[] {
   try {
-    process.kill("SIGKILL");
+    return [...Deno.readDirSync(`/proc/${processId}/task`)].flatMap(({ name }) => {
+      const ids = Deno.readTextFileSync(`/proc/${processId}/task/${name}/children`).trim();
+      return ids === "" ? [] : ids.split(" ").map(Number);
+    });
   } catch {
-    // It has ended already.
+    return [];
   }
 }
 
@@ -272,12 +285,7 @@ function kill(process: Process): void {
 function memoryOf(processId: number): number {
   try {
     const pages = Number(Deno.readTextFileSync(`/proc/${processId}/statm`).split(" ")[1]);
-    let bytes = pages * 4096;
-    for (const { name } of Deno.readDirSync(`/proc/${processId}/task`)) {
-      const children = Deno.readTextFileSync(`/proc/${processId}/task/${name}/children`).trim();
-      if (children !== "") bytes += children.split(" ").reduce((sum, child) => sum + memoryOf(Number(child)), 0);
-    }
-    return bytes;
+    return childrenOf(processId).reduce((sum, child) => sum + memoryOf(child), pages * 4096);
   } catch {
     return 0;
   }
