@@ -223,4 +223,4 @@ export {
   type GenerateProgress,
   type Generation,
   perplexity,
-} from "./recipes/generate.ts";
+} from "./recipes/generate/mod.ts";

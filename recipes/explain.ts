@@ -8,7 +8,7 @@ import type { Capabilities } from "../backend/device.ts";
 import type { Device } from "../backend/runtime.ts";
 import { UserError } from "../dsl/errors.ts";
 import type { ModelConfig } from "./convert/config.ts";
-import { type Cache, emptyCache, type Next, next } from "./decode.ts";
+import { type Cache, emptyCache, type Next, next } from "./generate/decode.ts";
 import { learnStep, type Parameters } from "./learn.ts";
 import { type Batch, makeBatch, toBatch } from "./model/batch.ts";
 import { type AnyModel, layout, treeOf } from "./model/layout.ts";

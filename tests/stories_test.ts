@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { assertEquals } from "@std/assert";
 import { loadTokenizer } from "../backend/tokenizer.ts";
 import { convert } from "../recipes/convert/mod.ts";
-import { generate } from "../recipes/generate.ts";
+import { generate } from "../recipes/generate/mod.ts";
 import { loadModel } from "../recipes/model/parameters.ts";
 import { withDevice } from "./devices.ts";
 import { sharedData, testDevices, withTempDir } from "./support.ts";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { userCache } from "../../backend/cache.ts";
 import { open } from "../../backend/open.ts";
 import { UserError } from "../../dsl/errors.ts";
-import { generate } from "../../recipes/generate.ts";
+import { generate } from "../../recipes/generate/mod.ts";
 import { loadModel } from "../../recipes/model/parameters.ts";
 import { smollm2Gguf } from "../../tests/support.ts";
 import type { Case, GenerationWork, Prepared } from "../case.ts";

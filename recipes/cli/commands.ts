@@ -43,6 +43,31 @@ const stage = {
   ...dataFlags,
 };
 
+/** How a model's weights are loaded. */
+const loading = {
+  storage: choice("type of the weights in memory: as their file has them, or this one", WEIGHT_TYPES, {
+    fallback: "stored",
+  }),
+  coefficients: path("of a mixture: merge it while it is loaded, by this file from `learn`", { metavar: "FILE" }),
+  merge: choice("of a mixture: merge it while it is loaded, in this way", ["xft", "uniform", "shared"]),
+  lambda: number("share of the shared expert (default: the file's, else 0.75)", { min: 0, max: 1, rule: LAMBDA_RULE }),
+  overrideLambda: toggle("let --lambda win over the file's"),
+};
+
+function checkLoading(
+  { merge, coefficients, lambda }: {
+    readonly merge?: string;
+    readonly coefficients?: string;
+    readonly lambda?: number;
+  },
+): void {
+  if (lambda !== undefined && !merge && !coefficients) {
+    throw new UserError("--lambda: it goes with --coefficients FILE or --merge NAME.");
+  }
+  if (merge === "xft" && !coefficients) throw new UserError("--merge xft: it needs --coefficients FILE.");
+  if (coefficients && merge && merge !== "xft") throw new UserError(`--merge ${merge}: it takes no --coefficients.`);
+}
+
 function checkStage({ steps, epochs }: { readonly steps?: number; readonly epochs?: number }): void {
   if (steps !== undefined && epochs !== undefined) throw new UserError("--steps and --epochs: give one of them.");
 }
@@ -220,26 +245,37 @@ export const commands = {
   }),
   generate: command({
     summary: "text from a model",
-    examples: ['generate models/merged --prompt "def fib(n):" --max-tokens 64'],
+    description:
+      "Prompts run together, and the next takes a finished one's place. A single text on a terminal appears " +
+      "as it is written. A mixture can be merged while it is loaded.",
+    examples: [
+      'generate models/merged --prompt "def fib(n):" --max-tokens 64',
+      'generate models/moe --merge uniform --prompt "def f" --temperature 0.8 --n 5',
+    ],
     positionals: { model: path("Hugging Face folder", { metavar: "MODEL", required: true }) },
     flags: {
       prompt: texts("a prompt (several: one result each)"),
       promptFile: paths("a file that is one prompt (several: one result each)", { metavar: "FILE" }),
       maxTokens: integer("most new tokens", { fallback: 256, min: 0 }),
+      n: integer("samples of each prompt", { fallback: 1, min: 1 }),
       temperature: number("0 is greedy", { fallback: 0, min: 0 }),
+      topK: integer("only so many of the likeliest tokens (default: all)", { min: 1 }),
       topP: number("only the likeliest tokens that together have this probability", { fallback: 1, min: 0, max: 1 }),
+      minP: number("only tokens at least this many times as likely as the likeliest", { fallback: 0, min: 0, max: 1 }),
+      repetitionPenalty: number("what the logits of tokens that occurred are divided by", { fallback: 1, min: 0.01 }),
       stop: texts("text that ends a generation (several: any of them)"),
+      stopTokens: numbers("ids that end a generation (default: the model's end tokens)"),
       top: integer("also the N best logits of the first step", { min: 1 }),
+      batch: integer("texts that run together", { fallback: 16, min: 1 }),
       noSpecial: toggle("add no beginning or end token"),
       ignoreEnd: toggle("go on past the end token"),
-      storage: choice("type of the weights in memory: as their file has them, or this one", WEIGHT_TYPES, {
-        fallback: "stored",
-      }),
+      ...loading,
       out: path("also write the results here (JSON lines)", { metavar: "FILE" }),
       overwrite: toggle("replace what is at --out"),
     },
-    check({ prompt, promptFile }) {
+    check({ prompt, promptFile, ...flags }) {
       if (prompt.length + promptFile.length === 0) throw new UserError("give --prompt TEXT or --prompt-file FILE.");
+      checkLoading(flags);
     },
   }),
   evaluate: command({

@@ -10,6 +10,8 @@ export interface Context {
   readonly signal: AbortSignal;
   /** Prints a result for people (stdout; nothing under `--json`, where the returned object says it). */
   print(text: string): void;
+  /** Prints a piece of a result as it comes, without a line's end. */
+  stream(piece: string): void;
   /** Prints a remark (stderr). */
   note(text: string): void;
   /** Starts a line of progress (stderr). */
@@ -38,6 +40,7 @@ export function createContext(options: { readonly json: boolean }): ContextContr
   const context: Context = {
     signal: controller.signal,
     print: (text) => options.json ? undefined : writeAll(Deno.stdout, `${text}\n`),
+    stream: (piece) => options.json ? undefined : writeAll(Deno.stdout, piece),
     note: (text) => writeAll(Deno.stderr, `${text}\n`),
     progress: (label, total, unit) => new Progress(label, total, unit),
     onInterrupt(sentence) {

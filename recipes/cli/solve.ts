@@ -3,7 +3,7 @@ import type { Tokenizer } from "../../backend/tokenizer.ts";
 import type { Device } from "../../backend/runtime.ts";
 import { chatRenderer } from "../data/chat.ts";
 import { type Benchmark, promptOf, type PromptStyle, type Sample, sanitize, styleRules } from "../evaluate/mod.ts";
-import { generate, type GenerateOptions } from "../generate.ts";
+import { generate, type GenerateOptions } from "../generate/mod.ts";
 import type { Loaded } from "../model/parameters.ts";
 
 /** How tasks are asked. */
@@ -40,14 +40,19 @@ export async function solve(
   { style, samplesPerTask, maxTokens = styleRules[style].maxTokens, ...options }: SolveOptions,
 ): Promise<Solved> {
   const render = style === "chat" ? await chatRenderer(tokenizer, "--prompt chat") : undefined;
-  const asked = tasks.flatMap((task) => {
-    const prompt = promptOf(task, style, render);
-    return Array.from({ length: samplesPerTask }, () => ({ task, prompt }));
-  });
-  const ids = asked.map(({ prompt: { text, begins } }) => tokenizer.encode(text, { special: begins }));
+  const prompts = tasks.map((task) => promptOf(task, style, render));
+  const ids = prompts.map(({ text, begins }) => tokenizer.encode(text, { special: begins }));
   // The stops of a benchmark are the same for all its tasks.
-  const stop = asked[0]?.prompt.stop ?? [];
-  const generations = await generate(loaded, tokenizer, device, ids, { ...options, maxTokens, stop });
+  const stop = prompts[0]?.stop ?? [];
+  const generations = await generate(loaded, tokenizer, device, ids, {
+    ...options,
+    n: samplesPerTask,
+    maxTokens,
+    stop,
+  });
+  const asked = tasks.flatMap((task, i) =>
+    Array.from({ length: samplesPerTask }, () => ({ task, prompt: prompts[i] }))
+  );
   const raw = generations.map(({ text }, i) => ({
     task_id: asked[i].task.id,
     solution: asked[i].prompt.solution(text),

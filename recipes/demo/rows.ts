@@ -3,7 +3,7 @@ import type { Device } from "../../backend/runtime.ts";
 import type { Outcome, Sandbox } from "../evaluate/sandbox.ts";
 import { runTasks } from "../evaluate/tasks.ts";
 import { type Interval, wilson } from "../evaluate/statistics/estimate.ts";
-import { generate } from "../generate.ts";
+import { generate } from "../generate/mod.ts";
 import { batchesOf } from "../model/batch.ts";
 import { evaluator } from "../model/loss.ts";
 import { countParameters } from "../model/layout.ts";

@@ -1,6 +1,6 @@
 /** @file Mixture's folder → dense model's folder, from file to file: no device, sums in f64. */
 import { UserError } from "../../dsl/errors.ts";
-import type { Checkpoint, TensorOut } from "../../backend/checkpoint.ts";
+import type { Checkpoint, Combination, TensorOut } from "../../backend/checkpoint.ts";
 import type { ModelConfig, MoeConfig } from "../convert/config.ts";
 import { type ModelOutOptions, openModel, writeModelFolder } from "../convert/huggingface.ts";
 import { expectedTensors } from "../convert/names.ts";
@@ -21,12 +21,15 @@ export function denseConfig(config: MoeConfig): ModelConfig & { readonly kind: "
   return { ...rest, kind: "llama" };
 }
 
+/** A tensor that is a weighted sum of others. */
+export type Combined = TensorOut & { readonly data: Combination };
+
 /** λ·shared + (1 − λ)·Σ weightᵢ·expertᵢ of each matrix. Experts that weigh nothing are not read. */
-function* denseTensors(
+export function* denseTensors(
   config: MoeConfig,
   checkpoint: Checkpoint,
   { weights, lambda }: MergeWeights,
-): Generator<TensorOut> {
+): Generator<Combined> {
   for (const { name, shape } of expectedTensors(denseConfig(config))) {
     const found = /^model\.layers\.(\d+)\.mlp\.(\w+_proj\.weight)$/.exec(name);
     if (!found) {

@@ -9,7 +9,7 @@ import { tensor, valueAndGradWith } from "../../dsl/mod.ts";
 import { isReal } from "../../dsl/primitive.ts";
 import { axesOf } from "../../dsl/shape.ts";
 import { backward } from "../../dsl/transforms/reverse.ts";
-import { generate } from "../../recipes/generate.ts";
+import { generate } from "../../recipes/generate/mod.ts";
 import { layout } from "../../recipes/model/layout.ts";
 import { lossFor } from "../../recipes/model/loss.ts";
 import { optimizer } from "../../recipes/optim/mod.ts";

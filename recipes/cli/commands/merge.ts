@@ -1,34 +1,23 @@
 /** @file `xft merge`: mixture → dense Hugging Face folder, or several dense models → one. */
-import { join } from "node:path";
 import { UserError } from "../../../dsl/errors.ts";
-import { readCoefficients } from "../../convert/coefficients.ts";
-import type { MoeConfig } from "../../convert/config.ts";
-import { checkTarget, kindOf } from "../../convert/files.ts";
+import { checkTarget } from "../../convert/files.ts";
 import { readConfig } from "../../convert/huggingface.ts";
 import { mergeDense } from "../../merge/dense.ts";
 import { mergeFolder } from "../../merge/folder.ts";
-import {
-  distanceFromUniform,
-  type MergeWeights,
-  singleExpert,
-  uniformWeights,
-  weightsOf,
-} from "../../merge/weights.ts";
+import { distanceFromUniform } from "../../merge/weights.ts";
 import { readMergekit } from "../../merge/mergekit.ts";
 import { isMethodName } from "../../merge/methods/mod.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
 import { readText, workingFolder } from "../files.ts";
+import { mixtureWeights } from "../mixture_weights.ts";
 import type { Arguments } from "../schema.ts";
-
-/** λ where neither a file nor a flag says it: the paper's. */
-const DEFAULT_LAMBDA = 0.75;
 
 type MergeArguments = Arguments<typeof commands.merge>;
 
 /** Runs the command. */
 export async function run(args: MergeArguments, context: Context): Promise<JsonResult> {
-  const { models: [moe, ...more], out, overwrite, lambda, overrideLambda, dtype } = args;
+  const { models: [moe, ...more], out, overwrite, dtype } = args;
   checkTarget(out, "folder", { overwrite });
   const dense = args.mergekit !== undefined || more.length > 0 ||
     (args.method !== undefined && isMethodName(args.method));
@@ -39,15 +28,7 @@ export async function run(args: MergeArguments, context: Context): Promise<JsonR
       `${moe}: this model is dense already, there is nothing to merge; name others to merge it with.`,
     );
   }
-  // A mixture's folder may carry its own coefficients.
-  const beside = join(moe, "coefficients.json");
-  const file = args.coefficients ?? (args.method === undefined && kindOf(beside) === "file" ? beside : undefined);
-  const method = args.method ?? (file ? "xft" : "uniform");
-  const coefficients = file === undefined ? undefined : readCoefficients(file);
-  const weights = (mixture: MoeConfig): MergeWeights => {
-    if (coefficients) return weightsOf(mixture, coefficients, lambda, overrideLambda);
-    return method === "shared" ? singleExpert(mixture, 0) : uniformWeights(mixture, lambda ?? DEFAULT_LAMBDA);
-  };
+  const { file, method, coefficients, weights } = mixtureWeights(moe, args);
   const { lambda: used } = weights(config);
   const shown = new Set(used).size === 1 ? used[0] : used;
   const distance = coefficients ? Math.max(...distanceFromUniform(coefficients.alpha)) : 0;

@@ -1,7 +1,7 @@
 /** @file `xft evaluate --benchmark perplexity`: how well a model predicts a text. */
 import { open } from "../../../backend/open.ts";
 import { loadTokenizer } from "../../../backend/tokenizer.ts";
-import { perplexity } from "../../generate.ts";
+import { perplexity } from "../../generate/mod.ts";
 import { loadModel } from "../../model/parameters.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";

@@ -1,6 +1,7 @@
 /**
  * @file One step of generation as a pure function: tokens in, next logits and a longer memory of keys and values out.
- * Prompts of a batch are padded on the left, so that all rows write the same place of the cache.
+ * All rows of a batch write the same place of the cache, in place: a row that holds fewer tokens is empty on its left,
+ * so that a new text can take a finished one's row at any time.
  */
 import {
   add,
@@ -14,17 +15,16 @@ import {
   maximum,
   mul,
   not,
-  pad,
   rename,
   ropeAt,
   slice,
   take,
   type Tensor,
   write,
-} from "../dsl/mod.ts";
-import type { ModelConfig } from "./convert/config.ts";
-import type { AnyModel } from "./model/layout.ts";
-import { widened } from "./model/storage.ts";
+} from "../../dsl/mod.ts";
+import type { ModelConfig } from "../convert/config.ts";
+import type { AnyModel } from "../model/layout.ts";
+import { widened } from "../model/storage.ts";
 import {
   llama,
   type LlamaOptions,
@@ -35,8 +35,8 @@ import {
   type Tokens,
   turns,
   unembed,
-} from "./model/llama.ts";
-import { type Moe, moe } from "./model/moe.ts";
+} from "../model/llama.ts";
+import { type Moe, moe } from "../model/moe.ts";
 
 /** Keys or values of a layer, for every place of the cache. */
 type Kept = Tensor<"batch" | "head" | "key" | "dim">;
@@ -67,12 +67,25 @@ const eachKept = (cache: Cache, f: (kept: Kept) => Kept): Cache => ({
   value: cache.value.map(f),
 });
 
-/** The same cache with room for more tokens. */
-export const longer = (cache: Cache, more: number): Cache => eachKept(cache, (kept) => pad(kept, "key", 0, more));
+/** Rows and places of a cache in another order; −1 is an empty one. */
+export const rearranged = (cache: Cache, rows: Tensor<"batch", "int">, places: Tensor<"key", "int">): Cache =>
+  eachKept(cache, (kept) => {
+    const chosen = take(rename(kept, { batch: "from" }), "from", rows);
+    return take(rename(chosen, { key: "from" }), "from", places);
+  });
 
-/** Some rows of a cache. */
-export const rowsOf = (cache: Cache, rows: Tensor<"batch", "int">): Cache =>
-  eachKept(cache, (kept) => take(rename(kept, { batch: "from" }), "from", rows));
+/** A cache with one of its rows taken from another cache, whose places are put in order first. */
+export function joined(
+  cache: Cache,
+  row: Tensor<never, "int">,
+  other: Cache,
+  from: Tensor<"batch", "int">,
+  places: Tensor<"key", "int">,
+): Cache {
+  const fresh = rearranged(other, from, places);
+  const join = (kept: Kept[], own: Kept[]): Kept[] => kept.map((each, layer) => write(each, "batch", row, own[layer]));
+  return { key: join(cache.key, fresh.key), value: join(cache.value, fresh.value) };
+}
 
 /** Logits of a model of either kind. */
 function forward(config: ModelConfig, model: AnyModel, tokens: Tokens, options: LlamaOptions): Output {
