@@ -76,9 +76,9 @@ function components(order: readonly Node[], largeBytes: number): Set<Node>[] {
     return at;
   };
   for (const node of order) {
-    const from = node.inputs.filter((input) => parent.has(input));
     if (isSeed(node, largeBytes)) parent.set(node, node);
-    else if (from.length > 0 && isElementwise(node)) {
+    else if (node.inputs.some((input) => parent.has(input)) && isElementwise(node)) {
+      const from = node.inputs.filter((input) => parent.has(input));
       parent.set(node, node);
       for (const input of from) parent.set(find(input), node);
     }

@@ -12,7 +12,7 @@ import type { Kernel, LoopKernel } from "./kernel.ts";
 import { kernelsOf } from "./kernels.ts";
 import { lower, type LowerOptions } from "./lower.ts";
 import { type HandingOn, panels } from "./panels.ts";
-import { alignment, place } from "./memory.ts";
+import { alignment, type Place, place } from "./memory.ts";
 import { bytesOf, schedule, type Unit } from "./schedule.ts";
 import { stagesOf } from "./body.ts";
 import { type Stopwatch, timed } from "./stopwatch.ts";
@@ -72,6 +72,14 @@ interface Body {
   readonly roots: readonly Node[];
   readonly steps: readonly Step[];
   readonly refused: ReadonlyMap<string, number>;
+  readonly own: OwnValues;
+}
+
+/** Values that a body makes for itself, and where they lie: in blocks of so many bytes. */
+interface OwnValues {
+  readonly nodes: readonly Node[];
+  readonly places: readonly Place[];
+  readonly blocks: readonly number[];
 }
 
 /** Groups, orders and emits a lowered program. `bodies` are those of tiles met before, by their results. */
@@ -140,9 +148,9 @@ function tileSteps(
   bodies: Map<string, Body>,
 ): Step[] {
   const wanted = tile.results.map((_, i) => i).filter((i) => result(i) !== undefined);
-  const { roots, steps, refused: more } = bodyOf(wanted.map((i) => tile.results[i]), limits, bodies);
+  const { roots, steps, refused: more, own } = bodyOf(wanted.map((i) => tile.results[i]), limits, bodies);
   for (const [reason, count] of more) refused.set(reason, (refused.get(reason) ?? 0) + count);
-  const scratch = scratchOf(steps, limits.maxBufferBytes);
+  const scratch = scratchOf(own);
   const slot = (node: Node, start: number): Slot => {
     const shifted = (memory: Node, elements: number): Slot => {
       const shift = elements * (bytesOf(memory) / Math.max(1, sizeOf(memory.shape)));
@@ -173,13 +181,14 @@ function bodyOf(results: readonly Node[], limits: StepLimits, bodies: Map<string
   if (known) return known;
   const roots = timed(limits.watch, "lower", () => lower(results, limits));
   if (!roots.every((root) => placementOf(root))) throw new Error("a loop's result has lost its place");
-  const body = { roots, ...stepsOf(roots, limits, new Set(), bodies) };
+  const { steps, refused } = stepsOf(roots, limits, new Set(), bodies);
+  const body = { roots, steps, refused, own: ownValues(steps, limits.maxBufferBytes) };
   bodies.set(name, body);
   return body;
 }
 
-/** Places of a body's own values: the same for every tile. */
-function scratchOf(steps: readonly Step[], maxBufferBytes: number): Map<Node, Slot> {
+/** The values that steps of a body make for themselves. */
+function ownValues(steps: readonly Step[], maxBufferBytes: number): OwnValues {
   const lifetimes = new Map<Node, { from: number; until: number }>();
   steps.forEach(({ slots }, at) => {
     for (const { memory } of slots) {
@@ -189,18 +198,22 @@ function scratchOf(steps: readonly Step[], maxBufferBytes: number): Map<Node, Sl
       else lifetimes.set(memory, { from: at, until: at });
     }
   });
-  const living = [...lifetimes];
-  const { places, chunks } = place(
-    living.map(([node, { from, until }]) => ({ bytes: bytesOf(node), from, until })),
-    maxBufferBytes,
-  );
-  const blocks = chunks.map((bytes): Scratch => ({ bytes: Math.ceil(bytes / alignment) * alignment }));
-  return new Map(living.map(([node], i) => [node, {
-    memory: blocks[places[i].chunk],
-    shift: places[i].offset,
-    bytes: bytesOf(node),
-    node,
-  }]));
+  const values = [...lifetimes].map(([node, { from, until }]) => ({ bytes: bytesOf(node), from, until }));
+  const { places, chunks } = place(values, maxBufferBytes);
+  return {
+    nodes: [...lifetimes.keys()],
+    places,
+    blocks: chunks.map((bytes) => Math.ceil(bytes / alignment) * alignment),
+  };
+}
+
+/** Memory for a body's own values, used again by all tiles of one size. */
+function scratchOf({ nodes, places, blocks }: OwnValues): Map<Node, Slot> {
+  const memory = blocks.map((bytes): Scratch => ({ bytes }));
+  return new Map(nodes.map((node, i) => {
+    const { chunk, offset } = places[i];
+    return [node, { memory: memory[chunk], shift: offset, bytes: bytesOf(node), node }];
+  }));
 }
 
 /** Writes zeros. */
