@@ -47,11 +47,11 @@ export function wgsl(kernel: Kernel, capabilities: Capabilities): Emitted {
   const work = workOf(kernel);
   return {
     ...emitted,
-    dispatches: emitted.dispatches.map((each) => ({ ...each, kernel: { ...each.kernel, work } })),
+    dispatches: emitted.dispatches.map((each) => ({ ...each, kernel: { work, ...each.kernel } })),
   };
 }
 
-/** Scalar operations of a kernel, roughly; each of its dispatches counts as much. */
+/** Scalar operations of a kernel, roughly; each of its dispatches counts as much, unless it says otherwise. */
 export function workOf(kernel: Kernel): number {
   const all = (axes: readonly { readonly size: number }[]) => axes.reduce((count, { size }) => count * size, 1);
   switch (kernel.kind) {

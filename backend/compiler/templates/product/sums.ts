@@ -175,6 +175,12 @@ function finish({ loop: { body, sizes, outer, stages } }: Sums, first: number, b
   };
 }
 
+/** A loop's dispatches, which are much less work than the product before them. */
+function light(kernel: LoopKernel, capabilities: Capabilities): Emitted {
+  const { dispatches, scratch } = loop(kernel, capabilities), work = product(kernel.sizes) * kernel.body.length;
+  return { dispatches: dispatches.map((each) => ({ ...each, kernel: { ...each.kernel, work } })), scratch };
+}
+
 /** Dispatches of kernels one after the other. Slots of each are named; what lies beyond them is scratch of its own. */
 function chained(
   count: number,
@@ -198,7 +204,7 @@ export function sumsApart(all: readonly Sums[], c: number, alone: Emitted, capab
   const slots = slotsOfSums(all, c), count = slots.flat().reduce((a, b) => Math.max(a, b), c) + 1;
   return chained(count, [], [
     { emitted: alone, slots: Array.from({ length: c + 1 }, (_, slot) => slot) },
-    ...all.map(({ loop: kernel }, i) => ({ emitted: loop(kernel, capabilities), slots: slots[i] })),
+    ...all.map((each, i) => ({ emitted: light(each.loop, capabilities), slots: slots[i] })),
   ]);
 }
 
@@ -248,7 +254,7 @@ export function withSums(planned: readonly PlannedSums[], dispatch: Dispatch, ca
   return chained(count, bytes, [
     { emitted: { dispatches: [dispatch], scratch: [] }, slots: own },
     ...planned.map(({ sums, slots, scratch, blocks }) => ({
-      emitted: loop(finish(sums, slots.length, blocks), capabilities),
+      emitted: light(finish(sums, slots.length, blocks), capabilities),
       slots: [...slots, ...scratch],
     })),
   ]);
