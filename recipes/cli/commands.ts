@@ -278,6 +278,21 @@ export const commands = {
       checkLoading(flags);
     },
   }),
+  serve: command({
+    summary: "a local server with OpenAI's API",
+    description: "GET /v1/models, POST /v1/completions and /v1/chat/completions, whole or streamed. Requests that " +
+      "overlap are computed together. Only this machine can reach it, unless --host says otherwise.",
+    examples: ["serve models/merged", "serve models/moe --merge uniform --port 8080 --batch 32"],
+    positionals: { model: path("Hugging Face folder", { metavar: "MODEL", required: true }) },
+    flags: {
+      host: text("address to listen at", { fallback: "127.0.0.1", metavar: "ADDRESS" }),
+      port: integer("port to listen at (0: any that is free)", { fallback: 8000, min: 0, max: 65535 }),
+      name: text("the model's name for clients (default: its folder's)", { metavar: "NAME" }),
+      batch: integer("texts that run together", { fallback: 16, min: 1 }),
+      ...loading,
+    },
+    check: checkLoading,
+  }),
   evaluate: command({
     summary: "pass@k of a model or of a file of samples, or perplexity",
     description: "Generated code runs in a sandbox without files, network or processes.",

@@ -19,6 +19,7 @@ export const load: { readonly [N in CommandName]: () => Promise<CommandModule<N>
   learn: () => import("./commands/learn.ts"),
   merge: () => import("./commands/merge.ts"),
   generate: () => import("./commands/generate.ts"),
+  serve: () => import("./commands/serve.ts"),
   evaluate: () => import("./commands/evaluate.ts"),
   compare: () => import("./commands/compare.ts"),
   verify: () => import("./commands/verify.ts"),

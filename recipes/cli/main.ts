@@ -53,8 +53,12 @@ function parse(words: string[]): Parsed {
   return parseCommandLine(commands, words, { program: PROGRAM, cwd: workingFolder(), width });
 }
 
+/** Commands that listen or upload. All others open no connection, and cannot once the permission is gone. */
+const CONNECTING: readonly CommandName[] = ["serve"];
+
 async function runCommand(name: CommandName, values: Record<string, unknown>, context: Context): Promise<JsonResult> {
   const entry: Command = commands[name];
+  if (!CONNECTING.includes(name)) await Deno.permissions.revoke({ name: "net" });
   try {
     entry.check?.(values);
   } catch (error) {
