@@ -53,19 +53,22 @@ function parse(words: string[]): Parsed {
   return parseCommandLine(commands, words, { program: PROGRAM, cwd: workingFolder(), width });
 }
 
-/** Commands that listen or upload. All others open no connection, and cannot once the permission is gone. */
+/** Commands that open connections. */
 const CONNECTING: readonly CommandName[] = ["serve"];
 
 async function runCommand(name: CommandName, values: Record<string, unknown>, context: Context): Promise<JsonResult> {
   const entry: Command = commands[name];
-  if (!CONNECTING.includes(name)) await Deno.permissions.revoke({ name: "net" });
   try {
     entry.check?.(values);
   } catch (error) {
     throw error instanceof UserError ? new UserError(error.message, { usage: true }) : error;
   }
+  const { fetchHubPaths, namesHub } = await import("./hub_paths.ts");
+  const ready = namesHub(values) ? await fetchHubPaths(entry, values, context) : values;
+  // What follows opens no connection, and cannot once the permission is gone.
+  if (!CONNECTING.includes(name)) await Deno.permissions.revoke({ name: "net" });
   const { run } = await load[name]() as { run(values: unknown, context: Context): Promise<JsonResult> };
-  return await run(values, context);
+  return await run(ready, context);
 }
 
 /**

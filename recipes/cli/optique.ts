@@ -12,6 +12,7 @@ import { argument, command, constant, flag, option } from "npm:@optique/core@1.3
 import { findSimilar } from "npm:@optique/core@1.3.6/suggestion";
 import type { ValueParser } from "npm:@optique/core@1.3.6/valueparser";
 import { UserError } from "../../dsl/errors.ts";
+import { isHubAddress } from "../hub/address.ts";
 import { type Command, COMMON_FLAGS, type Field, type Fields, flagName } from "./schema.ts";
 
 /** How a checkout's command line is called, for examples that can be copied. */
@@ -150,7 +151,8 @@ function finish(field: Field<unknown>, value: unknown, cwd: string): unknown {
   if (value === undefined) return field.fallback;
   const { path } = field;
   if (!path) return value;
-  const absolute = (word: string): string => path === true || path(word) ? resolve(cwd, word) : word;
+  const absolute = (word: string): string =>
+    !isHubAddress(word) && (path === true || path(word)) ? resolve(cwd, word) : word;
   return Array.isArray(value) ? value.map(absolute) : absolute(value as string);
 }
 
