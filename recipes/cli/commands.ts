@@ -316,6 +316,10 @@ export const commands = {
       topP: number("only the likeliest tokens of this probability together", { fallback: 1, min: 0, max: 1 }),
       maxTokens: integer("most new tokens of an answer (default: 512 for magicoder, 768 otherwise)", { min: 1 }),
       jobs: integer("sandboxes at a time (default: as many as cores)", { min: 1 }),
+      sandbox: choice("where Python runs: WebAssembly, or the machine's own confined by bubblewrap (Linux)", [
+        "pyodide",
+        "bwrap",
+      ], { fallback: "pyodide" }),
       out: path("folder for samples and verdicts", { metavar: "DIR" }),
       overwrite: toggle("replace what is at --out"),
     },

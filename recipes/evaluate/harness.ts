@@ -19,6 +19,50 @@ import sys, os, gc
 for _name in ("js", "pyodide_js", "pyodide", "_pyodide", "_pyodide_core"):
     sys.modules.pop(_name, None)
     sys.modules[_name] = None
+del _name
+def _xft_channel():
+    with io.FileIO("/home/job") as file:
+        job = file.readall()
+    os.unlink("/home/job")
+    pipe, write = os.open("/dev/xft", os.O_WRONLY), os.write
+    os.chdir("/home/solution")
+    return job, lambda message: write(pipe, message)
+${harness()}
+import zipimport
+sys.path_importer_cache.clear()
+try:
+    import xft_no_such_module
+except ImportError:
+    pass
+gc.collect()
+gc.freeze()
+`;
+
+/**
+ * Runs in a CPython of the machine, which bubblewrap confines: the job comes on the standard input, messages go to what
+ * was the standard output, each after its length (four bytes); what the sample prints goes to its error output.
+ */
+export const nativePython: string = `
+import sys, os, gc
+def _xft_channel():
+    job = sys.stdin.buffer.read()
+    pipe, write, pack = os.dup(1), os.write, struct.pack
+    os.dup2(2, 1)
+    def send(message):
+        rest = memoryview(pack("<I", len(message)) + message)
+        while rest:
+            rest = rest[write(pipe, rest):]
+    random.seed(0)
+    return job, send
+${harness()}
+(lambda start: (globals().pop("_xft_start"), start()))(_xft_start)
+sys.stdout.flush()
+os._exit(0)
+`;
+
+/** What both have in common; `_xft_channel()` returns the job and the function that sends a message. */
+function harness(): string {
+  return `
 import array, ast, base64, bisect, calendar, cmath, collections, collections.abc, contextlib, copy, dataclasses, datetime
 import decimal, enum, fractions, functools, hashlib, heapq, inspect, io, itertools, json, keyword, marshal, math, numbers
 import operator, queue, random, re, statistics, string, struct, textwrap, time, timeit, traceback, types, typing
@@ -26,9 +70,9 @@ import unicodedata
 import zlib
 
 def _xft_prepare():
-    dumps, loads, write, pack = marshal.dumps, marshal.loads, os.write, struct.pack
-    clock, isfile, opener, unlink = time.perf_counter, os.path.isfile, os.open, os.unlink
-    reading, writing, mold, digest = io.FileIO, os.O_WRONLY, types.ModuleType, hashlib.sha256
+    dumps, loads, pack, channel = marshal.dumps, marshal.loads, struct.pack, _xft_channel
+    clock, mold, digest = time.perf_counter, types.ModuleType, hashlib.sha256
+    strict = {"allow_code": False} if sys.version_info >= (3, 13) else {}
     exact = {type(None), bool, int, float, complex, str, bytes}
     by_repr = {collections.deque, decimal.Decimal, fractions.Fraction, range, datetime.date, datetime.time,
                datetime.datetime, datetime.timedelta}
@@ -58,9 +102,9 @@ def _xft_prepare():
 
     def encode(value):
         try:
-            return dumps(value, 2, allow_code=False)
+            return dumps(value, 2, **strict)
         except (ValueError, TypeError):
-            return dumps(plain(value), 2, allow_code=False)
+            return dumps(plain(value), 2, **strict)
 
     def told(error):
         try:
@@ -70,23 +114,20 @@ def _xft_prepare():
         return dumps((type(error).__name__[:100], text), 2)
 
     def start():
-        with reading("/home/job") as file:
-            code, entry, inputs, stop, longest = loads(file.readall())
-        unlink("/home/job")
-        pipe = opener("/dev/xft", writing)
-        os.chdir("/home/solution")
+        job, send = channel()
+        code, entry, inputs, stop, longest = loads(job)
         try:
             module = mold("solution")
             sys.modules["solution"] = module
             exec(compile(code, "solution.py", "exec", dont_inherit=True), module.__dict__)
             function = module.__dict__[entry]
         except BaseException as error:
-            write(pipe, b"x" + told(error))
+            send(b"x" + told(error))
             return
         for item in inputs:
             try:
                 arguments = loads(item)
-                write(pipe, b"b")
+                send(b"b")
                 began = clock()
                 value = encode(function(*arguments))
                 kind = b"v" if len(value) <= longest else b"h"
@@ -96,23 +137,16 @@ def _xft_prepare():
                 del value
             except BaseException as error:
                 message = b"e" + told(error)
-            write(pipe, message)
+            send(message)
             if stop and message[0] == 101:
                 break
-        write(pipe, b"d")
+        send(b"d")
     return start
 
 _xft_start = _xft_prepare()
-del _xft_prepare, _name
-import zipimport
-sys.path_importer_cache.clear()
-try:
-    import xft_no_such_module
-except ImportError:
-    pass
-gc.collect()
-gc.freeze()
+del _xft_prepare, _xft_channel
 `;
+}
 
 /** Runs in every interpreter. */
 export const startPython: string = `

@@ -48,6 +48,7 @@ export {
   type SandboxOptions,
 } from "./sandbox.ts";
 export { type Answer, sanitize, sanitizerVersion } from "./samples/sanitize.ts";
+export { type NativeOptions, openNativeSandbox } from "./sandbox/native.ts";
 export { isSampleFile, readSamples, writeSamples } from "./samples/files.ts";
 export { type RunOptions, runTasks, type TaskSample } from "./tasks.ts";
 export {

@@ -7,7 +7,7 @@
 import { UserError } from "../../dsl/errors.ts";
 import type { Benchmark, Task } from "./benchmarks/load.ts";
 import { sha256 } from "./bytes.ts";
-import { cacheFile, pyodideVersion, readChecked, writeChecked } from "./image.ts";
+import { cacheFile, readChecked, writeChecked } from "./image.ts";
 import { decode, encode } from "./marshal.ts";
 import { recordProgram } from "./replay.ts";
 import type { Outcome, Sandbox } from "./sandbox.ts";
@@ -51,7 +51,7 @@ const limitSeconds = 3600;
  * @throws UserError where the canonical solution does not run: the benchmark's file is not what it should be
  */
 export async function referenceOf(benchmark: Benchmark, task: Task, sandbox: Sandbox): Promise<Reference> {
-  const key = await sha256([cacheVersion, pyodideVersion, benchmark.name, benchmark.sha256, task.id].join("\n"));
+  const key = await sha256([cacheVersion, sandbox.interpreter, benchmark.name, benchmark.sha256, task.id].join("\n"));
   const path = cacheFile(`reference-${key.slice(0, 32)}`);
   const kept = await readChecked(path);
   if (kept) return unpack(task, decode(kept));

@@ -89,6 +89,8 @@ export interface Sandbox extends AsyncDisposable {
   run(job: Job): Promise<Outcome>;
   /** What runs the samples, for reports. */
   readonly description: string;
+  /** Which interpreter, with its version: what is computed in one does not stand for another. */
+  readonly interpreter: string;
 }
 
 const mebibyte = 2 ** 20;
@@ -122,6 +124,7 @@ export async function openSandbox(options: SandboxOptions = {}): Promise<Sandbox
   const waiting: ((lane: Lane) => void)[] = [];
   let closed = false;
   return {
+    interpreter: `pyodide ${pyodideVersion}`,
     description:
       `pyodide ${pyodideVersion} (CPython 3.${pyodideVersion.slice(1, 3)} in WebAssembly), one interpreter per ` +
       `sample, Deno process without permissions, ${settings.memoryBytes / mebibyte} MiB`,
@@ -141,6 +144,13 @@ export async function openSandbox(options: SandboxOptions = {}): Promise<Sandbox
       await Promise.all(lanes.map((lane) => lane.close()));
     },
   };
+}
+
+/** A job as the harness reads it: marshal of (code, entry, marshal of each call's arguments, stop, digest above). */
+export function jobBytes(job: Job): Uint8Array<ArrayBuffer> {
+  const inputs = job.inputs.map((input) => new PyBytes(encode(new Tuple([...input]))));
+  const longest = BigInt(job.digestAbove ?? 2 ** 40);
+  return encode(new Tuple([job.code, job.entry, inputs, job.stopAtError ?? false, longest]));
 }
 
 /** Has a child prepare an interpreter and returns its memory. */
@@ -171,7 +181,7 @@ class Lane {
       const answer = await child.run(job, seconds);
       const broken = answer === undefined || answer.head.how !== "done";
       if (broken || ++this.#samples >= this.settings.samplesPerProcess) await this.close();
-      if (answer?.head.how !== "unready") return read(answer, seconds, job.inputs.length);
+      if (answer?.head.how !== "unready") return readOutcome(answer, seconds, job.inputs.length);
       if (attempt === 3) throw new Error(`the sandbox cannot make an interpreter: ${answer.head.detail}`);
     }
   }
@@ -192,8 +202,11 @@ class Lane {
   }
 }
 
-interface Answer {
-  readonly head: AnswerHeader;
+/** What came back from one sample: how it ended, and its messages. */
+export interface Answer {
+  /** How it ended. */
+  readonly head: Pick<AnswerHeader, "id" | "how" | "detail" | "printed" | "seconds">;
+  /** What the harness in it wrote, one after the other. */
   readonly messages: readonly Uint8Array[];
 }
 
@@ -259,12 +272,9 @@ class Child implements AsyncDisposable {
 
   /** Sends a job and waits for its answer; undefined where the child died, hung or spoke out of turn. */
   async run(job: Job, seconds: number): Promise<Answer | undefined> {
-    const inputs = job.inputs.map((input) => new PyBytes(encode(new Tuple([...input]))));
-    const bytes = encode(
-      new Tuple([job.code, job.entry, inputs, job.stopAtError ?? false, BigInt(job.digestAbove ?? 2 ** 40)]),
-    );
+    const bytes = jobBytes(job);
     const limits = job.callSeconds ?? [];
-    const callSeconds = typeof limits === "number" ? inputs.map(() => limits) : limits;
+    const callSeconds = typeof limits === "number" ? job.inputs.map(() => limits) : limits;
     const header: JobHeader = { id: ++this.#jobs, seconds, callSeconds, bytes: bytes.length };
     this.#writing = this.#writing.then(() => this.#send(frame(header), bytes));
     // The child ends a sample on its own; this is for a child that does not (15 s also cover its slowest start).
@@ -354,7 +364,7 @@ function inherited(names: readonly string[]): Record<string, string> {
 }
 
 /** Reads the interpreter's messages, which a sample may have forged: whatever makes no sense is a crash. */
-function read(answer: Answer | undefined, limit: number, calls: number): Outcome {
+export function readOutcome(answer: Answer | undefined, limit: number, calls: number): Outcome {
   if (!answer) {
     return { kind: "crash", detail: "the sandbox's process ended", results: [], printed: "", seconds: limit };
   }

@@ -8,6 +8,8 @@ import {
   type Benchmark,
   gradeSamples,
   loadBenchmark,
+  openNativeSandbox,
+  openSandbox,
   type Protocol,
   readSamples,
   type Report,
@@ -99,15 +101,19 @@ async function generated(
 }
 
 async function graded(
-  { jobs }: Arguments<typeof commands.evaluate>,
+  args: Arguments<typeof commands.evaluate>,
   benchmark: Benchmark,
   samples: readonly Sample[],
   context: Context,
 ): Promise<Report> {
   using bar = context.progress("grade", samples.length, "samples");
   let passed = 0;
+  const concurrency = args.jobs ?? Math.min(MOST_JOBS, navigator.hardwareConcurrency);
+  await using sandbox = args.sandbox === "bwrap"
+    ? await openNativeSandbox({ concurrency })
+    : await openSandbox({ concurrency });
   return await gradeSamples(benchmark, samples, {
-    concurrency: jobs ?? Math.min(MOST_JOBS, navigator.hardwareConcurrency),
+    sandbox,
     onProgress(done, _total, { base }) {
       passed += Number(base);
       bar.update(done, `${passed} passed`);

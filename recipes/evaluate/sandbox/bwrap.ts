@@ -14,9 +14,13 @@ import { seccompFilter } from "./seccomp.ts";
 export interface Confinement {
   /** Files in the command's working folder (`/work`, in memory, writable), by relative path. */
   readonly files?: Readonly<Record<string, string | Uint8Array>>;
-  /** Its standard input. Default: empty. */
-  readonly stdin?: string | Uint8Array;
-  /** Wall-clock limit. Default 10. */
+  /** Its standard input; a promise lets it start and wait, at no cost of its time. Default: empty. */
+  readonly stdin?: string | Uint8Array | Promise<string | Uint8Array>;
+  /** Called with what it writes, as it comes. */
+  readonly onStdout?: (chunk: Uint8Array) => void;
+  /** Ends it, for its time, when aborted. */
+  readonly signal?: AbortSignal;
+  /** Wall-clock limit, from when its input is there. Default 10. */
   readonly seconds?: number;
   /** Memory of all its processes together; its files may take half as much beside it. Default 1024. */
   readonly megabytes?: number;
@@ -104,28 +108,37 @@ export async function runConfined(command: readonly string[], confinement: Confi
     }
   }
   const { seconds = 10, megabytes = 1024, outputBytes = 4 * mebibyte } = confinement;
-  const began = performance.now();
+  let began = performance.now();
   const process = spawn(command, files, confinement);
+  let gone = false;
   let why: Confined["why"] = "ended";
   const end = (reason: Exclude<Confined["why"], "ended">): void => {
+    if (gone) return;
     if (why === "ended") why = reason;
     kill(process);
   };
-  const timer = setTimeout(() => end("time"), seconds * 1000);
+  const late = (): void => end("time");
+  confinement.signal?.addEventListener("abort", late);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const begin = (): void => {
+    began = performance.now();
+    timer = setTimeout(late, seconds * 1000);
+  };
   const watch = setInterval(() => memoryOf(process.pid) > megabytes * mebibyte && end("memory"), 50);
   try {
-    const writing = feed(process, files, confinement.stdin);
+    const writing = feed(process, files, confinement.stdin, begin);
     const [stdout, stderr, status] = await Promise.all([
-      read(process.stdout, outputBytes, () => end("output")),
+      read(process.stdout, outputBytes, () => end("output"), confinement.onStdout),
       read(process.stderr, outputBytes, () => end("output")),
-      process.status,
-      writing,
+      process.status.finally(() => gone = true),
     ]);
+    if (timer !== undefined) await writing;
     // The kernel counts processor time, too: where several threads spend it, its signal comes before ours.
     if (why === "ended" && status.code === 128 + 24) why = "time";
     const code = why === "ended" ? status.code : 137;
     return { code, stdout, stderr, why, seconds: (performance.now() - began) / 1000 };
   } finally {
+    confinement.signal?.removeEventListener("abort", late);
     clearTimeout(timer);
     clearInterval(watch);
   }
@@ -228,11 +241,15 @@ function bytesOf(content: string | Uint8Array): Uint8Array {
 async function feed(
   process: Process,
   files: readonly (readonly [string, string | Uint8Array])[],
-  stdin: string | Uint8Array = "",
+  stdin: Confinement["stdin"] = "",
+  begin: () => void,
 ): Promise<void> {
   const writer = process.stdin.getWriter();
   try {
-    for (const content of [...files.map(([, content]) => content), stdin]) await writer.write(bytesOf(content));
+    for (const [, content] of files) await writer.write(bytesOf(content));
+    const input = bytesOf(await stdin);
+    begin();
+    await writer.write(input);
     await writer.close();
   } catch {
     await writer.abort().catch(() => {});
@@ -244,11 +261,13 @@ async function read(
   stream: ReadableStream<Uint8Array>,
   limit: number,
   tooMuch: () => void,
+  onChunk?: (chunk: Uint8Array) => void,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of stream) {
     chunks.push(chunk.subarray(0, limit - length));
+    onChunk?.(chunks.at(-1)!);
     length += chunks.at(-1)!.length;
     if (chunk.length > chunks.at(-1)!.length) {
       tooMuch();
