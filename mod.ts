@@ -218,9 +218,11 @@ export {
 } from "./recipes/merge/weights.ts";
 export {
   type Decoder,
+  type Finish,
   generate,
   type GenerateOptions,
   type GenerateProgress,
   type Generation,
   perplexity,
+  type Sampling,
 } from "./recipes/generate/mod.ts";

@@ -287,7 +287,7 @@ export const commands = {
     flags: {
       host: text("address to listen at", { fallback: "127.0.0.1", metavar: "ADDRESS" }),
       port: integer("port to listen at (0: any that is free)", { fallback: 8000, min: 0, max: 65535 }),
-      name: text("the model's name for clients (default: its folder's)", { metavar: "NAME" }),
+      name: text("the model's name for clients (default: its folder's, or the hub's)", { metavar: "NAME" }),
       batch: integer("texts that run together", { fallback: 16, min: 1 }),
       ...loading,
     },

@@ -1,5 +1,5 @@
 /** @file Models on the Hugging Face hub: `hf:org/name[@revision]`, and where their files lie on this machine. */
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
 
 /** A model on the hub. */
@@ -59,3 +59,9 @@ export function hubSettings(
 /** The folder of a model in the cache: blobs by content, a snapshot of links a commit, and what revisions stand for. */
 export const repoFolder = ({ cache }: HubSettings, { repo }: HubAddress): string =>
   join(cache, `models--${repo.replace("/", "--")}`);
+
+/** The name of a model by its folder: `org/name` where that is a snapshot in the cache, else the folder's own. */
+export function nameOf(folder: string): string {
+  const found = /^models--(.+)$/.exec(basename(dirname(dirname(folder))));
+  return basename(dirname(folder)) === "snapshots" && found ? found[1].replace("--", "/") : basename(folder);
+}

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
 import { withTempDir } from "../../tests/support.ts";
-import { hubSettings, parseHubAddress } from "./address.ts";
+import { hubSettings, nameOf, parseHubAddress } from "./address.ts";
 import { download } from "./download.ts";
 
 const COMMIT = "0123456789abcdef0123456789abcdef01234567";
@@ -125,6 +125,8 @@ Deno.test("hub: addresses and the environment are read as Python reads them", ()
   for (const word of ["hf:", "hf:../x", "hf:a/b/c", "hf:org/name@../..", "hf:org/.."]) {
     assertThrows(() => parseHubAddress(word), UserError, "org/name");
   }
+  assertEquals(nameOf(join("/a", "models--org--name", "snapshots", COMMIT)), "org/name");
+  assertEquals(nameOf(join("/a", "snapshots")), "snapshots");
   const read = (variables: Record<string, string>) => hubSettings((name) => variables[name]);
   assertEquals(read({ HOME: "/h" }).cache, join("/h", ".cache", "huggingface", "hub"));
   assertEquals(read({ HF_HOME: "/a", HF_TOKEN: "t" }), {

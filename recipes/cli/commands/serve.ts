@@ -1,8 +1,8 @@
 /** @file `xft serve`: a local server with OpenAI's API. */
-import { basename } from "node:path";
 import { open } from "../../../backend/open.ts";
 import { loadTokenizer } from "../../../backend/tokenizer.ts";
 import { UserError } from "../../../dsl/errors.ts";
+import { nameOf } from "../../hub/address.ts";
 import { serve } from "../../serve/server.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
@@ -14,7 +14,7 @@ const LOOPBACK = /^(127(\.\d+){3}|::1|localhost)$/;
 
 /** Runs the command: until it is interrupted. */
 export async function run(args: Arguments<typeof commands.serve>, context: Context): Promise<JsonResult> {
-  const { model, host, port, batch, name = basename(model) } = args;
+  const { model, host, port, batch, name = nameOf(model) } = args;
   using tokenizer = loadTokenizer(model);
   using device = await open(args.device, context);
   const loaded = loadAsTold(model, device, args);
