@@ -2,8 +2,10 @@
  * @file Whether an output is right, by the rules of evalplus 0.3.1 (the version that HumanEval+ v0.1.10 and MBPP+ v0.2.0
  * belong to).
  *
- * One rule differs on purpose: evalplus keeps the tolerance that a float output switched on for all later inputs of the
- * task; here it holds for that input only.
+ * Two rules differ on purpose. HumanEval/32: after its oracle has accepted an output, evalplus goes on to the next input
+ * without counting this one, so that it fails every right solution (seen with its own canonical one); here it passes.
+ * And evalplus keeps the tolerance that a float output switched on for all later inputs of the task; here it holds for
+ * that input only.
  */
 import { allClose, equal, hashKey, itemsOf, sameType } from "./compare.ts";
 import { PyDict, PySet, type PythonValue } from "./values.ts";
