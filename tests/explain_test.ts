@@ -194,7 +194,8 @@ Deno.test("xft explain: a step of a model as text, JSON and HTML, without its we
     const planned: ProgramReport = JSON.parse(decode.stdout.trim().split("\n").at(-1)!);
     assertSound(planned);
     assert(
-      !planned.timed && planned.kernels.some(({ sources }) => sources.some((at) => at.includes("recipes/decode.ts"))),
+      !planned.timed &&
+        planned.kernels.some(({ sources }) => sources.some((at) => at.includes("recipes/generate/decode.ts"))),
     );
     const dense = await xft(["explain", "moe", "--step", "learn", "--objective", "uniform", "--device", "cpu"], folder);
     assertEquals(dense.code, 1);
