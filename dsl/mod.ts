@@ -47,4 +47,5 @@ export { customVjp } from "./transforms/custom_vjp.ts";
 export { parse, type Parsed } from "./text/parse.ts";
 export { leavesIn, show } from "./text/show.ts";
 export * from "./nn/layers.ts";
+export * from "./nn/rope.ts";
 export * from "./nn/loss.ts";

@@ -1,10 +1,9 @@
 /** @file Layers shared by the recipes: generic in whatever axes the caller carries along. */
 import { node } from "../build.ts";
 import { add, exp, less, mul, neg, rsqrt, square, where } from "../ops/elementwise.ts";
-import { iota, tensor } from "../ops/making.ts";
+import { iota } from "../ops/making.ts";
 import { mean } from "../ops/reduce.ts";
-import { concat, expand, rename, slice } from "../ops/structure.ts";
-import { take } from "../ops/indexing.ts";
+import { expand } from "../ops/structure.ts";
 import { nodeOf, type Operand, type Tensor, tensorOf } from "../tensor.ts";
 
 /**
@@ -28,136 +27,6 @@ export const rmsNorm = <A extends string, D extends A>(
   axis: D,
   epsilon: number,
 ): Tensor<A> => mul(x, rsqrt(add(mean(square(x), axis), epsilon)) as never, weight as never);
-
-/** Cosines and sines by which queries and keys are turned; both halves of `dim` turn together. */
-export interface Rope {
-  /** Cosine of each position's angle. */
-  readonly cos: Operand<"batch" | "seq" | "dim">;
-  /** Sine of each position's angle. */
-  readonly sin: Operand<"batch" | "seq" | "dim">;
-}
-
-/** Settings of rotary position embeddings (arXiv 2104.09864). */
-export interface RopeSettings {
-  /** Base of the frequencies. */
-  readonly theta: number;
-  /** How frequencies are stretched for longer contexts. */
-  readonly scaling?:
-    | { readonly type: "linear"; readonly factor: number }
-    | {
-      readonly type: "llama3";
-      readonly factor: number;
-      readonly lowFrequencyFactor: number;
-      readonly highFrequencyFactor: number;
-      readonly originalMaxPositions: number;
-    }
-    | null;
-}
-
-/** Radians per position of pair `i` of `dim / 2` (linear: arXiv 2306.15595; llama3: as Llama 3.1 was trained). */
-function frequency(i: number, dim: number, { theta, scaling }: RopeSettings): number {
-  const plain = theta ** (-2 * i / dim);
-  if (!scaling) return plain;
-  const { factor } = scaling;
-  if (scaling.type === "linear") return plain / factor;
-  const { lowFrequencyFactor: low, highFrequencyFactor: high, originalMaxPositions } = scaling;
-  // How many turns fit into the original context: few → divide, many → keep, between → a ramp.
-  const turns = originalMaxPositions * plain / (2 * Math.PI);
-  const kept = Math.min(1, Math.max(0, (turns - low) / (high - low)));
-  return plain * (kept + (1 - kept) / factor);
-}
-
-/** Cosines and sines of every position below `length`. */
-export interface RopeTable {
-  /** Cosine of each position's angle. */
-  readonly cos: Tensor<"position" | "dim">;
-  /** Sine of each position's angle. */
-  readonly sin: Tensor<"position" | "dim">;
-}
-
-const tables = new Map<string, RopeTable>();
-
-/**
- * Rotations of all positions below `length`, computed in f64 on the host (once for each set of settings).
- * Rotary position embeddings: arXiv 2104.09864.
- *
- * @param length how many positions
- * @param dim size of a head; it is even
- * @returns cosines and sines of angles in radians, by position and dim
- * @example
- * ```ts
- * import { read, ropeTable } from "../mod.ts";
- * const { cos } = ropeTable(2, 4, { theta: 10000 });
- * console.assert(read(cos)[4] === Math.cos(1) && read(cos)[5] === Math.cos(0.01));
- * ```
- */
-export function ropeTable(length: number, dim: number, settings: RopeSettings): RopeTable {
-  const key = JSON.stringify([length, dim, settings]);
-  const known = tables.get(key);
-  if (known) return known;
-  const frequencies = Float64Array.from({ length: dim / 2 }, (_, pair) => frequency(pair, dim, settings));
-  const table = (f: (angle: number) => number): Tensor<"position" | "dim"> => {
-    const values = new Float64Array(length * dim);
-    for (let at = 0; at < values.length; at++) values[at] = f(Math.floor(at / dim) * frequencies[at % (dim / 2)]);
-    return tensor({ position: length, dim }, values);
-  };
-  const made = { cos: table(Math.cos), sin: table(Math.sin) };
-  tables.set(key, made);
-  return made;
-}
-
-/**
- * Rotations for tokens that stand at 0, 1, 2, … of their row.
- *
- * @example
- * ```ts
- * import { ropeInOrder, ropeTable } from "../mod.ts";
- * const { cos } = ropeInOrder(ropeTable(3, 4, { theta: 10000 }));
- * console.assert(cos !== undefined);
- * ```
- */
-export const ropeInOrder = ({ cos, sin }: RopeTable): Rope => ({
-  cos: rename(cos, { position: "seq" }),
-  sin: rename(sin, { position: "seq" }),
-});
-
-/**
- * Rotations for tokens at `positions` (each below the table's length; −1, padding, gives zeros).
- *
- * @example
- * ```ts
- * import { ropeAt, ropeTable, tensor } from "../mod.ts";
- * const positions = tensor({ batch: 1, seq: 2 }, [4, 5], "i32");
- * const { sin } = ropeAt(ropeTable(8, 4, { theta: 10000 }), positions);
- * console.assert(sin !== undefined);
- * ```
- */
-export const ropeAt = ({ cos, sin }: RopeTable, positions: Tensor<"batch" | "seq", "int">): Rope => ({
-  cos: take(cos, "position", positions),
-  sin: take(sin, "position", positions),
-});
-
-/**
- * x with every pair (i, i + dim/2) of `dim` turned by its position's angle. Lengths stay, and the product of two rotated
- * vectors depends on the distance of their positions only (arXiv 2104.09864). Works for whatever axes x has besides.
- *
- * @throws TypeError when `dim` is odd or differs from the table's
- * @example
- * ```ts
- * import { read, ropeInOrder, ropeTable, rotate, tensor } from "../mod.ts";
- * const x = tensor({ batch: 1, seq: 2, dim: 2 }, [[[1, 0], [1, 0]]]);
- * const [, , cos, sin] = read(rotate(x, ropeInOrder(ropeTable(2, 2, { theta: 10000 }))));
- * console.assert(cos === Math.cos(1) && sin === Math.sin(1));
- * ```
- */
-export function rotate<A extends string>(
-  x: Tensor<A | "batch" | "seq" | "dim">,
-  { cos, sin }: Rope,
-): Tensor<A | "batch" | "seq" | "dim"> {
-  const half = x.shape.dim / 2;
-  const turned = concat([neg(slice(x, "dim", half)), slice(x, "dim", 0, half)], "dim");
-  return add(mul(x, cos), mul(turned, sin));
-}
 
 /**
  * May a query look at a key: does `key` stand no later than `seq`? The last query stands at the last key.

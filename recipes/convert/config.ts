@@ -4,22 +4,12 @@
  * `parseConfig` turns the JSON into a `ModelConfig`, `formatConfig` turns it back; every recipe works on the types.
  */
 import { UserError } from "../../dsl/errors.ts";
+import type { RopeScaling } from "../../dsl/nn/rope.ts";
+import { Fields, isJsonObject, type JsonObject } from "./fields.ts";
+import { formatRope, parseRope } from "./rope_config.ts";
 
-/** How rotary frequencies are stretched for contexts longer than the pretraining's. */
-export type RopeScaling =
-  | {
-    /** Every position divided by the factor. */
-    readonly type: "linear";
-    readonly factor: number;
-  }
-  | {
-    /** Llama 3.1: low frequencies divided by the factor, high ones kept, a ramp between. */
-    readonly type: "llama3";
-    readonly factor: number;
-    readonly lowFrequencyFactor: number;
-    readonly highFrequencyFactor: number;
-    readonly originalMaxPositions: number;
-  };
+export { isJsonObject, type JsonObject };
+export type { RopeScaling };
 
 /** Sizes and settings of a Llama: RMSNorm, rotary attention with grouped keys, SwiGLU. */
 export interface LlamaConfig {
@@ -45,6 +35,8 @@ export interface LlamaConfig {
   readonly ropeTheta: number;
   /** Stretching of the rotary frequencies, where there is one. */
   readonly ropeScaling: RopeScaling | null;
+  /** Which of the attention's projections have biases (default: none): queries, keys and values, or the output's too. */
+  readonly attentionBias?: "qkv" | "all";
   /** The output projection is the embedding itself (`lm_head.weight` is absent). */
   readonly tied: boolean;
   /** Token that begins a text. */
@@ -76,116 +68,20 @@ export interface MoeConfig extends LlamaConfig {
 /** Any model that we train, merge or run. */
 export type ModelConfig = ({ readonly kind: "llama" } & LlamaConfig) | ({ readonly kind: "moe" } & MoeConfig);
 
-/** A parsed JSON object whose fields are not yet known. */
-export type JsonObject = { readonly [key: string]: unknown };
-
-/** Says whether a parsed JSON value is an object (not null, not a list). */
-export function isJsonObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+/** Which projections have biases: Qwen 2 always has those of queries, keys and values. */
+function parseBias(fields: Fields, type: string): Pick<LlamaConfig, "attentionBias"> {
+  if (fields.boolean("attention_bias", false)) return { attentionBias: "all" };
+  return fields.boolean("qkv_bias", type === "qwen2") ? { attentionBias: "qkv" } : {};
 }
 
-/** Reads typed fields of a JSON object; every mistake is one sentence naming the file and the field. */
-class Fields {
-  constructor(private readonly json: JsonObject, private readonly where: string) {}
-
-  fail(sentence: string): never {
-    throw new UserError(`${this.where}: ${sentence}`);
-  }
-
-  has(name: string): boolean {
-    return this.json[name] !== undefined && this.json[name] !== null;
-  }
-
-  number(name: string, fallback?: number): number {
-    const value = this.json[name];
-    if (value === undefined || value === null) {
-      return fallback ?? this.fail(`the field "${name}" is missing.`);
-    }
-    if (typeof value !== "number" || !Number.isFinite(value)) {
-      this.fail(`"${name}" is ${JSON.stringify(value)}, a number was expected.`);
-    }
-    return value;
-  }
-
-  /** A number above zero. */
-  positive(name: string, fallback?: number): number {
-    const value = this.number(name, fallback);
-    if (value <= 0) this.fail(`"${name}" is ${value}, it must be above 0.`);
-    return value;
-  }
-
-  /** A whole number from 1 up. */
-  size(name: string, fallback?: number): number {
-    const value = this.number(name, fallback);
-    if (!Number.isInteger(value) || value < 1 || value > 2 ** 31) {
-      this.fail(`"${name}" is ${value}, a whole number from 1 up was expected.`);
-    }
-    return value;
-  }
-
-  boolean(name: string, fallback: boolean): boolean {
-    const value = this.json[name];
-    if (value === undefined || value === null) return fallback;
-    if (typeof value !== "boolean") this.fail(`"${name}" is ${JSON.stringify(value)}, true or false was expected.`);
-    return value;
-  }
-
-  /** Token ids: absent, one, or a list. */
-  tokens(name: string): number[] | undefined {
-    const value = this.json[name];
-    if (value === undefined || value === null) return undefined;
-    const list: unknown[] = Array.isArray(value) ? value : [value];
-    return list.map((id) => {
-      // −1 is how some exporters write "none".
-      if (typeof id !== "number" || !Number.isInteger(id) || id < -1) {
-        this.fail(`"${name}" holds ${JSON.stringify(id)}, a token id was expected.`);
-      }
-      return id;
-    }).filter((id) => id >= 0);
-  }
-
-  object(name: string): Fields | undefined {
-    const value = this.json[name];
-    if (value === undefined || value === null) return undefined;
-    if (!isJsonObject(value)) this.fail(`"${name}" is ${JSON.stringify(value)}, an object was expected.`);
-    return new Fields(value, `${this.where}: ${name}`);
-  }
-
-  text(name: string): string | undefined {
-    const value = this.json[name];
-    if (value === undefined || value === null) return undefined;
-    if (typeof value !== "string") this.fail(`"${name}" is ${JSON.stringify(value)}, a text was expected.`);
-    return value;
-  }
-}
-
-function parseRope(fields: Fields): Pick<LlamaConfig, "ropeTheta" | "ropeScaling"> {
-  // transformers 5 writes `rope_parameters`, earlier versions `rope_theta` and `rope_scaling`.
-  const scaling = fields.object("rope_parameters") ?? fields.object("rope_scaling");
-  const ropeTheta = scaling?.has("rope_theta") ? scaling.positive("rope_theta") : fields.positive("rope_theta", 10000);
-  const type = scaling?.text("rope_type") ?? scaling?.text("type") ?? "default";
-  if (scaling === undefined || type === "default") return { ropeTheta, ropeScaling: null };
-  if (type === "linear") return { ropeTheta, ropeScaling: { type, factor: scaling.positive("factor") } };
-  if (type === "llama3") {
-    return {
-      ropeTheta,
-      ropeScaling: {
-        type,
-        factor: scaling.positive("factor"),
-        lowFrequencyFactor: scaling.positive("low_freq_factor"),
-        highFrequencyFactor: scaling.positive("high_freq_factor"),
-        originalMaxPositions: scaling.size("original_max_position_embeddings"),
-      },
-    };
-  }
-  return fields.fail(`RoPE scaling "${type}" is not supported (linear and llama3 are).`);
-}
-
-function parseLlama(fields: Fields): LlamaConfig {
+function parseLlama(fields: Fields, type: string): LlamaConfig {
   const activation = fields.text("hidden_act") ?? "silu";
   if (activation !== "silu") fields.fail(`the activation "${activation}" is not supported (silu is).`);
-  for (const bias of ["attention_bias", "mlp_bias"]) {
-    if (fields.boolean(bias, false)) fields.fail(`"${bias}" is true: models with biases are not supported.`);
+  if (fields.boolean("mlp_bias", false)) {
+    fields.fail('"mlp_bias" is true: feed-forward networks with biases are not supported.');
+  }
+  if (fields.boolean("use_sliding_window", type !== "qwen2") && fields.has("sliding_window")) {
+    fields.fail('"sliding_window" is set: attention to the last tokens alone is not supported.');
   }
   const hiddenSize = fields.size("hidden_size");
   const heads = fields.size("num_attention_heads");
@@ -198,6 +94,7 @@ function parseLlama(fields: Fields): LlamaConfig {
   }
   const headDim = fields.size("head_dim", hiddenSize / heads);
   if (headDim % 2 !== 0) fields.fail(`"head_dim" is ${headDim}: rotary embeddings need an even width.`);
+  const maxPositions = fields.size("max_position_embeddings", 2048);
   const eos = fields.tokens("eos_token_id");
   const bos = fields.tokens("bos_token_id")?.[0];
   const pad = fields.tokens("pad_token_id")?.[0];
@@ -209,9 +106,10 @@ function parseLlama(fields: Fields): LlamaConfig {
     heads,
     kvHeads,
     headDim,
-    maxPositions: fields.size("max_position_embeddings", 2048),
+    maxPositions,
     normEps: fields.positive("rms_norm_eps", 1e-6),
-    ...parseRope(fields),
+    ...parseRope(fields, maxPositions),
+    ...parseBias(fields, type),
     tied: fields.boolean("tie_word_embeddings", false),
     ...(bos === undefined ? {} : { bos }),
     ...(eos === undefined || eos.length === 0 ? {} : { eos }),
@@ -229,7 +127,7 @@ function parseMoe(fields: Fields): MoeConfig {
   const router = fields.text("router") ?? "linear";
   if (router !== "linear" && router !== "mlp") fields.fail(`router "${router}" is not known (linear and mlp are).`);
   return {
-    ...parseLlama(fields),
+    ...parseLlama(fields, "xft_moe"),
     experts,
     active,
     router,
@@ -260,13 +158,14 @@ export function parseConfig(json: unknown, where: string): ModelConfig {
   if (!isJsonObject(json)) throw new UserError(`${where}: a JSON object was expected.`);
   const fields = new Fields(json, where);
   const type = fields.text("model_type");
-  if (type === "llama") return { kind: "llama", ...parseLlama(fields) };
+  // Mistral's models without a window are Llamas.
+  if (type === "llama" || type === "mistral" || type === "qwen2") return { kind: "llama", ...parseLlama(fields, type) };
   if (type === "xft_moe") return { kind: "moe", ...parseMoe(fields) };
   if (type === "llama_moe_upscaling") {
     fields.fail("this is a checkpoint of the authors' code: turn it into a folder of ours with `convert` first.");
   }
   if (type === undefined) fields.fail('the field "model_type" is missing.');
-  return fields.fail(`model_type "${type}" is not supported (llama and xft_moe are).`);
+  return fields.fail(`model_type "${type}" is not supported (llama, mistral, qwen2 and xft_moe are).`);
 }
 
 /**
@@ -278,11 +177,13 @@ export function parseConfig(json: unknown, where: string): ModelConfig {
  */
 export function formatConfig(config: ModelConfig, dtype: "float32" | "bfloat16" | "float16" = "float32"): JsonObject {
   const eos = config.eos === undefined ? null : config.eos.length === 1 ? config.eos[0] : [...config.eos];
-  const scaling = config.ropeScaling;
+  const qwen = config.kind === "llama" && config.attentionBias === "qkv";
+  const dense = qwen
+    ? { architectures: ["Qwen2ForCausalLM"], model_type: "qwen2", use_sliding_window: false }
+    : { architectures: ["LlamaForCausalLM"], model_type: "llama" };
   const llama = {
-    architectures: [config.kind === "llama" ? "LlamaForCausalLM" : "XftMoeForCausalLM"],
-    model_type: config.kind === "llama" ? "llama" : "xft_moe",
-    attention_bias: false,
+    ...dense,
+    attention_bias: config.attentionBias === "all",
     attention_dropout: 0,
     mlp_bias: false,
     bos_token_id: config.bos ?? null,
@@ -298,17 +199,7 @@ export function formatConfig(config: ModelConfig, dtype: "float32" | "bfloat16" 
     num_hidden_layers: config.layers,
     num_key_value_heads: config.kvHeads,
     rms_norm_eps: config.normEps,
-    rope_theta: config.ropeTheta,
-    rope_scaling: scaling === null ? null : scaling.type === "linear"
-      // Two spellings of the type: transformers before 4.43 reads the first, later ones the second.
-      ? { type: "linear", rope_type: "linear", factor: scaling.factor }
-      : {
-        rope_type: "llama3",
-        factor: scaling.factor,
-        low_freq_factor: scaling.lowFrequencyFactor,
-        high_freq_factor: scaling.highFrequencyFactor,
-        original_max_position_embeddings: scaling.originalMaxPositions,
-      },
+    ...formatRope(config),
     tie_word_embeddings: config.tied,
     torch_dtype: dtype,
     use_cache: true,
@@ -317,6 +208,9 @@ export function formatConfig(config: ModelConfig, dtype: "float32" | "bfloat16" 
   if (config.kind === "llama") return llama;
   return {
     ...llama,
+    architectures: ["XftMoeForCausalLM"],
+    model_type: "xft_moe",
+    qkv_bias: config.attentionBias === "qkv",
     num_experts: config.experts,
     num_selects: config.active,
     router: config.router,

@@ -27,8 +27,25 @@ Deno.test("a config survives writing and reading", () => {
       high_freq_factor: 4,
       original_max_position_embeddings: 8192,
     },
+    { type: "dynamic", factor: 2 },
+    {
+      type: "yarn",
+      factor: 40,
+      original_max_position_embeddings: 4096,
+      mscale: 0.707,
+      mscale_all_dim: 1,
+      beta_fast: 8,
+    },
   ];
-  for (const json of [llama, moe, { ...moe, router: "linear", router_noise: true, normalised_gates: false }]) {
+  const qwen = { ...llama, model_type: "qwen2" }, biased = { ...llama, attention_bias: true };
+  for (
+    const json of [llama, qwen, biased, moe, { ...moe, qkv_bias: true }, {
+      ...moe,
+      router: "linear",
+      router_noise: true,
+      normalised_gates: false,
+    }]
+  ) {
     for (const rope_scaling of scalings) {
       const config = parseConfig({ ...json, rope_scaling, bos_token_id: 1, eos_token_id: [2, 3] }, "c");
       assertEquals(parseConfig(formatConfig(config), "c"), config);
@@ -58,13 +75,15 @@ Deno.test("every config we cannot use is refused in a sentence", () => {
     [{ ...llama, hidden_size: "32" }, '"hidden_size" is "32", a number was expected'],
     [{ ...llama, hidden_size: 3.5 }, "a whole number"],
     [{ ...llama, vocab_size: 0 }, "a whole number"],
-    [{ ...llama, attention_bias: true }, '"attention_bias" is true'],
     [{ ...llama, mlp_bias: true }, '"mlp_bias" is true'],
     [{ ...llama, hidden_act: "gelu" }, 'activation "gelu"'],
     [{ ...llama, num_key_value_heads: 3 }, "cannot share 3 key heads"],
     [{ ...llama, hidden_size: 33 }, "no multiple"],
     [{ ...llama, head_dim: 7 }, "even width"],
-    [{ ...llama, rope_scaling: { rope_type: "yarn", factor: 2 } }, 'RoPE scaling "yarn"'],
+    [{ ...llama, rope_scaling: { rope_type: "longrope", factor: 2 } }, 'RoPE scaling "longrope"'],
+    [{ ...llama, partial_rotary_factor: 0.5 }, "only 0.5 of a head's channels are rotated"],
+    [{ ...llama, model_type: "mistral", sliding_window: 4096 }, '"sliding_window" is set'],
+    [{ ...llama, model_type: "qwen2", use_sliding_window: true, sliding_window: 64 }, '"sliding_window" is set'],
     [{ ...llama, rope_scaling: { type: "linear" } }, 'rope_scaling: the field "factor" is missing'],
     [{ ...llama, rope_theta: 0 }, "above 0"],
     [{ ...llama, eos_token_id: [1, "x"] }, "a token id was expected"],

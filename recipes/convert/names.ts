@@ -57,12 +57,19 @@ export function expectedTensors(config: ModelConfig): ExpectedTensor[] {
   const tensors: ExpectedTensor[] = [{ name: "model.embed_tokens.weight", shape: [vocabSize, hiddenSize] }];
   for (let layer = 0; layer < config.layers; layer++) {
     const prefix = `model.layers.${layer}`;
+    const biases = config.attentionBias === undefined ? [] : [
+      { name: `${prefix}.self_attn.q_proj.bias`, shape: [heads * headDim] },
+      { name: `${prefix}.self_attn.k_proj.bias`, shape: [kvHeads * headDim] },
+      { name: `${prefix}.self_attn.v_proj.bias`, shape: [kvHeads * headDim] },
+      ...(config.attentionBias === "all" ? [{ name: `${prefix}.self_attn.o_proj.bias`, shape: [hiddenSize] }] : []),
+    ];
     tensors.push(
       { name: `${prefix}.input_layernorm.weight`, shape: [hiddenSize] },
       { name: `${prefix}.self_attn.q_proj.weight`, shape: [heads * headDim, hiddenSize] },
       { name: `${prefix}.self_attn.k_proj.weight`, shape: [kvHeads * headDim, hiddenSize] },
       { name: `${prefix}.self_attn.v_proj.weight`, shape: [kvHeads * headDim, hiddenSize] },
       { name: `${prefix}.self_attn.o_proj.weight`, shape: [hiddenSize, heads * headDim] },
+      ...biases,
       { name: `${prefix}.post_attention_layernorm.weight`, shape: [hiddenSize] },
       ...(config.kind === "llama" ? ffn(`${prefix}.mlp`, config) : mixture(`${prefix}.mlp`, config)),
     );

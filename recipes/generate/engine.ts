@@ -5,6 +5,7 @@
 import { type Tensor, tensor } from "../../dsl/mod.ts";
 import { compile, type Compiled, free, values } from "../../backend/compile.ts";
 import type { Device } from "../../backend/runtime.ts";
+import { longestText } from "../model/llama.ts";
 import type { Loaded } from "../model/parameters.ts";
 import { type Cache, emptyCache, joined, type Next, next, rearranged, type Wanted } from "./decode.ts";
 import type { Prediction, Sequence } from "./sequence.ts";
@@ -176,7 +177,7 @@ export function openEngine({ config, model }: Loaded, device: Device, { batch = 
   /** A model knows so many positions and no more. */
   function take(sequence: Sequence, prediction: Prediction): void {
     sequence.accept(prediction);
-    if (sequence.promptIds.length + sequence.ids.length >= config.maxPositions) sequence.finish("length");
+    if (sequence.promptIds.length + sequence.ids.length >= longestText(config)) sequence.finish("length");
   }
 
   const running = (): number => state?.rows.filter((row) => row).length ?? 0;

@@ -1,6 +1,7 @@
 /** @file Texts from prompts: greedy or sampled, several samples of each, as many at a time as there is room for. */
 import { UserError } from "../../dsl/errors.ts";
 import type { Device } from "../../backend/runtime.ts";
+import { longestText } from "../model/llama.ts";
 import type { Loaded } from "../model/parameters.ts";
 import { openEngine } from "./engine.ts";
 import { sampleKey } from "./sampling/draws.ts";
@@ -141,13 +142,14 @@ function samplesBefore(prompts: readonly (readonly number[])[], n: number): numb
 export function checkPrompt(
   name: string,
   ids: readonly number[],
-  { maxPositions, vocabSize }: Loaded["config"],
+  config: Loaded["config"],
 ): void {
+  const { vocabSize } = config, most = longestText(config);
   if (ids.length === 0) {
     throw new UserError(`${name} has no tokens, and the tokenizer adds none: there is nothing to continue.`);
   }
-  if (ids.length >= maxPositions) {
-    throw new UserError(`${name} has ${ids.length} tokens, the model was made for ${maxPositions}: shorten it.`);
+  if (ids.length >= most) {
+    throw new UserError(`${name} has ${ids.length} tokens, the model was made for ${most}: shorten it.`);
   }
   const beyond = ids.find((id) => !(id >= 0 && id < vocabSize));
   if (beyond !== undefined) {

@@ -107,6 +107,7 @@ const architecture = [
   "tied",
   "ropeTheta",
   "normEps",
+  "attentionBias",
 ] as const satisfies readonly (keyof ModelConfig)[];
 
 function checkAlike(first: OpenModel, other: OpenModel): void {
@@ -119,7 +120,9 @@ function checkAlike(first: OpenModel, other: OpenModel): void {
     const [one, two] = [first.config[name], other.config[name]];
     if (one !== two) {
       throw new UserError(
-        `${other.path}: its ${name} is ${two}, that of ${first.path} is ${one}: only models of one architecture merge.`,
+        `${other.path}: its ${name} is ${two ?? "none"}, that of ${first.path} is ${
+          one ?? "none"
+        }: only models of one architecture merge.`,
       );
     }
   }

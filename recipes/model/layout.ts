@@ -94,6 +94,12 @@ export function layout(config: ModelConfig): Leaf[] {
     leaf("attention.k", "self_attn.k_proj.weight", { ...heads, ...dim }, embed),
     leaf("attention.v", "self_attn.v_proj.weight", { ...heads, ...dim }, embed),
     leaf("attention.o", "self_attn.o_proj.weight", embed, { ...heads, ...group, ...dim }),
+    ...config.attentionBias === undefined ? [] : [
+      leaf("attention.qBias", "self_attn.q_proj.bias", { ...heads, ...group, ...dim }),
+      leaf("attention.kBias", "self_attn.k_proj.bias", { ...heads, ...dim }),
+      leaf("attention.vBias", "self_attn.v_proj.bias", { ...heads, ...dim }),
+    ],
+    ...config.attentionBias === "all" ? [leaf("attention.oBias", "self_attn.o_proj.bias", embed)] : [],
     leaf("norm2", "post_attention_layernorm.weight", embed),
     ...prefixed("mlp", "ffn", config.kind === "llama" ? ffnLeaves(config) : mixtureLeaves(config)),
   ];

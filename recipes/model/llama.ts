@@ -26,12 +26,16 @@ export type Ffn = {
   up: Tensor<"hidden" | "embed">;
   down: Tensor<"embed" | "hidden">;
 };
-/** Attention with grouped queries: `group` query heads share one key and value head. */
+/** Attention with grouped queries: `group` query heads share one key and value head. Few models have biases. */
 export type Attention = {
   q: Tensor<"head" | "group" | "dim" | "embed">;
   k: Tensor<"head" | "dim" | "embed">;
   v: Tensor<"head" | "dim" | "embed">;
   o: Tensor<"embed" | "head" | "group" | "dim">;
+  qBias?: Tensor<"head" | "group" | "dim">;
+  kBias?: Tensor<"head" | "dim">;
+  vBias?: Tensor<"head" | "dim">;
+  oBias?: Tensor<"embed">;
 };
 /** One layer; `F` is what stands where a dense model has its `Ffn`. */
 export type Layer<F> = { norm1: Tensor<"embed">; attention: Attention; norm2: Tensor<"embed">; ffn: F };
@@ -80,12 +84,18 @@ export const ownTokens = (key: Heads, value: Heads): Seen => ({
   keep: causal(key.shape.seq),
 });
 
+/** x + bias, where there is one. */
+const biased = <A extends string>(x: Tensor<A>, bias?: Operand<NoInfer<A>>): Tensor<A> => bias ? add(x, bias) : x;
+
 /** softmax(q·kᵀ / √dim)·v, then the output projection. */
-export function attend(x: Hidden, { q, k, v, o }: Attention, turn: Rope, memory: Memory, layer: number): Hidden {
-  const query = mul(rotate(contract(x, q, "embed"), turn), q.shape.dim ** -0.5);
-  const { key, value, keep } = memory(rotate(contract(x, k, "embed"), turn), contract(x, v, "embed"), layer);
+export function attend(x: Hidden, weights: Attention, turn: Rope, memory: Memory, layer: number): Hidden {
+  const { q, k, v, o, qBias, kBias, vBias, oBias } = weights;
+  const query = mul(rotate(biased(contract(x, q, "embed"), qBias), turn), q.shape.dim ** -0.5);
+  const ownKey = rotate(biased(contract(x, k, "embed"), kBias), turn),
+    ownValue = biased(contract(x, v, "embed"), vBias);
+  const { key, value, keep } = memory(ownKey, ownValue, layer);
   const weight = maskedSoftmax(contract(query, key, "dim"), "key", keep);
-  return contract(contract(weight, value, "key"), o, "head", "group", "dim");
+  return biased(contract(contract(weight, value, "key"), o, "head", "group", "dim"), oBias);
 }
 
 /** down(silu(gate(x)) ⊙ up(x)) */
@@ -99,6 +109,10 @@ export const unembed = (hidden: Hidden, { embedding, head }: Model<unknown>): Ou
 /** Cosines and sines for the model's own rotary settings, for positions below `length`. */
 export const turns = (config: LlamaConfig, length: number): ReturnType<typeof ropeTable> =>
   ropeTable(length, config.headDim, { theta: config.ropeTheta, scaling: config.ropeScaling });
+
+/** Tokens that a text may have: as many as the model was made for, more where its rotations stretch as a text grows. */
+export const longestText = ({ maxPositions, ropeScaling }: LlamaConfig): number =>
+  ropeScaling?.type === "dynamic" ? Math.floor(maxPositions * Math.max(1, ropeScaling.factor)) : maxPositions;
 
 /**
  * A Llama's forward pass.

@@ -136,7 +136,7 @@ export async function saveModel(
 
 /**
  * A fresh model: normal numbers of deviation 0.02, projections back into the residual stream scaled down by
- * √(2·layers) (as GPT-2 did), norms 1.
+ * √(2·layers) (as GPT-2 did), norms 1, biases 0.
  *
  * @param storage of matrices; vectors are f32 always
  * @param gain times which all but the norms are larger (tests of what depends on every weight)
@@ -150,7 +150,7 @@ export function initModel(
 ): Loaded {
   const random = seeded(seed);
   const values = (leaf: Leaf): Float32Array => {
-    if (leaf.columns.length === 0) return new Float32Array(sizeOf(leaf)).fill(1);
+    if (leaf.columns.length === 0) return new Float32Array(sizeOf(leaf)).fill(leaf.path.endsWith("Bias") ? 0 : 1);
     const out = leaf.columns.includes("hidden") || leaf.columns.includes("head");
     const deviation = gain * (out ? 0.02 / Math.sqrt(2 * config.layers) : 0.02);
     if (leaf.path.endsWith("router.noise")) return new Float32Array(sizeOf(leaf));
