@@ -139,7 +139,7 @@ export function fromAuthorsWeighted(checkpoint: Checkpoint, json: JsonObject): C
 
 /** Settings of their code, for a config of ours. */
 function authorsSettings(config: MoeModelConfig, lambda: number): JsonObject {
-  const { router_noise: _noise, router: _router, ...json } = formatConfig(config);
+  const { router_noise: _1, router: _2, auto_map: _3, qkv_bias: _4, ...json } = formatConfig(config);
   return {
     ...json,
     ...required,

@@ -210,6 +210,10 @@ export function formatConfig(config: ModelConfig, dtype: "float32" | "bfloat16" 
     ...llama,
     architectures: ["XftMoeForCausalLM"],
     model_type: "xft_moe",
+    auto_map: {
+      AutoConfig: "configuration_xft_moe.XftMoeConfig",
+      AutoModelForCausalLM: "modeling_xft_moe.XftMoeForCausalLM",
+    },
     qkv_bias: config.attentionBias === "qkv",
     num_experts: config.experts,
     num_selects: config.active,

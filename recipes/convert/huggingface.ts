@@ -13,6 +13,8 @@ import { loadTokenizer } from "../../backend/tokenizer.ts";
 import { formatConfig, isJsonObject, type JsonObject, type ModelConfig, parseConfig } from "./config.ts";
 import { type FolderOptions, kindOf, writeFolder } from "./files.ts";
 import { expectedTensors } from "./names.ts";
+import configurationPy from "./python/configuration_xft_moe.py" with { type: "text" };
+import modelingPy from "./python/modeling_xft_moe.py" with { type: "text" };
 
 /** The file that says how a model was asked in training; it goes along with the tokenizer. */
 export const promptFile = "xft_prompt.json";
@@ -29,6 +31,12 @@ const tokenizerNames = [
   "chat_template.jinja",
   promptFile,
 ] as const;
+
+/** With these beside it a mixture's folder is a model of transformers (`trust_remote_code=True`). */
+const mixtureCode: Readonly<Record<string, string>> = {
+  "configuration_xft_moe.py": configurationPy,
+  "modeling_xft_moe.py": modelingPy,
+};
 
 /** Bytes of one safetensors file at most, unless the caller says otherwise. */
 const defaultShardBytes = 5e9;
@@ -295,7 +303,8 @@ export async function writeModelFolder(out: string, model: ModelOut, options: Mo
     printJson(join(folder, "config.json"), formatConfig(config, torchNames[dtype]));
     printJson(join(folder, "generation_config.json"), generationConfig(config));
     const copied = model.tokenizerFrom === undefined ? {} : readTokenizerFiles(model.tokenizerFrom);
-    for (const [name, content] of Object.entries({ ...copied, ...model.files })) {
+    const code = config.kind === "moe" ? mixtureCode : {};
+    for (const [name, content] of Object.entries({ ...copied, ...code, ...model.files })) {
       if (typeof content === "string") Deno.writeTextFileSync(join(folder, name), content);
       else Deno.writeFileSync(join(folder, name), content);
     }

@@ -1,6 +1,6 @@
 /** @file Model folders: written ones are read back equal, and every mismatch is one sentence. */
 import { join } from "node:path";
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { openCheckpoint, type TensorOut, writeSafetensors } from "../../backend/checkpoint.ts";
 import { UserError } from "../../dsl/errors.ts";
 import { withTempDir } from "../../tests/support.ts";
@@ -8,7 +8,7 @@ import { type ModelConfig, parseConfig } from "./config.ts";
 import { checkModel, openModel, readConfig, writeModelFolder } from "./huggingface.ts";
 import { convert } from "./mod.ts";
 import { expectedTensors } from "./names.ts";
-import { byteLevelFiles, tokenType } from "./tokenizer_json.ts";
+import { byteLevelFiles, tokenType } from "./tokenizers/tokenizer_json.ts";
 
 const config: ModelConfig = parseConfig({
   model_type: "xft_moe",
@@ -67,13 +67,21 @@ Deno.test("a model is read back as it was written, in one file or in shards", ()
     assertEquals(names(join(folder, "one")), [
       "README.md",
       "config.json",
+      "configuration_xft_moe.py",
       "generation_config.json",
       "model.safetensors",
+      "modeling_xft_moe.py",
       "special_tokens_map.json",
       "tokenizer.json",
       "tokenizer_config.json",
     ]);
     assertEquals(names(join(folder, "many")).includes("model.safetensors.index.json"), true);
+    // transformers finds the code beside the weights by these names.
+    const { auto_map } = JSON.parse(Deno.readTextFileSync(join(folder, "one", "config.json")));
+    for (const place of Object.values<string>(auto_map)) {
+      const [file, name] = place.split(".");
+      assertMatch(Deno.readTextFileSync(join(folder, "one", `${file}.py`)), new RegExp(`^class ${name}\\(`, "m"));
+    }
   }));
 
 Deno.test("Hugging Face → Hugging Face keeps weights and tokenizer, and changes the dtype", () =>

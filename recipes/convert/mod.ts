@@ -17,7 +17,7 @@ import {
 import { formatCoefficients, readCoefficients } from "./coefficients.ts";
 import { formatConfig, isJsonObject, type ModelConfig } from "./config.ts";
 import { checkTarget, kindOf, writeFile, writeFolder } from "./files.ts";
-import { fromGguf } from "./gguf.ts";
+import { fromGguf } from "./gguf/read.ts";
 import {
   checkModel,
   type ModelOutOptions,
@@ -26,18 +26,18 @@ import {
   readTokenizerFiles,
   writeModelFolder,
 } from "./huggingface.ts";
-import { fromLlama2c } from "./llama2c.ts";
+import { fromLlama2c } from "./llama2c/read.ts";
 
 export * from "./authors.ts";
 export * from "./coefficients.ts";
 export * from "./config.ts";
 export * from "./files.ts";
-export * from "./gguf.ts";
+export * from "./gguf/read.ts";
 export * from "./huggingface.ts";
-export * from "./llama2c.ts";
+export * from "./llama2c/read.ts";
 export * from "./names.ts";
 export * from "./rope.ts";
-export * from "./tokenizer_json.ts";
+export * from "./tokenizers/tokenizer_json.ts";
 
 /** How a checkpoint is converted. */
 export interface ConvertOptions extends ModelOutOptions {

@@ -2,12 +2,12 @@
  * @file llama2.c → Hugging Face: weights of a version 0 file, query and key rows from interleaved pairs to halves, and
  * its tokenizer.bin.
  */
-import { UserError } from "../../dsl/errors.ts";
-import type { Checkpoint, TensorOut } from "../../backend/checkpoint.ts";
-import type { ModelConfig } from "./config.ts";
-import { expectedTensors } from "./names.ts";
-import { pairsToHalves } from "./rope.ts";
-import { sentencePieceFiles, type TokenizerFiles, tokenType } from "./tokenizer_json.ts";
+import { UserError } from "../../../dsl/errors.ts";
+import type { Checkpoint, TensorOut } from "../../../backend/checkpoint.ts";
+import type { ModelConfig } from "../config.ts";
+import { expectedTensors } from "../names.ts";
+import { pairsToHalves } from "../rope.ts";
+import { sentencePieceFiles, type TokenizerFiles, tokenType } from "../tokenizers/tokenizer_json.ts";
 
 /** Ids that llama2.c hard-wires. */
 const [unknown, bos, eos] = [0, 1, 2];

@@ -2,8 +2,8 @@
  * @file Builds a tokenizer.json (and the files beside it) from a vocabulary: byte-level BPE with its merges, or
  * SentencePiece's BPE with its scores.
  */
-import { UserError } from "../../dsl/errors.ts";
-import type { JsonObject } from "./config.ts";
+import { UserError } from "../../../dsl/errors.ts";
+import type { JsonObject } from "../config.ts";
 
 /** What a token is, numbered as in GGUF (`tokenizer.ggml.token_type`) and SentencePiece. */
 export const tokenType = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;

@@ -1,13 +1,13 @@
 /** @file llama2.c → Hugging Face: its tokenizer against the algorithm of run.c, its weights in their places. */
 import { join } from "node:path";
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { openCheckpoint } from "../../backend/checkpoint.ts";
-import { loadTokenizer } from "../../backend/tokenizer.ts";
-import { UserError } from "../../dsl/errors.ts";
-import { sharedData, withTempDir } from "../../tests/support.ts";
-import { parseTokenizerBin } from "./llama2c.ts";
-import { convert } from "./mod.ts";
-import { pairsToHalves } from "./rope.ts";
+import { openCheckpoint } from "../../../backend/checkpoint.ts";
+import { loadTokenizer } from "../../../backend/tokenizer.ts";
+import { UserError } from "../../../dsl/errors.ts";
+import { sharedData, withTempDir } from "../../../tests/support.ts";
+import { parseTokenizerBin } from "./read.ts";
+import { convert } from "../mod.ts";
+import { pairsToHalves } from "../rope.ts";
 
 const model = sharedData("ckpt/stories260K.bin");
 const pieces = sharedData("ckpt/tok512.bin");

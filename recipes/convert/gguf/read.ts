@@ -2,12 +2,17 @@
  * @file GGUF → Hugging Face: a Llama's weights under their Hugging Face names, with query and key rows back from
  * interleaved pairs to halves, and its tokenizer. A vocabulary alone (no tensors) becomes a folder without weights.
  */
-import { UserError } from "../../dsl/errors.ts";
-import type { Checkpoint, TensorOut } from "../../backend/checkpoint.ts";
-import type { LlamaConfig, ModelConfig, RopeScaling } from "./config.ts";
-import { expectedTensors } from "./names.ts";
-import { pairsToHalves } from "./rope.ts";
-import { byteLevelFiles, sentencePieceFiles, type TokenizerFiles, type Vocabulary } from "./tokenizer_json.ts";
+import { UserError } from "../../../dsl/errors.ts";
+import type { Checkpoint, TensorOut } from "../../../backend/checkpoint.ts";
+import type { LlamaConfig, ModelConfig, RopeScaling } from "../config.ts";
+import { expectedTensors } from "../names.ts";
+import { pairsToHalves } from "../rope.ts";
+import {
+  byteLevelFiles,
+  sentencePieceFiles,
+  type TokenizerFiles,
+  type Vocabulary,
+} from "../tokenizers/tokenizer_json.ts";
 
 /** Metadata by key, with types; every mistake names the file and the key. */
 class Metadata {
@@ -186,8 +191,8 @@ function ggufName(name: string): { readonly name: string; readonly pairs: boolea
  * @throws {UserError} if it is of another architecture, incomplete, or uses what we do not compute
  * @example
  * ```ts ignore
- * import { openCheckpoint } from "../../backend/checkpoint.ts";
- * import { fromGguf } from "./gguf.ts";
+ * import { openCheckpoint } from "../../../backend/checkpoint.ts";
+ * import { fromGguf } from "./read.ts";
  * using checkpoint = openCheckpoint("SmolLM2-135M-Instruct.Q4_1.gguf");
  * console.log(fromGguf(checkpoint).config.layers);
  * ```

@@ -1,13 +1,13 @@
 /** @file GGUF → Hugging Face: exact tokenizers, weights in their places, and what is missing said by name. */
 import { join } from "node:path";
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { type Checkpoint, openCheckpoint } from "../../backend/checkpoint.ts";
-import { loadTokenizer, parseTokenizer } from "../../backend/tokenizer.ts";
-import { UserError } from "../../dsl/errors.ts";
-import { golden, sharedData, smollm2Gguf, withTempDir } from "../../tests/support.ts";
-import { fromGguf } from "./gguf.ts";
-import { convert } from "./mod.ts";
-import { mergesFromScores, sentencePieceFiles, tokenType } from "./tokenizer_json.ts";
+import { type Checkpoint, openCheckpoint } from "../../../backend/checkpoint.ts";
+import { loadTokenizer, parseTokenizer } from "../../../backend/tokenizer.ts";
+import { UserError } from "../../../dsl/errors.ts";
+import { golden, sharedData, smollm2Gguf, withTempDir } from "../../../tests/support.ts";
+import { fromGguf } from "./read.ts";
+import { convert } from "../mod.ts";
+import { mergesFromScores, sentencePieceFiles, tokenType } from "../tokenizers/tokenizer_json.ts";
 
 const smollm2 = smollm2Gguf();
 
