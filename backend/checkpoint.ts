@@ -20,7 +20,7 @@ const checkpointSymbols = {
     parameters: ["u64", "buffer", "buffer", "usize", "f64", "buffer", "usize"],
     result: "i32",
   },
-  xft_checkpoint_products: { parameters: ["u64", "u64", "buffer", "usize", "buffer"], result: "i32" },
+  xft_checkpoint_products: { parameters: ["buffer", "usize", "buffer", "usize", "buffer"], result: "i32" },
   xft_writer_finish: { parameters: ["u64"], result: "i32" },
   xft_writer_close: { parameters: ["u64"], result: "i32" },
 } as const;
@@ -176,8 +176,11 @@ export interface Combination {
 /** Which of a model's changes to a base are kept; what is not becomes 0. */
 export type Keep =
   | { readonly kind: "all" }
-  /** So many of the largest magnitudes, and all that are as large as the smallest of those. */
-  | { readonly kind: "largest"; readonly count: number }
+  /**
+   * So many of the largest magnitudes after the `without` very largest, and all that are as large as the smallest or the
+   * largest of those.
+   */
+  | { readonly kind: "largest"; readonly count: number; readonly without: number }
   /**
    * Each with this probability (in steps of 2⁻²⁴), divided by it: where `bernoulli` of a key of these two words is true.
    */
@@ -204,15 +207,17 @@ export interface Changes {
 export type Computed = Combination | Changes;
 
 /**
- * Σ a·b, Σ a² and Σ b² of two tensors of one shape as vectors, in f64: the same bits with any number of threads.
+ * Σ a·b of every two of the tensors that have this name, as vectors, in f64: the same bits with any number of threads.
  *
- * @throws {UserError} if one of them is missing, or they have two shapes
+ * @returns a row for each checkpoint
+ * @throws {UserError} if one of them is missing, or their shapes differ
  */
-export function innerProducts(a: Checkpoint, b: Checkpoint, name: string): readonly [number, number, number] {
-  const bytes = encoder.encode(name), out = new Float64Array(3);
-  const code = library().xft_checkpoint_products(a.handle, b.handle, bytes, BigInt(bytes.length), out);
+export function innerProducts(checkpoints: readonly Checkpoint[], name: string): readonly (readonly number[])[] {
+  const count = checkpoints.length, bytes = encoder.encode(name), out = new Float64Array(count * count);
+  const handles = BigUint64Array.from(checkpoints, ({ handle }) => handle);
+  const code = library().xft_checkpoint_products(handles, BigInt(count), bytes, BigInt(bytes.length), out);
   check(code, (message) => new UserError(message));
-  return [out[0], out[1], out[2]];
+  return checkpoints.map((_, row) => [...out.subarray(row * count, (row + 1) * count)]);
 }
 
 /** A tensor to be written. */

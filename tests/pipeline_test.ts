@@ -95,7 +95,18 @@ Deno.test("upcycle, train, learn, merge, generate, evaluate: each takes what the
     );
     assertMatch(differs, /--lambda 0\.5: .*learned with λ 0\.75/);
     const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
-    assertEquals(names, ["again.json", "c.json", "data.jsonl", "dense", "merged", "moe", "text", "tuned"]);
+    assertEquals(names, [
+      "again.json",
+      "again.metrics.jsonl",
+      "c.json",
+      "c.metrics.jsonl",
+      "data.jsonl",
+      "dense",
+      "merged",
+      "moe",
+      "text",
+      "tuned",
+    ]);
   }));
 
 Deno.test("run: the stages of a recipe once each, all in metrics.jsonl; it resumes, and refuses another recipe", () =>

@@ -20,7 +20,8 @@ import {
 /** Of a mixture's experts, then of dense models. */
 const MERGE_METHODS = [
   ...["xft", "uniform", "shared"] as const,
-  ...["linear", "task_arithmetic", "ties", "dare_linear", "dare_ties", "slerp"] as const,
+  ...["linear", "karcher", "task_arithmetic", "ties", "dare_linear", "dare_ties"] as const,
+  ...["breadcrumbs", "breadcrumbs_ties", "model_stock", "slerp"] as const,
 ] as const;
 const LAMBDA_RULE = "λ is a share, between 0 and 1.";
 const WEIGHT_TYPES = ["stored", "f32", "bf16", "f16"] as const;
@@ -223,9 +224,16 @@ export const commands = {
       }),
       overrideLambda: toggle("let --lambda win over the file's"),
       weights: numbers("of dense models: what each weighs (default: 1)"),
-      density: numbers("ties, dare: share of each model's changes that is kept (one, or one for each; default: 0.5)"),
-      base: path("ties, dare, task_arithmetic, slerp: the model that the others came from", { metavar: "DIR" }),
-      scale: number("ties, dare, task_arithmetic: what the merged change is multiplied with", { fallback: 1 }),
+      density: numbers(
+        "ties, dare, breadcrumbs: share of each model's changes that is kept (one, or one for each; default: 0.5)",
+      ),
+      gamma: numbers(
+        "breadcrumbs: share of each model's changes that is dropped as too large (one, or one for each; default: 0.01)",
+      ),
+      base: path("all but linear and karcher: the model that the others came from", { metavar: "DIR" }),
+      scale: number("ties, dare, breadcrumbs, task_arithmetic: what the merged change is multiplied with", {
+        fallback: 1,
+      }),
       t: number("slerp: place between the base (0) and the model (1)", { fallback: 0.5, min: 0, max: 1 }),
       mergekit: path("mergekit's description of a merge (paths in it: from the current folder)", { metavar: "FILE" }),
       dtype: choice("type of the weights written (default: F32, or as mergekit's file says)", ["F32", "BF16", "F16"]),

@@ -6,14 +6,20 @@ import { type ModelOutOptions, type OpenModel, openModel, writeModelFolder } fro
 import { expectedTensors } from "../convert/names.ts";
 import { merged, type MergeSettings, type MethodName, methods } from "./methods/mod.ts";
 
+/** Share of the largest changes that breadcrumbs drops, where nothing else is said: mergekit's. */
+export const DEFAULT_GAMMA = 0.01;
+
 /** How dense models are merged. */
-export interface DenseMergeOptions extends ModelOutOptions, Partial<Omit<MergeSettings, "weights" | "densities">> {
+export interface DenseMergeOptions
+  extends ModelOutOptions, Partial<Omit<MergeSettings, "weights" | "densities" | "gammas">> {
   /** By which method. */
   readonly method: MethodName;
   /** One a model (default: all 1; they are normalised where the method does so). */
   readonly weights?: readonly number[];
-  /** One a model, or one for all (default 0.5): shares of changes that TIES and DARE keep. */
+  /** One a model, or one for all (default 0.5): shares of changes that TIES, DARE and breadcrumbs keep. */
   readonly densities?: readonly number[];
+  /** One a model, or one for all (default 0.01): shares of changes that breadcrumbs drops for being the largest. */
+  readonly gammas?: readonly number[];
   /** Folder of the model that the others are compared with, where the method needs one. */
   readonly base?: string;
 }
@@ -53,27 +59,28 @@ export async function mergeDense(
 }
 
 function settingsOf(count: number, options: DenseMergeOptions): MergeSettings {
-  const { method, weights = new Array(count).fill(1), densities = [0.5], lambda = 1, t = 0.5, seed = 0 } = options;
-  const perModel = densities.length === 1 ? new Array<number>(count).fill(densities[0]) : densities;
-  const usage = { usage: true };
+  const { method, weights = new Array(count).fill(1), densities = [0.5], gammas = [DEFAULT_GAMMA] } = options;
+  const { lambda = 1, t = 0.5, seed = 0 } = options, usage = { usage: true };
+  const perModel = (numbers: readonly number[], flag: string): readonly number[] => {
+    if (numbers.length === 1) return new Array<number>(count).fill(numbers[0]);
+    if (numbers.length === count) return numbers;
+    throw new UserError(`${flag}: ${numbers.length} numbers for ${count} models: give one, or one for each.`, usage);
+  };
   if (weights.length !== count) {
     throw new UserError(`--weights: ${weights.length} numbers for ${count} models: give one for each.`, usage);
   }
-  if (perModel.length !== count) {
-    throw new UserError(
-      `--density: ${densities.length} numbers for ${count} models: give one, or one for each.`,
-      usage,
-    );
-  }
-  const wrong = perModel.find((density) => !(density > 0 && density <= 1));
+  const kept = perModel(densities, "--density"), dropped = perModel(gammas, "--gamma");
+  const wrong = kept.find((density) => !(density > 0 && density <= 1));
   if (wrong !== undefined) throw new UserError(`--density ${wrong}: a share, above 0 and at most 1.`, usage);
+  const outside = dropped.find((gamma) => !(gamma >= 0 && gamma < 1));
+  if (outside !== undefined) throw new UserError(`--gamma ${outside}: a share, at least 0 and below 1.`, usage);
   const how = methods[method];
   // Where signs are elected, each element is divided by the weights of those models that agree on it.
   const elects = how.kind === "changes" && how.elect, normalizes = options.normalize ?? method === "linear";
   if (normalizes && !elects && Math.abs(weights.reduce((sum, weight) => sum + weight, 0)) < 1e-8) {
     throw new UserError("--weights: they add up to 0, and cannot be normalised.", usage);
   }
-  return { weights, densities: perModel, lambda, t, seed, normalize: options.normalize };
+  return { weights, densities: kept, gammas: dropped, lambda, t, seed, normalize: options.normalize };
 }
 
 function checkModels(folders: readonly string[], { method: name, base }: DenseMergeOptions): void {
@@ -86,11 +93,10 @@ function checkModels(folders: readonly string[], { method: name, base }: DenseMe
     throw new UserError(`--method ${name}: it takes no --base; name the model among the others.`, usage);
   }
   if (folders.length === 0) throw new UserError("no model to merge was given.", usage);
-  if (method.models !== undefined && folders.length !== method.models) {
-    throw new UserError(
-      `--method ${name}: it takes ${method.models} model beside the base, ${folders.length} were given.`,
-      usage,
-    );
+  const { least, most } = method.models ?? { least: 1, most: Infinity };
+  if (folders.length < least || folders.length > most) {
+    const takes = least === most ? `${least} model` : `at least ${least} models`;
+    throw new UserError(`--method ${name}: it takes ${takes} beside the base, ${folders.length} were given.`, usage);
   }
 }
 

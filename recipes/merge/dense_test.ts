@@ -61,6 +61,8 @@ Deno.test("merge: models that differ, and numbers that fit no model, are refused
         [[a, b], { method: "linear", weights: [1, -1] }, "add up to 0"],
         [[a, b], { method: "ties" }, "give --base"],
         [[a, b], { method: "ties", base: a, densities: [0] }, "--density 0"],
+        [[a, b], { method: "breadcrumbs", base: a, gammas: [1] }, "--gamma 1"],
+        [[a], { method: "model_stock", base: b }, "at least 2 models"],
         [[a, b], { method: "linear", base: a }, "takes no --base"],
         [[a, b], { method: "slerp", base: a }, "takes 1 model"],
       ] as const
@@ -79,6 +81,7 @@ models:
   - model: models/a
     parameters: { weight: 0.7, density: 0.3 }
   - model: /elsewhere/b
+    parameters: { gamma: 0.2 }
 parameters: { normalize: false, density: 0.5, lambda: 0.9 }
 dtype: float32
 out_dtype: bfloat16
@@ -90,6 +93,7 @@ out_dtype: bfloat16
       base: "/work/models/base",
       weights: [0.7, 1],
       densities: [0.3, 0.5],
+      gammas: [0.01, 0.2],
       lambda: 0.9,
       t: undefined,
       dtype: "BF16",

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { parse } from "npm:yaml@2.9.1";
 import { UserError } from "../../dsl/errors.ts";
 import type { StoredDtype } from "../../backend/checkpoint.ts";
-import type { DenseMergeOptions } from "./dense.ts";
+import { DEFAULT_GAMMA, type DenseMergeOptions } from "./dense.ts";
 import { isMethodName, methods } from "./methods/mod.ts";
 
 /** A merge as a file describes it. */
@@ -19,7 +19,7 @@ type Fields = Readonly<Record<string, unknown>>;
 const dtypes: Readonly<Record<string, StoredDtype>> = { float32: "F32", bfloat16: "BF16", float16: "F16" };
 /** Fields that change nothing about the weights, or that we do as they ask by default. */
 const known = new Set(["merge_method", "models", "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source"]);
-const knownParameters = new Set(["weight", "density", "normalize", "lambda", "t", "int8_mask"]);
+const knownParameters = new Set(["weight", "density", "gamma", "normalize", "lambda", "t", "int8_mask"]);
 
 /**
  * Reads one of mergekit's files: `merge_method`, `models`, `base_model`, `parameters`, `dtype`, `out_dtype`. Paths are relative to the
@@ -69,6 +69,7 @@ export function readMergekit(text: string, name: string, folder: string): Descri
       path: place(one.model, `${what}.model`),
       weight: number(own.weight, `${what}: weight`) ?? 1,
       density: number(own.density, `${what}: density`) ?? 1,
+      gamma: number(own.gamma, `${what}: gamma`),
     };
   }).filter(({ path }) => path !== base);
   const storage = (name: "dtype" | "out_dtype"): StoredDtype | undefined => {
@@ -86,6 +87,7 @@ export function readMergekit(text: string, name: string, folder: string): Descri
       base,
       weights: models.map(({ weight }) => weight),
       densities: models.map(({ density }) => density),
+      gammas: models.map(({ gamma = DEFAULT_GAMMA }) => gamma),
       lambda: number(shared.lambda, "lambda"),
       t: number(shared.t, "t"),
       dtype,

@@ -52,7 +52,15 @@ async function runDense(args: MergeArguments, context: Context): Promise<JsonRes
   const described = mergekit === undefined
     ? {
       models: args.models,
-      options: { method, weights: args.weights, densities: args.density, base, t, lambda: scale },
+      options: {
+        method,
+        weights: args.weights,
+        densities: args.density,
+        gammas: args.gamma,
+        base,
+        t,
+        lambda: scale,
+      },
     }
     : readMergekit(readText(mergekit), mergekit, workingFolder());
   const { models, options } = described, result = { out, method: options.method, models, base: options.base };

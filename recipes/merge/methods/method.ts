@@ -5,8 +5,10 @@ import { type Checkpoint, innerProducts, type Keep, type TensorOut } from "../..
 export interface MergeSettings {
   /** How much each model weighs, in order; without the base. */
   readonly weights: readonly number[];
-  /** Share of each model's changes that is kept, in order (TIES, DARE). */
+  /** Share of each model's changes that is kept, in order (TIES, DARE, breadcrumbs). */
   readonly densities: readonly number[];
+  /** Share of each model's changes that is dropped for being the largest, in order (breadcrumbs). */
+  readonly gammas: readonly number[];
   /** Divide by the weights' sum (default: as the method has it). */
   readonly normalize?: boolean;
   /** What the merged change is multiplied with before it is added to the base. */
@@ -36,8 +38,8 @@ export type Method =
     readonly summary: string;
     /** Does it compare the models with a base model? */
     readonly base: boolean;
-    /** How many models it takes, if not any number. */
-    readonly models?: number;
+    /** How many models it takes beside the base, if not any number. */
+    readonly models?: { readonly least: number; readonly most: number };
   }
   & (
     | {
@@ -57,15 +59,21 @@ export type Method =
       keep(tensor: TensorOfModels, index: number, settings: MergeSettings): Keep;
     }
     | {
-      /** A sum of the base and one model, with shares that depend on where their tensors point to. */
-      readonly kind: "between";
-      /** What both are multiplied with, by the cosine of their angle. */
-      shares(cosine: number, settings: MergeSettings): { readonly base: number; readonly model: number };
+      /** A sum of the base, where there is one, and the models, with shares that depend on where their tensors point to. */
+      readonly kind: "directed";
+      /** What each is multiplied with; `products[i][j]` is the inner product of tensors i and j; the base is the first. */
+      shares(products: readonly (readonly number[])[], settings: MergeSettings): readonly number[];
     }
   );
 
 /** The numbers' sum. */
 export const total = (numbers: readonly number[]): number => numbers.reduce((sum, each) => sum + each, 0);
+
+/** The cosine between vectors i and j, from the inner products of all; 0 where one of them is 0. */
+export function cosineOf(products: readonly (readonly number[])[], i: number, j: number): number {
+  const lengths = Math.sqrt(products[i][i] * products[j][j]);
+  return lengths > 0 ? Math.max(-1, Math.min(1, products[i][j] / lengths)) : 0;
+}
 
 /** A tensor merged by a method: what the writer computes it from. */
 export function merged(method: Method, tensor: TensorOfModels, settings: MergeSettings): TensorOut["data"] {
@@ -91,18 +99,10 @@ export function merged(method: Method, tensor: TensorOfModels, settings: MergeSe
         normalize: settings.normalize ?? method.normalize,
         scale: lambda,
       };
-    case "between":
+    case "directed":
       return () => {
-        const [product, left, right] = innerProducts(base!, models[0], name);
-        const cosine = left > 0 && right > 0 ? product / Math.sqrt(left * right) : 0;
-        const shares = method.shares(Math.max(-1, Math.min(1, cosine)), settings);
-        return {
-          terms: [{ checkpoint: base!, name, weight: shares.base }, {
-            checkpoint: models[0],
-            name,
-            weight: shares.model,
-          }],
-        };
+        const all = base ? [base, ...models] : models, shares = method.shares(innerProducts(all, name), settings);
+        return { terms: all.map((checkpoint, i) => ({ checkpoint, name, weight: shares[i] })) };
       };
   }
 }

@@ -12,6 +12,7 @@ const normals = (count: number): Float32Array<ArrayBuffer> =>
 const settings = (more: Partial<MergeSettings>): MergeSettings => ({
   weights: [1, 1, 1],
   densities: [0.5, 0.5, 0.5],
+  gammas: [0.1, 0.1, 0.1],
   lambda: 1,
   t: 0.5,
   seed: 1,
@@ -104,9 +105,10 @@ Deno.test("ties: a tensor of more than one chunk is trimmed as a whole, all of i
   assertEquals(got, model.map((x) => Math.abs(x) < smallest ? 0 : x));
 });
 
-Deno.test("ties, dare, slerp: models equal to the base leave it as it is", async () => {
+Deno.test("methods with a base: models equal to the base leave it as it is", async () => {
   const base = normals(50);
-  for (const name of ["ties", "task_arithmetic", "dare_linear", "dare_ties"] as const) {
+  const withBase = ["ties", "task_arithmetic", "dare_linear", "dare_ties", "breadcrumbs", "model_stock"] as const;
+  for (const name of withBase) {
     close(await merge(name, [base, base, base], base, settings({})), base);
   }
   close(await merge("slerp", [base], base, settings({ t: 0.3 })), base);
@@ -142,4 +144,44 @@ Deno.test("slerp: between two vectors of one length all have that length; its en
   close(await at(1), [0, 0, 3]);
   close(await at(0.5), [3 / Math.SQRT2, 0, 3 / Math.SQRT2]);
   close(await at(1 / 3), [3 * Math.cos(Math.PI / 6), 0, 3 * Math.sin(Math.PI / 6)]);
+});
+
+Deno.test("breadcrumbs: the largest tenth and the smallest are dropped; all that is left is added", async () => {
+  const base = normals(100), change = Float32Array.from({ length: 100 }, (_, i) => (i + 1) / 64 * (i % 3 ? 1 : -1));
+  const model = base.map((x, i) => x + change[i]), how = settings({ weights: [0.5], densities: [0.6], gammas: [0.1] });
+  const expected = base.map((x, i) => i >= 30 && i < 90 ? x + 0.5 * change[i] : x);
+  close(await merge("breadcrumbs", [model], base, how), expected);
+  // Where both together are more than all, fewer of the largest are dropped, and none of the smallest.
+  const most = { ...how, densities: [0.95] };
+  close(await merge("breadcrumbs", [model], base, most), base.map((x, i) => i < 95 ? x + 0.5 * change[i] : x));
+  const trimmed = await merge("breadcrumbs", [model], base, { ...how, gammas: [0] });
+  close(trimmed, await merge("ties", [model], base, { ...how, normalize: false }));
+});
+
+Deno.test("karcher: of two vectors what slerp has halfway; a copy alone; between three equal ways to each", async () => {
+  const length = (x: ArrayLike<number>) => Math.hypot(...Array.from(x));
+  const [one, two] = [normals(30), normals(30)].map((x) => x.map((value) => value / length(x)));
+  const half = await merge("slerp", [two], one, settings({ t: 0.5 }));
+  close(await merge("karcher", [one, two], one, settings({ weights: [1, 1] })), half);
+  close(await merge("karcher", [one], one, settings({ weights: [3] })), one);
+  const axes = [[2, 0, 0], [0, 2, 0], [0, 0, 2]].map((axis) => Float32Array.from(axis));
+  close(await merge("karcher", axes, axes[0], settings({})), [1, 1, 1].map((x) => 2 * x / Math.sqrt(3)));
+  // Zeros have no direction, and count for the length.
+  const zeros = new Float32Array(3);
+  close(await merge("karcher", [axes[0], zeros], zeros, settings({ weights: [1, 1] })), [1, 0, 0]);
+  close(await merge("karcher", [zeros, zeros], zeros, settings({ weights: [1, 1] })), zeros);
+});
+
+Deno.test("model_stock: changes that agree lead to the mean, changes at right angles stay at the base", async () => {
+  const base = Float32Array.of(1, 2, 3), x = Float32Array.of(2, 2, 3), y = Float32Array.of(1, 4, 3);
+  close(await merge("model_stock", [x, x], base, settings({})), x);
+  close(await merge("model_stock", [x, y], base, settings({})), base);
+  const [p, q, r] = [normals(40), normals(40), normals(40)], start = normals(40);
+  const changes = [p, q, r].map((model) => model.map((value, i) => value - start[i]));
+  const dot = (a: Float32Array, b: Float32Array) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+  const cosine = (a: Float32Array, b: Float32Array) => dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
+  const mean = (cosine(changes[0], changes[1]) + cosine(changes[0], changes[2]) + cosine(changes[1], changes[2])) / 3;
+  const t = 3 * mean / (1 + 2 * mean);
+  const expected = start.map((value, i) => value + t * (changes[0][i] + changes[1][i] + changes[2][i]) / 3);
+  close(await merge("model_stock", [p, q, r], start, settings({})), expected);
 });

@@ -15,5 +15,5 @@ export const ties: Method = {
   keep: ({ elements }, index, { densities }) =>
     densities[index] >= 1
       ? { kind: "all" }
-      : { kind: "largest", count: Math.max(1, Math.floor(densities[index] * elements)) },
+      : { kind: "largest", count: Math.max(1, Math.floor(densities[index] * elements)), without: 0 },
 };

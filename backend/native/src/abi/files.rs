@@ -200,14 +200,21 @@ pub unsafe extern "C" fn xft_writer_changes(
     })
 }
 
-/// Σ a·b, Σ a² and Σ b² of the tensors of one name of two checkpoints, into three numbers.
+/// Σ a·b of every two of the tensors that have one name in `count` checkpoints, into count · count numbers.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn xft_checkpoint_products(a: u64, b: u64, name: *const u8, length: usize, out: *mut f64) -> i32 {
+pub unsafe extern "C" fn xft_checkpoint_products(
+    checkpoints: *const u64,
+    count: usize,
+    name: *const u8,
+    length: usize,
+    out: *mut f64,
+) -> i32 {
     guard(|| {
         // SAFETY: the caller's contract.
-        let name = unsafe { text(name, length) }?;
-        let (a, b) = (CHECKPOINTS.get(a)?, CHECKPOINTS.get(b)?);
-        let products = inner_products(&Term::new(&a, name, 1.0)?, &Term::new(&b, name, 1.0)?)?;
+        let (checkpoints, name) = unsafe { (numbers(checkpoints, count)?, text(name, length)?) };
+        let checkpoints = checkpoints.iter().map(|&each| CHECKPOINTS.get(each)).collect::<Result<Vec<_>>>()?;
+        let terms = checkpoints.iter().map(|each| Term::new(each, name, 1.0)).collect::<Result<Vec<_>>>()?;
+        let products = inner_products(&terms)?;
         // SAFETY: the caller's contract.
         unsafe { numbers_mut(out, products.len()) }?.copy_from_slice(&products);
         Ok(())

@@ -18,8 +18,9 @@ use crate::error::Result;
 pub enum Keep {
     /// Every one.
     All,
-    /// This many of the largest magnitudes, and all that are as large as the smallest of those.
-    Largest { count: usize },
+    /// This many of the largest magnitudes after the `without` very largest, and all that are as large as the smallest or
+    /// the largest of those.
+    Largest { count: usize, without: usize },
     /// Each with probability `below` / 2²⁴, divided by it: element i where the upper 24 bits of the words of Threefry's
     /// block (0, i) under the key, one xor the other, are less. This is `bernoulli` of the language.
     Random { below: u32, key: [u32; 2] },
@@ -39,10 +40,10 @@ pub struct Outline {
     pub normalize: bool,
 }
 
-/// Which changes of a model are kept, the smallest of the largest ones found.
+/// Which changes of a model are kept, the smallest and the largest magnitude found.
 #[derive(Debug, Clone, Copy)]
 enum Kept {
-    AtLeast(f32),
+    Between { smallest: f32, largest: f32 },
     Random { below: u32, key: [u32; 2], factor: f32 },
 }
 
@@ -82,10 +83,10 @@ impl<'a> Changes<'a> {
         for each in &terms {
             check_shapes(&base, each)?;
         }
-        let smallest = smallest_kept(&base, &terms, keep)?;
-        let models = terms.into_iter().zip(keep).zip(smallest).map(|((term, &keep), smallest)| {
+        let bounds = bounds_of_kept(&base, &terms, keep)?;
+        let models = terms.into_iter().zip(keep).zip(bounds).map(|((term, &keep), [smallest, largest])| {
             let kept = match keep {
-                Keep::All | Keep::Largest { .. } => Kept::AtLeast(smallest),
+                Keep::All | Keep::Largest { .. } => Kept::Between { smallest, largest },
                 Keep::Random { below, key } => {
                     Kept::Random { below, key, factor: (f64::from(1 << 24) / f64::from(below)) as f32 }
                 }
@@ -170,10 +171,10 @@ impl Computed for Changes<'_> {
 fn keep_changes(kept: Kept, model: &[f32], base: &[f32], start: usize, changes: &mut [f32]) {
     let all = changes.iter_mut().zip(model.iter().zip(base));
     match kept {
-        Kept::AtLeast(smallest) => {
+        Kept::Between { smallest, largest } => {
             for (out, (value, base)) in all {
                 let change = value - base;
-                *out = if change.abs() < smallest { 0.0 } else { change };
+                *out = if change.abs() < smallest || change.abs() > largest { 0.0 } else { change };
             }
         }
         Kept::Random { below, key, factor } => {
@@ -208,36 +209,41 @@ const LOWER_BITS: u32 = 15;
 const UPPER: usize = 1 << 16;
 const LOWER: usize = 1 << LOWER_BITS;
 
-/// Of each model the smallest magnitude that is kept; 0 where all are.
-fn smallest_kept(base: &Term<'_>, models: &[Term<'_>], keep: &[Keep]) -> Result<Vec<f32>> {
+/// Of each model the smallest and the largest magnitude that are kept: 0 and ∞ where all are.
+fn bounds_of_kept(base: &Term<'_>, models: &[Term<'_>], keep: &[Keep]) -> Result<Vec<[f32; 2]>> {
     let elements = base.tensor.elements();
     ensure!(
         u32::try_from(elements).is_ok(),
         "tensor \"{}\" has {elements} elements, too many to be thinned out",
         base.tensor.name
     );
-    let counted: Vec<(usize, usize)> = keep
-        .iter()
-        .enumerate()
-        .filter_map(|(model, keep)| match *keep {
-            Keep::Largest { count } if count < elements => Some((model, count.max(1))),
-            _ => None,
-        })
-        .collect();
-    let mut smallest = vec![0.0; models.len()];
-    if counted.is_empty() {
-        return Ok(smallest);
+    let mut bounds = vec![[0.0, f32::INFINITY]; models.len()];
+    // Which element of a model from the largest on is which bound.
+    let mut wanted = Vec::new();
+    for (model, keep) in keep.iter().enumerate() {
+        if let Keep::Largest { count, without } = *keep {
+            let last = without.saturating_add(count.max(1));
+            if last < elements {
+                wanted.push((model, 0, last));
+            }
+            if without > 0 && without < elements {
+                wanted.push((model, 1, without + 1));
+            }
+        }
     }
-    let terms: Vec<&Term<'_>> = counted.iter().map(|&(model, _)| &models[model]).collect();
+    if wanted.is_empty() {
+        return Ok(bounds);
+    }
+    let terms: Vec<&Term<'_>> = wanted.iter().map(|&(model, ..)| &models[model]).collect();
     let upper = histograms(base, &terms, UPPER, |_, size| Some(size >> LOWER_BITS))?;
-    let high: Vec<_> = counted.iter().zip(&upper).map(|(&(_, count), counts)| bucket_of(counts, count)).collect();
-    let lower = histograms(base, &terms, LOWER, |model, size| {
-        (size >> LOWER_BITS == high[model].0 as u32).then_some(size & (LOWER as u32 - 1))
+    let high: Vec<_> = wanted.iter().zip(&upper).map(|(&(.., rank), counts)| bucket_of(counts, rank)).collect();
+    let lower = histograms(base, &terms, LOWER, |index, size| {
+        (size >> LOWER_BITS == high[index].0 as u32).then_some(size & (LOWER as u32 - 1))
     })?;
-    for ((&(model, _), counts), &(bucket, left)) in counted.iter().zip(&lower).zip(&high) {
-        smallest[model] = f32::from_bits((bucket << LOWER_BITS | bucket_of(counts, left).0) as u32);
+    for ((&(model, bound, _), counts), &(bucket, left)) in wanted.iter().zip(&lower).zip(&high) {
+        bounds[model][bound] = f32::from_bits((bucket << LOWER_BITS | bucket_of(counts, left).0) as u32);
     }
-    Ok(smallest)
+    Ok(bounds)
 }
 
 /// How often each bucket occurs among each model's changes; `bucket` gets the model and a change's bits without sign.

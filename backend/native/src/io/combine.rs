@@ -106,27 +106,44 @@ impl Computed for Combination<'_> {
     }
 }
 
-/// Σ a·b, Σ a², Σ b² of two tensors as vectors, in f64: added up in pieces, whose sums are added up in their order,
-/// so that they do not depend on the number of threads.
-pub fn inner_products(a: &Term<'_>, b: &Term<'_>) -> Result<[f64; 3]> {
-    check_shapes(a, b)?;
-    let elements = a.tensor.elements();
+/// Σ a·b of every two of some tensors as vectors, in f64, row by row: added up in pieces, whose sums are added up in
+/// their order, so that they do not depend on the number of threads.
+pub fn inner_products(terms: &[Term<'_>]) -> Result<Vec<f64>> {
+    ensure!(!terms.is_empty(), "no tensors have no products");
+    for other in &terms[1..] {
+        check_shapes(&terms[0], other)?;
+    }
+    let (elements, count) = (terms[0].tensor.elements(), terms.len());
     let pieces = (0..elements.div_ceil(PIECE)).into_par_iter().map(|piece| {
         let (start, end) = (piece * PIECE, elements.min((piece + 1) * PIECE));
-        let (mut left, mut right) = ([0.0_f32; BLOCK], [0.0_f32; BLOCK]);
-        let mut sums = [0.0_f64; 3];
+        let mut scratch = vec![0.0_f32; count * BLOCK];
+        let mut sums = vec![0.0_f64; count * count];
         for at in (start..end).step_by(BLOCK) {
             let length = BLOCK.min(end - at);
-            let (left, right) = (a.values(at, &mut left[..length])?, b.values(at, &mut right[..length])?);
-            for (&x, &y) in left.iter().zip(right) {
-                let (x, y) = (f64::from(x), f64::from(y));
-                sums = [sums[0] + x * y, sums[1] + x * x, sums[2] + y * y];
+            let rows = terms.iter().zip(scratch.chunks_exact_mut(BLOCK));
+            let rows =
+                rows.map(|(term, scratch)| term.values(at, &mut scratch[..length])).collect::<Result<Vec<_>>>()?;
+            for (i, left) in rows.iter().enumerate() {
+                for (j, right) in rows.iter().enumerate().skip(i) {
+                    let sum = &mut sums[i * count + j];
+                    for (&x, &y) in left.iter().zip(*right) {
+                        *sum += f64::from(x) * f64::from(y);
+                    }
+                }
             }
         }
-        a.release(start, end - start);
-        b.release(start, end - start);
+        terms.iter().for_each(|term| term.release(start, end - start));
         Ok(sums)
     });
     let pieces = pieces.collect::<Result<Vec<_>>>()?;
-    Ok(pieces.iter().fold([0.0; 3], |sums, piece| std::array::from_fn(|index| sums[index] + piece[index])))
+    let mut products = vec![0.0; count * count];
+    for sums in &pieces {
+        products.iter_mut().zip(sums).for_each(|(product, sum)| *product += sum);
+    }
+    for i in 0..count {
+        for j in 0..i {
+            products[i * count + j] = products[j * count + i];
+        }
+    }
+    Ok(products)
 }
