@@ -59,7 +59,7 @@
  *   `roundByChance`; `split` and `fold` make further keys.
  * - **Trees** of tensors, which parameters are: `mapTree`, `entries`, `stack`, `mix`, `atTree`.
  * - **Transforms**: `grad`, `valueAndGrad`, `valueAndGradWith`, `vjp`, `jvp`, `checkpoint`, `customVjp`, `stopGradient`.
- * - **Layers**: `rmsNorm`, `ropeTable`, `ropeAt`, `ropeInOrder`, `rotate`, `causal`, `maskedSoftmax`.
+ * - **Layers**: `rmsNorm`, `ropeFrequencies`, `ropeTable`, `ropeAt`, `ropeInOrder`, `rotate`, `causal`, `maskedSoftmax`.
  * - **Losses**: `crossEntropy`, `crossEntropySum`, `kl`, `entropy`.
  * - **Looking**: `read`, `readAll` and `item` compute at once, in f64; `show` prints the program, `parse` (with
  *   its `leavesIn`) reads it.
