@@ -11,7 +11,21 @@ import { ties } from "./ties.ts";
 
 export { merged, type MergeSettings, type Method, type TensorOfModels } from "./method.ts";
 
-const all = {
+/** A method's name. */
+export type MethodName =
+  | "linear"
+  | "karcher"
+  | "task_arithmetic"
+  | "ties"
+  | "dare_linear"
+  | "dare_ties"
+  | "breadcrumbs"
+  | "breadcrumbs_ties"
+  | "model_stock"
+  | "slerp";
+
+/** The methods. */
+export const methods: Readonly<Record<MethodName, Method>> = {
   linear,
   karcher,
   task_arithmetic: taskArithmetic,
@@ -22,13 +36,7 @@ const all = {
   breadcrumbs_ties: breadcrumbsTies,
   model_stock: modelStock,
   slerp,
-} satisfies Readonly<Record<string, Method>>;
-
-/** A method's name. */
-export type MethodName = keyof typeof all;
-
-/** The methods. */
-export const methods: Readonly<Record<MethodName, Method>> = all;
+};
 
 /** Is there a method of this name? */
 export const isMethodName = (name: string): name is MethodName => Object.hasOwn(methods, name);
