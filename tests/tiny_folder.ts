@@ -10,7 +10,7 @@ const BOS = 256;
 export const EOS = 257;
 
 /** A tokenizer of bytes, as Hugging Face writes it. */
-function byteTokenizer(): string {
+export function byteTokenizer(): string {
   // GPT-2's letters for bytes: printable ones stand for themselves, the others follow from 256 on.
   const isPlain = (byte: number): boolean => (byte >= 33 && byte <= 126) || (byte >= 161 && byte !== 173);
   let next = 256;

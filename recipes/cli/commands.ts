@@ -379,17 +379,28 @@ export const commands = {
     },
   }),
   convert: command({
-    summary: "GGUF, llama2.c, the authors' checkpoints → Hugging Face folder",
+    summary: "GGUF, llama2.c, the authors' checkpoints → Hugging Face folder, and back",
     examples: [
       "convert SmolLM2-135M-Instruct.Q4_1.gguf --out models/smollm2",
       "convert stories260K.bin --tokenizer tok512.bin --out models/stories",
+      "convert models/merged --to gguf --dtype Q8_0 --out merged.gguf",
     ],
     positionals: { input: path("file or folder to read", { metavar: "IN", required: true }) },
     flags: {
-      ...output("folder to write (for the authors' coefficients: a JSON file)"),
+      ...output("folder to write (for GGUF, and for the authors' coefficients: a file)"),
       tokenizer: path("llama2.c: the tokenizer's .bin", { metavar: "FILE" }),
-      dtype: choice("type of the weights written", ["F32", "BF16", "F16"], { fallback: "F32" }),
-      to: choice("whose names and files are written", ["huggingface", "authors"], { fallback: "huggingface" }),
+      dtype: choice("type of the weights written (default: F32, for GGUF F16; Q8_0 is GGUF's alone)", [
+        "F32",
+        "BF16",
+        "F16",
+        "Q8_0",
+      ]),
+      to: choice("whose names and files are written: Hugging Face's, or of a folder of theirs", [
+        "huggingface",
+        "authors",
+        "gguf",
+        "llama2c",
+      ], { fallback: "huggingface" }),
       coefficients: path("with --to authors: write their weighted model with these", { metavar: "FILE" }),
     },
   }),

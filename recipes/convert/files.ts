@@ -170,6 +170,43 @@ function writeDurably(path: string, bytes: Uint8Array): void {
 }
 
 /**
+ * Writes a file piece by piece: temporary neighbour, fsync, rename.
+ *
+ * @param path where the file will be
+ * @param build appends bytes by `put`; `pause` is awaited between pieces of work (an interrupt ends it there)
+ * @throws {UserError} if something is there and may not be replaced; whatever `build` throws. Then all is as before.
+ */
+export async function writeFileInPieces(
+  path: string,
+  build: (put: (bytes: Uint8Array) => void, pause: () => Promise<void>) => Promise<void>,
+  options: FolderOptions = {},
+): Promise<void> {
+  checkTarget(path, "file", options);
+  const target = resolve(path);
+  Deno.mkdirSync(dirname(target), { recursive: true });
+  const temporary = neighbour(target, "part");
+  watch(temporary);
+  try {
+    {
+      using file = Deno.openSync(temporary, { write: true, createNew: true });
+      await build((bytes) => append(file, bytes), async () => {
+        await breathe();
+        options.signal?.throwIfAborted();
+      });
+      file.syncSync();
+    }
+    Deno.renameSync(temporary, target);
+  } finally {
+    remove(temporary);
+    unwatch(temporary);
+  }
+}
+
+function append(file: Deno.FsFile, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
+}
+
+/**
  * Writes a file: temporary neighbour, fsync, rename.
  *
  * @param path where the file will be

@@ -17,7 +17,9 @@ import {
 import { formatCoefficients, readCoefficients } from "./coefficients.ts";
 import { formatConfig, isJsonObject, type ModelConfig } from "./config.ts";
 import { checkTarget, kindOf, writeFile, writeFolder } from "./files.ts";
+import type { GgufType } from "./gguf/encode.ts";
 import { fromGguf } from "./gguf/read.ts";
+import { toGguf } from "./gguf/write.ts";
 import {
   checkModel,
   type ModelOutOptions,
@@ -27,24 +29,33 @@ import {
   writeModelFolder,
 } from "./huggingface.ts";
 import { fromLlama2c } from "./llama2c/read.ts";
+import { toLlama2c } from "./llama2c/write.ts";
 
 export * from "./authors.ts";
 export * from "./coefficients.ts";
 export * from "./config.ts";
 export * from "./files.ts";
+export { type GgufType } from "./gguf/encode.ts";
 export * from "./gguf/read.ts";
+export * from "./gguf/write.ts";
 export * from "./huggingface.ts";
 export * from "./llama2c/read.ts";
+export * from "./llama2c/write.ts";
 export * from "./names.ts";
 export * from "./rope.ts";
 export * from "./tokenizers/tokenizer_json.ts";
 
 /** How a checkpoint is converted. */
-export interface ConvertOptions extends ModelOutOptions {
+export interface ConvertOptions extends Omit<ModelOutOptions, "dtype"> {
+  /** Storage of the weights (default F32, for GGUF F16); Q8_0 is GGUF's alone. */
+  readonly dtype?: GgufType;
   /** llama2.c: path of the tokenizer's .bin. */
   readonly tokenizer?: string;
-  /** `authors`: write one of our mixtures for the authors' code (default: `huggingface`). */
-  readonly to?: "huggingface" | "authors";
+  /**
+   * What is written (default: `huggingface`). `authors`: one of our mixtures for the authors' code; `gguf`, `llama2c`:
+   * a dense folder for llama.cpp (a file) or llama2.c (a folder with model.bin and tokenizer.bin).
+   */
+  readonly to?: "huggingface" | "authors" | "gguf" | "llama2c";
   /** With `to: "authors"`: path of a coefficients.json; their weighted model is written. */
   readonly coefficients?: string;
 }
@@ -54,7 +65,7 @@ export interface ConvertReport {
   /** What the input was. */
   readonly from: "gguf" | "llama2c" | "authors-moe" | "authors-weighted" | "huggingface";
   /** What was written. */
-  readonly wrote: "model" | "vocabulary" | "coefficients" | "authors";
+  readonly wrote: "model" | "vocabulary" | "coefficients" | "authors" | "gguf" | "llama2c";
   /** Where. */
   readonly out: string;
   /** Number of weights written. */
@@ -78,7 +89,7 @@ function written(from: ConvertReport["from"], out: string): ConvertReport {
 }
 
 /**
- * Converts a checkpoint.
+ * Converts a checkpoint: whatever we read to a Hugging Face folder, or a Hugging Face folder to what others read.
  *
  * @param input GGUF file, llama2.c file, folder of the authors' mixture or weighted model, or Hugging Face folder
  * @param out folder to write; for the authors' coefficients a JSON file
@@ -94,10 +105,37 @@ export async function convert(input: string, out: string, options: ConvertOption
   if (options.tokenizer !== undefined && kindOf(options.tokenizer) !== "file") {
     throw new UserError(`--tokenizer ${options.tokenizer}: there is no such file.`);
   }
-  return kindOf(input) === "folder" ? await convertFolder(input, out, options) : await convertFile(input, out, options);
+  const { to = "huggingface", dtype } = options, isFolder = kindOf(input) === "folder";
+  if (to !== "huggingface" && !isFolder) {
+    throw new UserError(`--to ${to}: it takes a Hugging Face folder; \`convert\` ${input} to one first.`, {
+      usage: true,
+    });
+  }
+  if (to === "gguf") {
+    const { parameters, config, tokens } = await toGguf(input, out, { ...options, type: dtype });
+    return {
+      from: "huggingface",
+      wrote: "gguf",
+      out,
+      parameters,
+      config,
+      tokens,
+      spareRows: config.vocabSize - tokens,
+    };
+  }
+  if (dtype === "Q8_0") throw new UserError("--dtype Q8_0: it is for --to gguf; safetensors have no such type.");
+  const ours = { ...options, dtype };
+  if (to === "llama2c") {
+    if (dtype !== undefined && dtype !== "F32") throw new UserError(`--dtype ${dtype}: llama2.c's weights are F32.`);
+    return { from: "huggingface", wrote: "llama2c", out, ...await toLlama2c(input, out, options), spareRows: 0 };
+  }
+  return isFolder ? await convertFolder(input, out, ours) : await convertFile(input, out, ours);
 }
 
-async function convertFile(input: string, out: string, options: ConvertOptions): Promise<ConvertReport> {
+/** The options of what is written as safetensors. */
+type FolderConversion = Omit<ConvertOptions, "dtype"> & ModelOutOptions;
+
+async function convertFile(input: string, out: string, options: FolderConversion): Promise<ConvertReport> {
   using checkpoint = openCheckpoint(input);
   if (checkpoint.format === "safetensors") {
     throw new UserError(`${input}: a safetensors file alone has no config.json; give the folder it belongs to.`);
@@ -126,7 +164,7 @@ async function convertFile(input: string, out: string, options: ConvertOptions):
   return { from: "gguf", wrote: "vocabulary", out, parameters: 0, config };
 }
 
-async function convertFolder(input: string, out: string, options: ConvertOptions): Promise<ConvertReport> {
+async function convertFolder(input: string, out: string, options: FolderConversion): Promise<ConvertReport> {
   if (options.tokenizer !== undefined) {
     throw new UserError(`--tokenizer: a folder brings its own; the option is for llama2.c models.`, { usage: true });
   }
@@ -163,7 +201,7 @@ async function convertFolder(input: string, out: string, options: ConvertOptions
   return written("huggingface", out);
 }
 
-async function convertToAuthors(input: string, out: string, options: ConvertOptions): Promise<ConvertReport> {
+async function convertToAuthors(input: string, out: string, options: FolderConversion): Promise<ConvertReport> {
   using model = openModel(input);
   const { config, checkpoint } = model;
   if (config.kind !== "moe") {

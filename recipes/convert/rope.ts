@@ -33,3 +33,24 @@ export function pairsToHalves(matrix: Float32Array, headDim: number, columns: nu
   }
   return out;
 }
+
+/**
+ * Rows of a query or key matrix from halves to interleaved pairs: what `pairsToHalves` undoes.
+ *
+ * @param matrix [heads × headDim, columns], row-major
+ * @param headDim rows of one head (even)
+ * @param columns width of the residual stream
+ * @returns a new matrix of the same shape
+ * @example
+ * ```ts
+ * import { halvesToPairs } from "./rope.ts";
+ * console.assert(halvesToPairs(Float32Array.of(0, 2, 1, 3), 4, 1).join() === "0,1,2,3");
+ * ```
+ */
+export function halvesToPairs(matrix: Float32Array, headDim: number, columns: number): Float32Array {
+  const out = new Float32Array(matrix.length);
+  for (let row = 0; row * columns < matrix.length; row++) {
+    out.set(matrix.subarray(row * columns, (row + 1) * columns), interleavedRow(row, headDim) * columns);
+  }
+  return out;
+}

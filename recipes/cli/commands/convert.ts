@@ -1,4 +1,4 @@
-/** @file `xft convert`: any checkpoint we read → a Hugging Face folder, or a coefficients file. */
+/** @file `xft convert`: any checkpoint we read → a Hugging Face folder, or a coefficients file; and back. */
 import { openCheckpoint } from "../../../backend/checkpoint.ts";
 import { checkTarget, convert, kindOf } from "../../convert/mod.ts";
 import type { commands } from "../commands.ts";
@@ -11,7 +11,7 @@ export async function run(args: Arguments<typeof commands.convert>, context: Con
   const { input, out, overwrite, tokenizer, dtype, to, coefficients } = args;
   if (args.dryRun) {
     using checkpoint = openCheckpoint(input);
-    const kind = kindOf(out) === "file" || out.endsWith(".json") ? "file" : "folder";
+    const kind = to === "gguf" || kindOf(out) === "file" || out.endsWith(".json") ? "file" : "folder";
     checkTarget(out, kind, { overwrite });
     const { format, tensors } = checkpoint;
     context.print(`would read ${input} (${format}, ${tensors.size} tensors) and write ${out}`);

@@ -4,6 +4,7 @@
  */
 import { UserError } from "../../../dsl/errors.ts";
 import type { JsonObject } from "../config.ts";
+import { patternsOf } from "./pre_tokenizers.ts";
 
 /** What a token is, numbered as in GGUF (`tokenizer.ggml.token_type`) and SentencePiece. */
 export const tokenType = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
@@ -35,56 +36,11 @@ export interface Vocabulary {
 /** Contents of a tokenizer's files, by name. */
 export type TokenizerFiles = Readonly<Record<string, string>>;
 
-/** GPT-2's pieces; `tokenizers` calls the same pattern ByteLevel's own. */
-const gpt2Pieces = String
-  .raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
-
-/** Llama 3's pieces with at most `digits` digits together; Qwen 2's take one. */
-function llama3Pieces(digits: string): string {
-  return String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|` + digits +
-    String.raw`| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
-}
-
-/** How a text is cut before merging: patterns, one after another, each isolating its matches. */
-const preTokenizers: Readonly<Record<string, readonly string[]>> = {
-  "gpt-2": [gpt2Pieces],
-  // Single digits, then GPT-2's pieces.
-  smollm: [String.raw`\p{N}`, gpt2Pieces],
-  "deepseek-coder": [
-    String.raw`[\r\n]`,
-    String.raw`\s?\p{L}+`,
-    String.raw`\s?\p{P}+`,
-    "[一-龥ࠀ-一가-퟿]+",
-    String.raw`\p{N}`,
-  ],
-  "llama-bpe": [llama3Pieces(String.raw`\p{N}{1,3}`)],
-  qwen2: [llama3Pieces(String.raw`\p{N}`)],
-  default: [
-    String.raw`[\p{P}\$\+<=>\^~\|]+`,
-    gpt2Pieces,
-    String.raw`\p{N}+`,
-    "[0-9][0-9][0-9]",
-  ],
-};
-
-/** Other names for the same cuts, as llama.cpp lists them. */
-const aliases: Readonly<Record<string, string>> = {
-  starcoder: "smollm",
-  refact: "smollm",
-  "command-r": "smollm",
-  codeshell: "smollm",
-  mpt: "gpt-2",
-  olmo: "gpt-2",
-  jais: "gpt-2",
-  phi: "gpt-2",
-  llama3: "llama-bpe",
-  "llama-v3": "llama-bpe",
-  "deepseek-r1-qwen": "qwen2",
-};
-
 /** A row that no token uses: llama.cpp fills the vocabulary to the embedding's rows with such names. */
+export const spareRow = (id: number): string => `[PAD${id}]`;
+
 function isSpareRow(token: string, id: number): boolean {
-  return token === `[PAD${id}]`;
+  return token === spareRow(id);
 }
 
 /** Tokens that are found in a text before anything else: control tokens and those their makers added. */
@@ -186,11 +142,7 @@ export function byteLevelFiles(
   where: string,
 ): TokenizerFiles {
   checkVocabulary(vocabulary, where);
-  const patterns = preTokenizers[aliases[pre] ?? pre];
-  if (patterns === undefined) {
-    const known = [...Object.keys(preTokenizers), ...Object.keys(aliases)].join(", ");
-    throw new UserError(`${where}: the pre-tokenizer "${pre}" is not supported (${known} are).`);
-  }
+  const { name, patterns } = patternsOf(pre, where);
   const vocab = vocabularyTable(vocabulary, where);
   const pairs = merges.map((merge) => {
     // Byte-level pieces hold no space, so that the first one divides.
@@ -229,7 +181,7 @@ export function byteLevelFiles(
       fuse_unk: false,
       byte_fallback: false,
       // Llama 3 takes a piece that is a token as it is.
-      ignore_merges: (aliases[pre] ?? pre) === "llama-bpe",
+      ignore_merges: name === "llama-bpe",
       vocab,
       merges: pairs,
     },

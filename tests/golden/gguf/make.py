@@ -41,3 +41,18 @@ writer.write_kv_data_to_file()
 writer.write_tensors_to_file()
 writer.close()
 save_file(expected, "blocks.safetensors")
+
+# The other way round: numbers, and what the package rounds them to.
+import json
+from gguf.quants import quantize
+values = random.normal(0, 1, (6, 64)).astype(np.float32)
+values[0, :32] = 0
+values[1, :32] = np.arange(32) - 15.5  # halves between two steps …
+values[1, 0] = 63.5  # … of exactly 1/2
+values[2] *= 1e-6
+values[3] *= 1000
+bits = values[4].view(np.uint32)
+bits[:8] = (bits[:8] & 0xffff0000) | 0x8000  # halfway between two numbers of bf16
+json.dump({"values": values.view(np.uint32).flatten().tolist(),
+           **{kind.name: bytes(quantize(values, kind).tobytes()).hex() for kind in (Q.F16, Q.BF16, Q.Q8_0)}},
+          open("encoded.json", "w"))
