@@ -203,8 +203,8 @@ export const commands = {
   }),
   merge: command({
     summary: "mixture → dense Hugging Face folder; several dense models → one",
-    description: "One folder is a mixture, whose experts are merged. Several are dense models of one architecture; " +
-      "one of mergekit's files describes such a merge, too.",
+    description: "One folder is a mixture, whose experts are merged: one of ours, Mixtral's or Qwen2-MoE's kind. " +
+      "Several are dense models of one architecture; one of mergekit's files describes such a merge, too.",
     examples: [
       "merge models/moe --out models/merged --coefficients coefficients.json",
       "merge models/moe --out models/uniform --method uniform --lambda 0.75",

@@ -164,6 +164,9 @@ export function parseConfig(json: unknown, where: string): ModelConfig {
   if (type === "llama_moe_upscaling") {
     fields.fail("this is a checkpoint of the authors' code: turn it into a folder of ours with `convert` first.");
   }
+  if (type === "mixtral" || type === "qwen2_moe") {
+    fields.fail("this is a mixture of another kind: `merge` makes a dense model of it.");
+  }
   if (type === undefined) fields.fail('the field "model_type" is missing.');
   return fields.fail(`model_type "${type}" is not supported (llama, mistral, qwen2 and xft_moe are).`);
 }

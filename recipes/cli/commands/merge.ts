@@ -1,10 +1,12 @@
 /** @file `xft merge`: mixture → dense Hugging Face folder, or several dense models → one. */
 import { UserError } from "../../../dsl/errors.ts";
+import { readCoefficients } from "../../convert/coefficients.ts";
 import { checkTarget } from "../../convert/files.ts";
 import { readConfig } from "../../convert/huggingface.ts";
 import { mergeDense } from "../../merge/dense.ts";
 import { mergeFolder } from "../../merge/folder.ts";
-import { distanceFromUniform } from "../../merge/weights.ts";
+import { mergeOther, type OtherMixture, otherMixture } from "../../merge/other_mixtures.ts";
+import { distanceFromUniform, softmaxOf } from "../../merge/weights.ts";
 import { readMergekit } from "../../merge/mergekit.ts";
 import { isMethodName } from "../../merge/methods/mod.ts";
 import type { commands } from "../commands.ts";
@@ -22,6 +24,8 @@ export async function run(args: MergeArguments, context: Context): Promise<JsonR
   const dense = args.mergekit !== undefined || more.length > 0 ||
     (args.method !== undefined && isMethodName(args.method));
   if (dense) return await runDense(args, context);
+  const other = otherMixture(moe);
+  if (other) return await runOther(other, args, context);
   const config = readConfig(moe);
   if (config.kind !== "moe") {
     throw new UserError(
@@ -40,6 +44,34 @@ export async function run(args: MergeArguments, context: Context): Promise<JsonR
   using bar = context.progress("merge", undefined, "tensors");
   await mergeFolder(moe, out, { weights, method, dtype, overwrite, signal: context.signal, progress: bar.of });
   context.print(`${out}: merged by ${method}, λ ${shown}, softmax(α) up to ${distance.toFixed(4)} from uniform`);
+  return result;
+}
+
+/** Merges another maker's mixture. */
+async function runOther(mixture: OtherMixture, args: MergeArguments, context: Context): Promise<JsonResult> {
+  const { out, overwrite, dtype, method = "uniform", lambda, coefficients: file } = args, { dense, experts } = mixture;
+  if (method === "shared") {
+    throw new UserError(`--method shared: it is for mixtures of ours; ${mixture.path} is of type ${mixture.type}.`);
+  }
+  const coefficients = file === undefined ? undefined : readCoefficients(file);
+  const layers = Array.from({ length: dense.layers }, () => lambda);
+  const own = coefficients && mixture.sharedSize > 0 ? [coefficients.lambda].flat() : undefined;
+  const shares = lambda === undefined ? own : layers.map((each) => each ?? 0);
+  const result = { out, method: coefficients ? "xft" : method, lambda: lambda ?? null, coefficients: file, experts };
+  if (args.dryRun) {
+    context.print(`would merge ${mixture.path} (${mixture.type}, ${experts} experts a layer) and write ${out}`);
+    return { dry_run: true, ...result };
+  }
+  using bar = context.progress("merge", undefined, "tensors");
+  await mergeOther(mixture, out, {
+    weights: coefficients?.alpha.map(softmaxOf),
+    lambda: shares?.length === 1 ? layers.map(() => shares[0]) : shares,
+    dtype,
+    overwrite,
+    signal: context.signal,
+    progress: bar.of,
+  });
+  context.print(`${out}: ${experts} experts a layer of ${mixture.path} (${mixture.type}) merged`);
   return result;
 }
 

@@ -2,7 +2,8 @@
 of real models' settings (rope.json). Needs: pip install torch==2.15.0 transformers==5.23.0. Run in this folder."""
 import json
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config
+from transformers import (AutoModelForCausalLM, LlamaConfig, MistralConfig, MixtralConfig, Qwen2Config,
+                          Qwen2MoeConfig)
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
@@ -67,6 +68,58 @@ for name, config in configs.items():
     models[name] = dict(ids=ids[0].tolist(), logits=rounded(logits), prompt=prompt[0].tolist(),
                         greedy=greedy[1:].tolist())
 json.dump(models, open("models.json", "w"))
+
+
+
+def dense_of(mixture, dense_config, shared=None, routed=1.0):
+    """The dense model of a mixture whose routers cannot decide: experts are averaged, a shared one stands beside them."""
+    weights = {}
+    for key, value in mixture.state_dict().items():
+        if ".mlp." not in key:
+            weights[key] = value
+    for i, layer in enumerate(mixture.model.layers):
+        prefix = f"model.layers.{i}.mlp"
+        gate, up = layer.mlp.experts.gate_up_proj.mean(0).chunk(2)
+        parts = dict(gate_proj=gate, up_proj=up, down_proj=routed * layer.mlp.experts.down_proj.mean(0))
+        for name, value in parts.items():
+            if shared is not None:
+                own = getattr(layer.mlp.shared_expert, name).weight
+                value = torch.cat([shared * own, value], 1) if name == "down_proj" else torch.cat([own, value])
+            weights[f"{prefix}.{name}.weight"] = value
+    dense = AutoModelForCausalLM.from_config(dense_config, dtype=torch.float32).eval()
+    dense.load_state_dict(weights)
+    return dense
+
+
+plain = {**sizes, "rope_parameters": rope("default")}
+mixtures = {
+    "mixtral": (MixtralConfig(**plain, num_local_experts=4, num_experts_per_tok=2, sliding_window=None),
+                LlamaConfig(**plain), {}),
+    "qwen2_moe": (Qwen2MoeConfig(**plain, num_experts=6, num_experts_per_tok=2, moe_intermediate_size=8,
+                                 shared_expert_intermediate_size=20, decoder_sparse_step=1),
+                  Qwen2Config(**{**plain, "intermediate_size": 28}), dict(shared=0.5, routed=2 / 6)),
+}
+merged = {}
+for name, (config, dense_config, shares) in mixtures.items():
+    torch.manual_seed(7)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    ids = torch.randint(3, 32, (1, 20))
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if key.endswith("bias"):
+                parameter.normal_(0, 0.5)
+        model.save_pretrained(name, max_shard_size="20KB")
+        merged[name] = dict(ids=ids[0].tolist(), logits=rounded(dense_of(model, dense_config, **shares)(ids).logits[0]))
+        # Where all experts are alike and routers undecided, the dense model is the mixture.
+        for layer in model.model.layers:
+            for weight in (layer.mlp.experts.gate_up_proj, layer.mlp.experts.down_proj):
+                weight.copy_(weight[:1].expand_as(weight))
+            layer.mlp.gate.weight.zero_()
+            if hasattr(layer.mlp, "shared_expert_gate"):
+                layer.mlp.shared_expert_gate.weight.zero_()
+        difference = (model(ids).logits - dense_of(model, dense_config, **shares)(ids).logits).abs().max()
+        assert difference < 1e-4, (name, difference)
+json.dump(merged, open("merged.json", "w"))
 
 real = {
     "DeepSeek-Coder 1.3B": dict(head_dim=128, max_position_embeddings=16384, rope_theta=100000.0,
