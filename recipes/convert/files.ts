@@ -95,6 +95,22 @@ function neighbour(path: string, ending: string): string {
   return join(dirname(path), `.${basename(path)}.${Deno.pid}-${counter++}.${ending}`);
 }
 
+/** What is to take the name `path` when it is complete: a neighbour, gone afterwards however it ends. */
+function partOf(path: string): Disposable & { readonly target: string; readonly temporary: string } {
+  const target = resolve(path);
+  Deno.mkdirSync(dirname(target), { recursive: true });
+  const temporary = neighbour(target, "part");
+  watch(temporary);
+  return {
+    target,
+    temporary,
+    [Symbol.dispose]() {
+      remove(temporary);
+      unwatch(temporary);
+    },
+  };
+}
+
 /** Removes what killed processes left half-written in a folder that one process at a time writes to. */
 export function removeLeftovers(folder: string): void {
   if (kindOf(folder) !== "folder") return;
@@ -121,6 +137,14 @@ function breathe(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));
 }
 
+/** Lets others run between pieces of work, and ends it there after an interrupt. */
+function pauses({ signal }: FolderOptions): () => Promise<void> {
+  return async () => {
+    await breathe();
+    signal?.throwIfAborted();
+  };
+}
+
 /**
  * Writes a folder: `build` fills a temporary neighbour, which then takes the name.
  *
@@ -138,17 +162,12 @@ export async function writeFolder(
   build: (folder: string, pause: () => Promise<void>) => void | Promise<void>,
   options: FolderOptions = {},
 ): Promise<void> {
-  const target = resolve(path);
   checkTarget(path, "folder", options);
-  Deno.mkdirSync(dirname(target), { recursive: true });
-  const temporary = neighbour(target, "part");
-  watch(temporary);
+  using part = partOf(path);
+  const { target, temporary } = part;
   try {
     Deno.mkdirSync(temporary);
-    await build(temporary, async () => {
-      await breathe();
-      options.signal?.throwIfAborted();
-    });
+    await build(temporary, pauses(options));
     options.signal?.throwIfAborted();
     // Somebody may have written there meanwhile.
     checkTarget(path, "folder", options);
@@ -157,16 +176,7 @@ export async function writeFolder(
     // The user knows the folder by the name it was to have.
     if (!(error instanceof UserError)) throw error;
     throw new UserError(error.message.replaceAll(temporary, path), { usage: error.exitCode === 2, cause: error });
-  } finally {
-    remove(temporary);
-    unwatch(temporary);
   }
-}
-
-function writeDurably(path: string, bytes: Uint8Array): void {
-  using file = Deno.openSync(path, { write: true, createNew: true });
-  for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
-  file.syncSync();
 }
 
 /**
@@ -182,24 +192,13 @@ export async function writeFileInPieces(
   options: FolderOptions = {},
 ): Promise<void> {
   checkTarget(path, "file", options);
-  const target = resolve(path);
-  Deno.mkdirSync(dirname(target), { recursive: true });
-  const temporary = neighbour(target, "part");
-  watch(temporary);
-  try {
-    {
-      using file = Deno.openSync(temporary, { write: true, createNew: true });
-      await build((bytes) => append(file, bytes), async () => {
-        await breathe();
-        options.signal?.throwIfAborted();
-      });
-      file.syncSync();
-    }
-    Deno.renameSync(temporary, target);
-  } finally {
-    remove(temporary);
-    unwatch(temporary);
+  using part = partOf(path);
+  {
+    using file = Deno.openSync(part.temporary, { write: true, createNew: true });
+    await build((bytes) => append(file, bytes), pauses(options));
+    file.syncSync();
   }
+  Deno.renameSync(part.temporary, part.target);
 }
 
 function append(file: Deno.FsFile, bytes: Uint8Array): void {
@@ -215,15 +214,11 @@ function append(file: Deno.FsFile, bytes: Uint8Array): void {
  */
 export function writeFile(path: string, content: string | Uint8Array, options: OverwriteOptions = {}): void {
   checkTarget(path, "file", options);
-  const target = resolve(path);
-  Deno.mkdirSync(dirname(target), { recursive: true });
-  const temporary = neighbour(target, "part");
-  watch(temporary);
-  try {
-    writeDurably(temporary, typeof content === "string" ? new TextEncoder().encode(content) : content);
-    Deno.renameSync(temporary, target);
-  } finally {
-    remove(temporary);
-    unwatch(temporary);
+  using part = partOf(path);
+  {
+    using file = Deno.openSync(part.temporary, { write: true, createNew: true });
+    append(file, typeof content === "string" ? new TextEncoder().encode(content) : content);
+    file.syncSync();
   }
+  Deno.renameSync(part.temporary, part.target);
 }

@@ -12,7 +12,7 @@ import {
 import { loadTokenizer } from "../../backend/tokenizer.ts";
 import { formatConfig, isJsonObject, type JsonObject, type ModelConfig, parseConfig } from "./config.ts";
 import { type FolderOptions, kindOf, writeFolder } from "./files.ts";
-import { expectedTensors } from "./names.ts";
+import { elementsOf, expectedTensors, weightsIn } from "./names.ts";
 import configurationPy from "./python/configuration_xft_moe.py" with { type: "text" };
 import modelingPy from "./python/modeling_xft_moe.py" with { type: "text" };
 
@@ -175,7 +175,7 @@ export function checkModel(folder: string): ModelReport {
   const tensors = [...model.checkpoint.tensors.values()].filter(({ name }) => !isIgnored(name, config));
   const report = {
     config,
-    parameters: tensors.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0),
+    parameters: weightsIn(tensors),
     bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0),
     dtypes: [...new Set(tensors.map(({ dtype }) => dtype))].sort(),
   };
@@ -243,7 +243,7 @@ function shards(tensors: readonly TensorOut[], dtype: StoredDtype, limit: number
   const result: TensorOut[][] = [];
   let room = -1;
   for (const tensor of tensors) {
-    const bytes = tensor.shape.reduce((product, size) => product * size, dtype === "F32" ? 4 : 2);
+    const bytes = elementsOf(tensor.shape) * (dtype === "F32" ? 4 : 2);
     if (bytes > room) {
       result.push([]);
       room = limit;
@@ -327,8 +327,7 @@ export async function writeModelFolder(out: string, model: ModelOut, options: Mo
       writer.finish();
     }
     if (parts.length > 1) {
-      const size = tensors.reduce((sum, { shape }) => sum + shape.reduce((product, n) => product * n, 1), 0);
-      const total = size * (dtype === "F32" ? 4 : 2);
+      const total = weightsIn(tensors) * (dtype === "F32" ? 4 : 2);
       printJson(join(folder, "model.safetensors.index.json"), {
         metadata: { total_size: total },
         weight_map: weightMap,

@@ -28,6 +28,7 @@ import {
   readTokenizerFiles,
   writeModelFolder,
 } from "./huggingface.ts";
+import { weightsIn } from "./names.ts";
 import { fromLlama2c } from "./llama2c/read.ts";
 import { toLlama2c } from "./llama2c/write.ts";
 
@@ -76,10 +77,6 @@ export interface ConvertReport {
   readonly tokens?: number;
   /** Rows of the embedding beyond the last token: kept, never generated. */
   readonly spareRows?: number;
-}
-
-function count(tensors: readonly TensorOut[]): number {
-  return tensors.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
 }
 
 /** A model's folder after it was written: what a check of it finds goes into the report. */
@@ -223,5 +220,5 @@ async function convertToAuthors(input: string, out: string, options: FolderConve
     }
     writer.finish();
   }, options);
-  return { from: "huggingface", wrote: "authors", out, parameters: count(theirs.tensors) };
+  return { from: "huggingface", wrote: "authors", out, parameters: weightsIn(theirs.tensors) };
 }

@@ -12,6 +12,16 @@ export interface ExpectedTensor {
   readonly shape: readonly number[];
 }
 
+/** How many elements a tensor of this shape has. */
+export const elementsOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+
+/** How many weights tensors have together. */
+export function weightsIn(tensors: Iterable<{ readonly shape: readonly number[] }>): number {
+  let sum = 0;
+  for (const { shape } of tensors) sum += elementsOf(shape);
+  return sum;
+}
+
 /** The three matrices of a SwiGLU network at `prefix`. */
 function ffn(prefix: string, config: ModelConfig): ExpectedTensor[] {
   const { hiddenSize, ffnSize } = config;

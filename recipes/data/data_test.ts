@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { join } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
 import { withTempDir } from "../../tests/support.ts";
-import { magicoder } from "../evaluate/benchmarks/prompts.ts";
+import { magicoder } from "./magicoder.ts";
 import { makeBatch, type Sample } from "../model/batch.ts";
 import { splitByKey, splitKey } from "./split.ts";
 import {

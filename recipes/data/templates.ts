@@ -3,8 +3,8 @@
  * template, or none.
  */
 import { UserError } from "../../dsl/errors.ts";
-import { magicoder } from "../evaluate/benchmarks/prompts.ts";
 import { chatRenderer, type TemplateTokenizer } from "./chat.ts";
+import { magicoder } from "./magicoder.ts";
 import { answerOf, type Example, questionOf } from "./read/mod.ts";
 
 /** The ways of putting an example into words. */

@@ -1,8 +1,8 @@
 /** @file One row of the miniature run's table: a model answers every held-out task, and its programs run. */
 import type { Device } from "../../backend/runtime.ts";
-import type { Outcome, Sandbox } from "../evaluate/sandbox.ts";
-import { runTasks } from "../evaluate/tasks.ts";
-import { type Interval, wilson } from "../evaluate/statistics/estimate.ts";
+import type { Outcome, Sandbox } from "../evaluate/sandbox/pyodide.ts";
+import { runTasks } from "../evaluate/sandbox/tasks.ts";
+import { exactInterval, type Interval } from "../evaluate/statistics/estimate.ts";
 import { generate } from "../generate/mod.ts";
 import { batchesOf } from "../model/batch.ts";
 import { evaluator } from "../model/loss.ts";
@@ -23,7 +23,7 @@ export interface Row {
   readonly passed: readonly boolean[];
   /** Share of tasks passed. */
   readonly passAt1: number;
-  /** Its 95% interval (Wilson). */
+  /** Its 95% interval (exact). */
   readonly interval: Interval;
   /** Seconds of training that this row took beyond the base model's. */
   readonly trainingSeconds: number;
@@ -105,7 +105,7 @@ function finish(name: string, passed: readonly boolean[], trainingSeconds: numbe
     name,
     passed,
     passAt1: right / passed.length,
-    interval: wilson(right, passed.length),
+    interval: exactInterval(right, passed.length),
     trainingSeconds,
     evaluationSeconds: (performance.now() - began) / 1000,
   };

@@ -8,7 +8,7 @@ import type { Device } from "../../backend/runtime.ts";
 import { free } from "../../backend/compile.ts";
 import type { ModelConfig } from "../convert/config.ts";
 import { trainingBatches } from "../data/batches.ts";
-import type { Sandbox } from "../evaluate/sandbox.ts";
+import type { Sandbox } from "../evaluate/sandbox/pyodide.ts";
 import { learn, type Learned } from "../learn.ts";
 import { merger } from "../merge/device.ts";
 import { singleExpert, uniformWeights, weightsOf } from "../merge/weights.ts";

@@ -12,23 +12,15 @@
  * @module
  */
 export { type Benchmark, loadBenchmark, type LoadOptions, type Task } from "./benchmarks/load.ts";
-export { allClose, equal } from "./compare.ts";
-export {
-  bootstrapInterval,
-  exactInterval,
-  type Interval,
-  passAt,
-  passAtOverTasks,
-  wilson,
-} from "./statistics/estimate.ts";
+export { allClose, equal } from "./python/compare.ts";
+export { bootstrapInterval, exactInterval, type Interval, passAt, passAtOverTasks } from "./statistics/estimate.ts";
 export { comparePaired, mcnemar, type Paired, tasksNeeded } from "./statistics/paired.ts";
-export { type GradeOptions, gradeSamples, type Report, type Sample, type Verdict } from "./grade.ts";
-export { parsePythonJson } from "./json.ts";
-export { isRight, type Rules } from "./oracle.ts";
+export { type GradeOptions, gradeSamples, type Report, type Sample, type Verdict } from "./grading/grade.ts";
+export { parsePythonJson } from "./python/json.ts";
+export { isRight, type Rules } from "./grading/oracle.ts";
 export {
   cutAt,
   extractCompletion,
-  magicoder,
   type Prompt,
   promptOf,
   type PromptStyle,
@@ -46,11 +38,11 @@ export {
   type PythonError,
   type Sandbox,
   type SandboxOptions,
-} from "./sandbox.ts";
+} from "./sandbox/pyodide.ts";
 export { type Answer, sanitize, sanitizerVersion } from "./samples/sanitize.ts";
 export { type NativeOptions, openNativeSandbox } from "./sandbox/native.ts";
 export { isSampleFile, readSamples, writeSamples } from "./samples/files.ts";
-export { type RunOptions, runTasks, type TaskSample } from "./tasks.ts";
+export { type RunOptions, runTasks, type TaskSample } from "./sandbox/tasks.ts";
 export {
   type Dictionary,
   Opaque,
@@ -62,4 +54,4 @@ export {
   show,
   toPython,
   Tuple,
-} from "./values.ts";
+} from "./python/values.ts";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
 import { kindOf } from "../convert/files.ts";
 import { readJson } from "../convert/huggingface.ts";
-import type { Sample, Verdict } from "./grade.ts";
+import type { Sample, Verdict } from "./grading/grade.ts";
 import type { Protocol } from "./protocol.ts";
 import { readSamples } from "./samples/files.ts";
 

@@ -3,7 +3,7 @@ import { UserError } from "../../dsl/errors.ts";
 import type { TensorOut } from "../../backend/checkpoint.ts";
 import type { ModelConfig } from "../convert/config.ts";
 import { type ModelOutOptions, type OpenModel, openModel, writeModelFolder } from "../convert/huggingface.ts";
-import { expectedTensors } from "../convert/names.ts";
+import { elementsOf, expectedTensors } from "../convert/names.ts";
 import { merged, type MergeSettings, type MethodName, methods } from "./methods/mod.ts";
 
 /** Share of the largest changes that breadcrumbs drops, where nothing else is said: mergekit's. */
@@ -51,8 +51,7 @@ export async function mergeDense(
   const { config } = all[0];
   const checkpoints = { models: models.map(({ checkpoint }) => checkpoint), base: base?.checkpoint };
   const tensors = expectedTensors(config).map(({ name, shape }): TensorOut => {
-    const elements = shape.reduce((product, size) => product * size, 1);
-    return { name, shape, data: merged(method, { name, elements, ...checkpoints }, settings) };
+    return { name, shape, data: merged(method, { name, elements: elementsOf(shape), ...checkpoints }, settings) };
   });
   await writeModelFolder(out, { config, tensors, tokenizerFrom: all[0].path }, options);
   return config;

@@ -5,7 +5,7 @@ import { checkTarget, kindOf } from "../../convert/files.ts";
 import { runDemo } from "../../demo/run.ts";
 import { table } from "../../demo/rows.ts";
 import { type DemoSettings, settings } from "../../demo/settings.ts";
-import { openSandbox } from "../../evaluate/sandbox.ts";
+import { openSandbox } from "../../evaluate/sandbox/pyodide.ts";
 import { namedRegimes } from "../../demo/study/regimes.ts";
 import { studyRegime, studyTable, type Trial } from "../../demo/study/run.ts";
 import type { commands } from "../commands.ts";

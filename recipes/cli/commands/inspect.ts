@@ -6,7 +6,7 @@ import { readCoefficients } from "../../convert/coefficients.ts";
 import type { ModelConfig } from "../../convert/config.ts";
 import { kindOf } from "../../convert/files.ts";
 import { checkModel, readConfig } from "../../convert/huggingface.ts";
-import { expectedTensors } from "../../convert/names.ts";
+import { elementsOf, expectedTensors } from "../../convert/names.ts";
 import { knownDevices, stageNeed, stagesOf, stepSeconds } from "../../fitting.ts";
 import { distanceFromUniform, softmaxOf } from "../../merge/weights.ts";
 import type { commands } from "../commands.ts";
@@ -89,7 +89,7 @@ function activeParameters(config: ModelConfig): number {
   return expectedTensors(config).reduce((sum, { name, shape }) => {
     const expert = Number(/\.experts\.(\d+)\./.exec(name)?.[1] ?? -1);
     const met = config.kind === "llama" || expert < config.active - 1;
-    return met ? sum + shape.reduce((product, extent) => product * extent, 1) : sum;
+    return met ? sum + elementsOf(shape) : sum;
   }, 0);
 }
 

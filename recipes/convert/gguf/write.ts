@@ -5,7 +5,7 @@ import { UserError } from "../../../dsl/errors.ts";
 import type { LlamaConfig, ModelConfig } from "../config.ts";
 import { type FolderOptions, writeFileInPieces } from "../files.ts";
 import { openModel } from "../huggingface.ts";
-import { type ExpectedTensor, expectedTensors } from "../names.ts";
+import { elementsOf, type ExpectedTensor, expectedTensors, weightsIn } from "../names.ts";
 import { halvesToPairs } from "../rope.ts";
 import { type PlainTokenizer, readVocabulary } from "../tokenizers/read_vocabulary.ts";
 import { tokenType } from "../tokenizers/tokenizer_json.ts";
@@ -99,7 +99,7 @@ function pieceOf(
 /** A type's number, and the bytes of a tensor of it. */
 function placeOf(shape: readonly number[], stored: GgufType): Pick<GgufEntry, "type" | "bytes"> {
   const { number, block, bytes } = ggufTypes[stored];
-  return { type: number, bytes: shape.reduce((product, size) => product * size, 1) / block * bytes };
+  return { type: number, bytes: elementsOf(shape) / block * bytes };
 }
 
 /**
@@ -149,7 +149,7 @@ export async function toGguf(
       await pause();
     }
   }, options);
-  const parameters = pieces.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
+  const parameters = weightsIn(pieces);
   const used = tokenizer.vocabulary.types.findLastIndex((type) => type !== tokenType.unused) + 1;
   return { config, parameters, tokens: used };
 }

@@ -4,7 +4,7 @@ import { UserError } from "../../../dsl/errors.ts";
 import type { LlamaConfig, ModelConfig } from "../config.ts";
 import { type FolderOptions, writeFileInPieces, writeFolder } from "../files.ts";
 import { openModel } from "../huggingface.ts";
-import { expectedTensors } from "../names.ts";
+import { expectedTensors, weightsIn } from "../names.ts";
 import { halvesToPairs } from "../rope.ts";
 import { type PlainTokenizer, readVocabulary } from "../tokenizers/read_vocabulary.ts";
 import { tokenType } from "../tokenizers/tokenizer_json.ts";
@@ -123,9 +123,5 @@ export async function toLlama2c(
       if (!tied) write(checkpoint.read("lm_head.weight"));
     });
   }, { ...options, marks: ["model.bin"] });
-  const parameters = expectedTensors(config).reduce(
-    (sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1),
-    0,
-  );
-  return { config, parameters, tokens: vocabSize };
+  return { config, parameters: weightsIn(expectedTensors(config)), tokens: vocabSize };
 }

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import type { Device } from "../../../backend/runtime.ts";
 import { free } from "../../../backend/compile.ts";
 import { trainingBatches } from "../../data/batches.ts";
-import type { Sandbox } from "../../evaluate/sandbox.ts";
+import type { Sandbox } from "../../evaluate/sandbox/pyodide.ts";
 import { learn } from "../../learn.ts";
 import { merger } from "../../merge/device.ts";
 import { singleExpert, uniformWeights, weightsOf } from "../../merge/weights.ts";

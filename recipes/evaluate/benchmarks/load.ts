@@ -1,11 +1,11 @@
 /** @file Benchmarks as files have them: HumanEval, HumanEval+, MBPP+. */
 import { UserError } from "../../../dsl/errors.ts";
 import { sha256 } from "../bytes.ts";
-import { itemsOf } from "../compare.ts";
-import { parsePythonJson } from "../json.ts";
-import { mbppInput } from "../mbpp_inputs.ts";
-import type { Rules } from "../oracle.ts";
-import { PyDict, type PythonValue } from "../values.ts";
+import { itemsOf } from "../python/compare.ts";
+import { parsePythonJson } from "../python/json.ts";
+import { mbppInput } from "./mbpp_inputs.ts";
+import type { Rules } from "../grading/oracle.ts";
+import { PyDict, type PythonValue } from "../python/values.ts";
 
 /** One task. */
 export interface Task extends Rules {

@@ -1,5 +1,6 @@
 /** @file What a model is asked, and which part of its answer is the solution: Magicoder's way and evalplus', byte for byte. */
 import type { RenderChat } from "../../data/chat.ts";
+import { magicoder } from "../../data/magicoder.ts";
 import type { Task } from "./load.ts";
 
 /** A prompt and how to read what the model adds to it. */
@@ -31,20 +32,6 @@ export const styleRules: Readonly<Record<PromptStyle, StyleRules>> = {
   base: { maxTokens: 768, sanitized: true },
   chat: { maxTokens: 768, sanitized: true },
 };
-
-/**
- * Magicoder's instruction prompt.
- *
- * @example
- * ```ts
- * import { magicoder } from "./prompts.ts";
- * console.assert(magicoder("Say hi.").endsWith("@@ Instruction\nSay hi.\n\n@@ Response\n"));
- * ```
- */
-export function magicoder(instruction: string, response: string = ""): string {
-  return "You are an exceptionally intelligent coding assistant that consistently delivers accurate and reliable " +
-    `responses to user instructions.\n\n@@ Instruction\n${instruction}\n\n@@ Response\n${response}`;
-}
 
 /** What ends an answer in evalplus 0.3.1, however it was asked. */
 const everyStop = ["<|endoftext|>", "<|endofmask|>", "</s>", "\nif __name__", "\ndef main(", "\nprint("] as const;

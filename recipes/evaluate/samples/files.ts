@@ -1,6 +1,6 @@
 /** @file Sample files: JSON lines of `{task_id, solution}` or `{task_id, completion}`, as evalplus has them. */
 import { UserError } from "../../../dsl/errors.ts";
-import type { Sample } from "../grade.ts";
+import type { Sample } from "../grading/grade.ts";
 
 /**
  * Reads a sample file.

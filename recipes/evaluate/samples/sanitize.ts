@@ -8,7 +8,7 @@
 import { fileURLToPath } from "node:url";
 import type { Node, Parser } from "npm:web-tree-sitter@0.25.10";
 import manifest from "npm:tree-sitter-python@0.25.0/package.json" with { type: "json" };
-import { openSandbox, type Sandbox } from "../sandbox.ts";
+import { openSandbox, type Sandbox } from "../sandbox/pyodide.ts";
 
 /** What sanitised a sample, for protocols. */
 export const sanitizerVersion: string = `evalplus 0.3.1 (tree-sitter-python ${manifest.version})`;

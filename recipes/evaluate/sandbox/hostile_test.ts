@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { withTempDir } from "../../../tests/support.ts";
 import type { Benchmark } from "../benchmarks/load.ts";
-import { gradeSamples } from "../grade.ts";
-import { openSandbox, type Sandbox } from "../sandbox.ts";
+import { gradeSamples } from "../grading/grade.ts";
+import { openSandbox, type Sandbox } from "./pyodide.ts";
 import { whyNotConfined } from "./bwrap.ts";
 import { hostileSamples } from "./hostile.ts";
 import { openNativeSandbox } from "./native.ts";

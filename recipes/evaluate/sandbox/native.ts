@@ -6,8 +6,8 @@
  */
 import { UserError } from "../../../dsl/errors.ts";
 import { join } from "../bytes.ts";
-import { nativePython } from "../harness.ts";
-import { type Answer, type Job, jobBytes, type Outcome, readOutcome, type Sandbox } from "../sandbox.ts";
+import { nativePython } from "./harness.ts";
+import { type Answer, type Job, jobBytes, type Outcome, readOutcome, type Sandbox } from "./pyodide.ts";
 import { type Confined, runConfined, whyNotConfined } from "./bwrap.ts";
 
 /** Settings of {@link openNativeSandbox}. */

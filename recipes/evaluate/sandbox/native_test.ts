@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { openSandbox, type Outcome } from "../sandbox.ts";
-import { PyComplex, PyDict, PySet, type PythonValue, Tuple } from "../values.ts";
+import { openSandbox, type Outcome } from "./pyodide.ts";
+import { PyComplex, PyDict, PySet, type PythonValue, Tuple } from "../python/values.ts";
 import { whyNotConfined } from "./bwrap.ts";
 import { openNativeSandbox } from "./native.ts";
 

@@ -24,21 +24,6 @@ export function passAt(k: number, samples: number, right: number): number {
   return k === 1 ? right / samples : 1 - wrong;
 }
 
-const z = 1.959963984540054;
-
-/** Wilson's interval of a share: right near 0 and 1 too, where the normal one leaves [0, 1]. */
-export function wilson(successes: number, trials: number): Interval {
-  if (trials === 0) return [0, 1];
-  const share = successes / trials;
-  const centre = share + z * z / (2 * trials);
-  const spread = z * Math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials));
-  const scale = 1 + z * z / trials;
-  // At 0 and at all successes the formula gives 0 and 1, which rounding would miss by a hair.
-  const low = successes === 0 ? 0 : (centre - spread) / scale;
-  const high = successes === trials ? 1 : (centre + spread) / scale;
-  return [low, high];
-}
-
 /**
  * Clopper and Pearson's exact interval of a share: it holds the true share in at least 95% of all cases.
  *
@@ -78,20 +63,27 @@ function bisect(holds: (share: number) => boolean): number {
   return (low + high) / 2;
 }
 
-/** Resamples of a bootstrap. */
+/** Resamples of a bootstrap; a p-value below 1/5,000 is said as that. */
 const resamples = 10_000;
 
-/** The interval of a mean of per-task estimates by resampling tasks (percentiles), the same for the same values. */
-export function bootstrapInterval(values: readonly number[], seed = 0): Interval {
-  const n = values.length;
-  if (n < 2) return [0, 1];
-  const random = seeded(seed);
-  const means = Float64Array.from({ length: resamples }, () => {
+/** Means of values drawn again with replacement, in ascending order: the same for the same values. */
+export function resampledMeans(values: readonly number[], seed = 0): Float64Array {
+  const n = values.length, random = seeded(seed);
+  return Float64Array.from({ length: resamples }, () => {
     let sum = 0;
     for (let i = 0; i < n; i++) sum += values[Math.floor(random.unit() * n)];
     return sum / n;
   }).sort();
-  return [means[Math.floor(0.025 * resamples)], means[Math.ceil(0.975 * resamples) - 1]];
+}
+
+/** What holds the middle 95% of means in ascending order. */
+export function middleOf(means: Float64Array): Interval {
+  return [means[Math.floor(0.025 * means.length)], means[Math.ceil(0.975 * means.length) - 1]];
+}
+
+/** The interval of a mean of per-task estimates by resampling tasks (percentiles), the same for the same values. */
+export function bootstrapInterval(values: readonly number[], seed = 0): Interval {
+  return values.length < 2 ? [0, 1] : middleOf(resampledMeans(values, seed));
 }
 
 /**

@@ -1,6 +1,5 @@
 /** @file Two models on the same tasks: whether the difference between them is more than chance. */
-import { seeded } from "../../random.ts";
-import type { Interval } from "./estimate.ts";
+import { type Interval, middleOf, resampledMeans } from "./estimate.ts";
 
 /** What a paired comparison says. */
 export interface Paired {
@@ -40,9 +39,6 @@ export function mcnemar(won: number, lost: number): number {
   return Math.min(1, 2 * tail);
 }
 
-/** Resamples of the tasks; a p-value below 1/5,000 is said as that. */
-const resamples = 10_000;
-
 /**
  * Compares two models by their scores on the same tasks, in the same order.
  *
@@ -54,18 +50,13 @@ export function comparePaired(a: readonly number[], b: readonly number[], seed =
   if (n === 0 || b.length !== n) throw new RangeError(`${n} and ${b.length} tasks`);
   const differences = a.map((score, i) => b[i] - score);
   const difference = mean(differences);
-  const random = seeded(seed);
-  const drawn = Float64Array.from({ length: resamples }, () => {
-    let sum = 0;
-    for (let i = 0; i < n; i++) sum += differences[Math.floor(random.unit() * n)];
-    return sum / n;
-  }).sort();
-  const share = (holds: (value: number) => boolean): number => (drawn.filter(holds).length + 1) / (resamples + 1);
+  const drawn = resampledMeans(differences, seed);
+  const share = (holds: (value: number) => boolean): number => (drawn.filter(holds).length + 1) / (drawn.length + 1);
   const isBinary = [...a, ...b].every((score) => score === 0 || score === 1);
   const count = (of: number): number => differences.filter((each) => each === of).length;
   return {
     difference,
-    interval: [drawn[Math.floor(0.025 * resamples)], drawn[Math.ceil(0.975 * resamples) - 1]],
+    interval: middleOf(drawn),
     bootstrap: Math.min(1, 2 * Math.min(share((value) => value <= 0), share((value) => value >= 0))),
     mcnemar: isBinary ? mcnemar(count(1), count(-1)) : null,
     tasksNeeded: tasksNeeded(differences),

@@ -7,8 +7,8 @@
  * And evalplus keeps the tolerance that a float output switched on for all later inputs of the task; here it holds for
  * that input only.
  */
-import { allClose, equal, hashKey, itemsOf, sameType } from "./compare.ts";
-import { PyDict, PySet, type PythonValue } from "./values.ts";
+import { allClose, equal, hashKey, itemsOf, sameType } from "../python/compare.ts";
+import { PyDict, PySet, type PythonValue } from "../python/values.ts";
 
 /** What the oracle needs to know of a task. */
 export interface Rules {

@@ -5,7 +5,7 @@
  * in JavaScript several times. An interpreter that links nothing needs about 400. Without the rest a fresh one stands in
  * a third of the time, and code that would break out of Python finds less to hold on to.
  */
-import { join, unsigned } from "./bytes.ts";
+import { join, unsigned } from "../bytes.ts";
 
 /** The two files after the cut. */
 export interface Slim {

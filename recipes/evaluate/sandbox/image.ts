@@ -7,8 +7,8 @@
 import { dirname, join as joinPath } from "node:path";
 import { fileURLToPath } from "node:url";
 import manifest from "npm:pyodide@314.0.7/package.json" with { type: "json" };
-import { userCache } from "../../backend/cache.ts";
-import { join, sha256, signed, unsigned } from "./bytes.ts";
+import { userCache } from "../../../backend/cache.ts";
+import { join, sha256, signed, unsigned } from "../bytes.ts";
 import { preparePython, withheldModules } from "./harness.ts";
 import { slim } from "./slim.ts";
 

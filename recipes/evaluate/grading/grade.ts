@@ -1,13 +1,13 @@
 /** @file Grades samples of a benchmark: base and plus tests from the same samples, pass@k, and the protocol beside it. */
-import { UserError } from "../../dsl/errors.ts";
-import type { Benchmark, Task } from "./benchmarks/load.ts";
-import { type Interval, passAtOverTasks } from "./statistics/estimate.ts";
+import { UserError } from "../../../dsl/errors.ts";
+import type { Benchmark, Task } from "../benchmarks/load.ts";
+import { type Interval, passAtOverTasks } from "../statistics/estimate.ts";
 import { isRight } from "./oracle.ts";
-import { type Protocol, releaseOf } from "./protocol.ts";
+import { type Protocol, releaseOf } from "../protocol.ts";
 import { digestAbove, type Expected, type Reference, referenceOf } from "./reference.ts";
 import { judge } from "./replay.ts";
-import { openSandbox, type Outcome, type Sandbox } from "./sandbox.ts";
-import { show } from "./values.ts";
+import { openSandbox, type Outcome, type Sandbox } from "../sandbox/pyodide.ts";
+import { show } from "../python/values.ts";
 
 /** One answer of a model, as evalplus' sample files have it. */
 export interface Sample {
@@ -85,7 +85,7 @@ export interface GradeOptions {
  *
  * @example
  * ```ts ignore
- * import { gradeSamples, loadBenchmark } from "./mod.ts";
+ * import { gradeSamples, loadBenchmark } from "../mod.ts";
  * const benchmark = await loadBenchmark("HumanEvalPlus.jsonl.gz", "humaneval", { limit: 1 });
  * const completion = "    return any(abs(a - b) < threshold for i, a in enumerate(numbers) for b in numbers[:i])";
  * const report = await gradeSamples(benchmark, [{ task_id: "HumanEval/0", completion }]);

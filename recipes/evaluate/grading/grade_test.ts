@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { UserError } from "../../dsl/errors.ts";
-import { sharedData, withTempDir } from "../../tests/support.ts";
-import { type Benchmark, loadBenchmark } from "./benchmarks/load.ts";
+import { UserError } from "../../../dsl/errors.ts";
+import { sharedData, withTempDir } from "../../../tests/support.ts";
+import { type Benchmark, loadBenchmark } from "../benchmarks/load.ts";
 import { gradeSamples } from "./grade.ts";
-import { readSamples, writeSamples } from "./samples/files.ts";
+import { readSamples, writeSamples } from "../samples/files.ts";
 
 /** A benchmark of our own in the form of HumanEval+. */
 const rows = [{

@@ -2,8 +2,8 @@
  * @file MBPP+'s inputs as its tasks want them: JSON has only lists, the tasks take tuples, sets and complex numbers.
  * (After evalplus' `mbpp_deserialize_inputs`.)
  */
-import { itemsOf } from "./compare.ts";
-import { PyComplex, PyDict, PySet, type PythonValue, Tuple } from "./values.ts";
+import { itemsOf } from "../python/compare.ts";
+import { PyComplex, PyDict, PySet, type PythonValue, Tuple } from "../python/values.ts";
 
 type Input = PythonValue[];
 

@@ -1,7 +1,7 @@
 /** @file Runs many programs of one's own tasks and returns what they did: the demo's way into the sandbox. */
-import { encode } from "./marshal.ts";
-import { openSandbox, type Outcome, type Sandbox } from "./sandbox.ts";
-import { toPython, Tuple } from "./values.ts";
+import { encode } from "../python/marshal.ts";
+import { openSandbox, type Outcome, type Sandbox } from "./pyodide.ts";
+import { toPython, Tuple } from "../python/values.ts";
 
 /** A program, the function to call and the arguments of each call. */
 export interface TaskSample {
@@ -35,7 +35,7 @@ export interface RunOptions {
  *
  * @example
  * ```ts
- * import { equal, runTasks } from "./mod.ts";
+ * import { equal, runTasks } from "../mod.ts";
  * const [outcome] = await runTasks([{ code: "def f(x): return x * 2", entry: "f", inputs: [[21]] }]);
  * const [result] = outcome.results;
  * console.log("value" in result && equal(result.value, 42n));

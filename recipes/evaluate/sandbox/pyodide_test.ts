@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import { type Job, openSandbox, type Outcome, type Sandbox } from "./sandbox.ts";
+import { type Job, openSandbox, type Outcome, type Sandbox } from "./pyodide.ts";
 import { runTasks } from "./tasks.ts";
-import { PyComplex, PyDict, PySet, type PythonValue, Tuple } from "./values.ts";
+import { PyComplex, PyDict, PySet, type PythonValue, Tuple } from "../python/values.ts";
 
 const limitBytes = 1.5 * 2 ** 30;
 

@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
-import { allClose, equal } from "./compare.ts";
-import { mbppInput } from "./mbpp_inputs.ts";
+import { allClose, equal } from "../python/compare.ts";
+import { mbppInput } from "../benchmarks/mbpp_inputs.ts";
 import { isRight, type Rules } from "./oracle.ts";
-import { Opaque, PyBytes, PyComplex, PyDict, PySet, type PythonValue, Tuple } from "./values.ts";
+import { Opaque, PyBytes, PyComplex, PyDict, PySet, type PythonValue, Tuple } from "../python/values.ts";
 
 Deno.test("equality is Python's ==", () => {
   const same: [PythonValue, PythonValue][] = [

@@ -7,12 +7,12 @@
  * are watched from outside the sample's thread. Expected values never enter: an {@link Outcome} says what the code
  * returned, and the caller judges. A sample that forges messages can do no more than return those values would do.
  */
-import { UserError } from "../../dsl/errors.ts";
+import { UserError } from "../../../dsl/errors.ts";
 import { type AnswerHeader, childProgram, type JobHeader, type MessageHeader, type Welcome } from "./child.ts";
 import { preparePython, startPython, withheldModules } from "./harness.ts";
 import { cachedImage, type Image, packImage, type Parts, pyodideVersion, readParts } from "./image.ts";
-import { decode, encode } from "./marshal.ts";
-import { Opaque, PyBytes, type PythonValue, Tuple } from "./values.ts";
+import { decode, encode } from "../python/marshal.ts";
+import { Opaque, PyBytes, type PythonValue, Tuple } from "../python/values.ts";
 
 /** One sample to run. */
 export interface Job {
@@ -105,7 +105,7 @@ const overheadBytes = 450 * mebibyte;
  *
  * @example
  * ```ts
- * import { openSandbox } from "./sandbox.ts";
+ * import { openSandbox } from "./pyodide.ts";
  * await using sandbox = await openSandbox();
  * const outcome = await sandbox.run({ code: "def f(x): return x + 1", entry: "f", inputs: [[1n], [2.5]] });
  * console.log(outcome.kind, outcome.results); // "values", 2n and 3.5

@@ -9,10 +9,10 @@
  * returned values. A test that feeds outputs back into the candidate, or looks at how arguments were changed, cannot be
  * replayed; the sample then fails with that reason. None of HumanEval's 164 is of that kind.
  */
-import type { Task } from "./benchmarks/load.ts";
-import { encode } from "./marshal.ts";
-import type { Sandbox } from "./sandbox.ts";
-import { PyBytes, type PythonValue, Tuple } from "./values.ts";
+import type { Task } from "../benchmarks/load.ts";
+import { encode } from "../python/marshal.ts";
+import type { Sandbox } from "../sandbox/pyodide.ts";
+import { PyBytes, type PythonValue, Tuple } from "../python/values.ts";
 
 /** The program whose `xft_record()` returns (marshal of the arguments, seconds) for each call of the tests. */
 export function recordProgram(task: Task): string {

@@ -4,14 +4,14 @@
  * For tasks whose tests are code (`check(candidate)`, the original HumanEval) the arguments of each call are recorded
  * with the canonical solution as the candidate; see `replay.ts`.
  */
-import { UserError } from "../../dsl/errors.ts";
-import type { Benchmark, Task } from "./benchmarks/load.ts";
-import { sha256 } from "./bytes.ts";
-import { cacheFile, readChecked, writeChecked } from "./image.ts";
-import { decode, encode } from "./marshal.ts";
+import { UserError } from "../../../dsl/errors.ts";
+import type { Benchmark, Task } from "../benchmarks/load.ts";
+import { sha256 } from "../bytes.ts";
+import { cacheFile, readChecked, writeChecked } from "../sandbox/image.ts";
+import { decode, encode } from "../python/marshal.ts";
 import { recordProgram } from "./replay.ts";
-import type { Outcome, Sandbox } from "./sandbox.ts";
-import { type PyBytes, type PythonValue, Tuple } from "./values.ts";
+import type { Outcome, Sandbox } from "../sandbox/pyodide.ts";
+import { type PyBytes, type PythonValue, Tuple } from "../python/values.ts";
 
 /** One set of inputs with what is expected of them. */
 export interface Expected {
