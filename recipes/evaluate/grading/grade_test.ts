@@ -1,3 +1,4 @@
+/** @file Grading: canonical solutions pass, what is broken fails, and reports count right. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { UserError } from "../../../dsl/errors.ts";
 import { sharedData, withTempDir } from "../../../tests/support.ts";

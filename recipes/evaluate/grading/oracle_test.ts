@@ -1,3 +1,4 @@
+/** @file evalplus' rules of what is right, and MBPP+'s inputs. */
 import { assert, assertEquals } from "@std/assert";
 import { allClose, equal } from "../python/compare.ts";
 import { mbppInput } from "../benchmarks/mbpp_inputs.ts";

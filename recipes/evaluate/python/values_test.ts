@@ -1,3 +1,4 @@
+/** @file Python values outside Python: JSON, marshal, and what equals what. */
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { equal } from "./compare.ts";

@@ -1,3 +1,4 @@
+/** @file Commands in bubblewrap: what they reach, what ends them, and that nothing stays. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { UserError } from "../../../dsl/errors.ts";
 import { type Confined, type Confinement, runConfined, whyNotConfined } from "./bwrap.ts";

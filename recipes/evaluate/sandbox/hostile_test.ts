@@ -1,3 +1,4 @@
+/** @file Hostile samples in every sandbox: none passes, right ones between them do, nothing is left. */
 import { assert, assertEquals } from "@std/assert";
 import { withTempDir } from "../../../tests/support.ts";
 import type { Benchmark } from "../benchmarks/load.ts";

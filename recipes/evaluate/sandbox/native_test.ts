@@ -1,3 +1,4 @@
+/** @file Native CPython's sandbox against WebAssembly's. */
 import { assert, assertEquals } from "@std/assert";
 import { openSandbox, type Outcome } from "./pyodide.ts";
 import { PyComplex, PyDict, PySet, type PythonValue, Tuple } from "../python/values.ts";

@@ -1,3 +1,4 @@
+/** @file The WebAssembly sandbox: outcomes, limits, and that samples do not meet. */
 import { assert, assertEquals } from "@std/assert";
 import { type Job, openSandbox, type Outcome, type Sandbox } from "./pyodide.ts";
 import { runTasks } from "./tasks.ts";
