@@ -211,10 +211,20 @@ Deno.test("what is no checkpoint is said to be none", () =>
     };
     assertStringIncludes(refusal(join(folder, "missing")), "no such file");
     assertStringIncludes(refusal(file("a.txt", "hello, this is text")), "no checkpoint we know");
-    assertStringIncludes(refusal(file("a.bin", "PK\x03\x04 zip")), "PyTorch pickle");
+    for (const start of ["PK\x03\x04 zip", "\x80\x02\x8a\x0a"]) {
+      const bytes = Uint8Array.from(start, (letter) => letter.charCodeAt(0));
+      Deno.writeFileSync(join(folder, "a.bin"), bytes);
+      const sentence = refusal(join(folder, "a.bin"));
+      for (const part of ["PyTorch pickle", "runs whatever program", "safe_serialization"]) {
+        assertStringIncludes(sentence, part);
+      }
+    }
     assertStringIncludes(refusal(file("empty", "")), "no checkpoint we know");
     Deno.mkdirSync(join(folder, "sub"));
     assertStringIncludes(refusal(join(folder, "sub")), "no safetensors file");
+    Deno.writeTextFileSync(join(folder, "sub", "pytorch_model-00002-of-00002.bin"), "");
+    Deno.writeTextFileSync(join(folder, "sub", "pytorch_model-00001-of-00002.bin"), "");
+    assertStringIncludes(refusal(join(folder, "sub")), "pytorch_model-00001-of-00002.bin: this is a PyTorch pickle");
   }));
 
 Deno.test(

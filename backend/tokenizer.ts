@@ -188,7 +188,12 @@ class LibraryTokenizer implements Tokenizer {
 export function loadTokenizer(path: string): Tokenizer {
   const file = isFolder(path) ? join(path, "tokenizer.json") : path;
   const json = readBinary(file);
-  if (!json) throw new UserError(`${file}: there is no such file; a model's folder needs its tokenizer.json.`);
+  if (!json) {
+    const way = readBinary(join(dirname(file), "tokenizer.model"))
+      ? " (`convert` makes one of its tokenizer.model)"
+      : "";
+    throw new UserError(`${file}: there is no such file; a model's folder needs its tokenizer.json${way}.`);
+  }
   const surroundings = basename(file) === "tokenizer.json" ? readSurroundings(dirname(file)) : {};
   return new LibraryTokenizer(json, file, surroundings);
 }

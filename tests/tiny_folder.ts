@@ -29,9 +29,13 @@ export function byteTokenizer(): string {
 const fields = { vocab_size: 260, hidden_size: 16, max_position_embeddings: 512, bos_token_id: BOS, eos_token_id: EOS };
 
 /** Writes a fresh model's folder, with a tokenizer of bytes. */
-export async function writeTinyModel(folder: string, kind: "dense" | "mixture"): Promise<void> {
+export async function writeTinyModel(
+  folder: string,
+  kind: "dense" | "mixture",
+  more: Record<string, unknown> = {},
+): Promise<void> {
   using device = openInterpreter();
-  const config = kind === "dense" ? tinyDense(fields) : tinyMixture(fields);
+  const all = { ...fields, ...more }, config = kind === "dense" ? tinyDense(all) : tinyMixture(all);
   await saveModel(folder, tinyModel(config, device, 1, 5), device);
   Deno.writeTextFileSync(join(folder, "tokenizer.json"), byteTokenizer());
 }

@@ -13,6 +13,7 @@ import { loadTokenizer } from "../../backend/tokenizer.ts";
 import { formatConfig, isJsonObject, type JsonObject, type ModelConfig, parseConfig } from "./config.ts";
 import { type FolderOptions, kindOf, writeFolder } from "./files.ts";
 import { elementsOf, expectedTensors, weightsIn } from "./names.ts";
+import { type AddedToken, sentencePieceModelFiles } from "./tokenizers/sentencepiece.ts";
 import configurationPy from "./python/configuration_xft_moe.py" with { type: "text" };
 import modelingPy from "./python/modeling_xft_moe.py" with { type: "text" };
 
@@ -206,10 +207,36 @@ export function checkTokens(where: string, tokens: number, config: ModelConfig):
   }
 }
 
-/** Contents of the tokenizer's files in a folder, by name. */
-export function readTokenizerFiles(folder: string): Record<string, Uint8Array> {
+/**
+ * Contents of the tokenizer's files in a folder, by name. Where SentencePiece's tokenizer.model stands alone, the others
+ * are made of it.
+ *
+ * @throws {UserError} if that model is of a kind that we do not know
+ */
+export function readTokenizerFiles(folder: string): Record<string, string | Uint8Array> {
   const present = tokenizerNames.filter((name) => kindOf(join(folder, name)) === "file");
-  return Object.fromEntries(present.map((name) => [name, Deno.readFileSync(join(folder, name))]));
+  const files = Object.fromEntries(present.map((name) => [name, Deno.readFileSync(join(folder, name))]));
+  const model = files["tokenizer.model"];
+  if (model === undefined || files["tokenizer.json"] !== undefined) return files;
+  const beside = join(folder, "tokenizer_config.json"), json = kindOf(beside) === "file" ? readJson(beside) : {};
+  const config = isJsonObject(json) ? json : {};
+  const flag = (value: unknown): boolean | undefined => typeof value === "boolean" ? value : undefined;
+  const made = sentencePieceModelFiles(model, join(folder, "tokenizer.model"), {
+    addBos: flag(config.add_bos_token),
+    addEos: flag(config.add_eos_token),
+    added: addedIn(config.added_tokens_decoder),
+    ...(typeof config.chat_template === "string" && { chatTemplate: config.chat_template }),
+  });
+  return { ...files, ...made };
+}
+
+/** What tokenizer_config.json says of the tokens that were added to a model's own: `{id: {content, special}}`. */
+function addedIn(table: unknown): AddedToken[] {
+  return Object.entries(isJsonObject(table) ? table : {}).flatMap(([id, token]) =>
+    isJsonObject(token) && typeof token.content === "string"
+      ? [{ id: Number(id), content: token.content, special: token.special === true }]
+      : []
+  );
 }
 
 /** A model to be written. */
@@ -292,7 +319,7 @@ function generationConfig(config: ModelConfig): JsonObject {
  *
  * @param out where the folder will be
  * @param model what it will hold; a tensor's data is asked for when its turn comes
- * @throws {UserError} if something is in the way, or the disk is full
+ * @throws {UserError} if something is in the way, the disk is full, or the tokenizer has more tokens than the model rows
  * @throws {Error} if tensors and config do not fit together
  */
 export async function writeModelFolder(out: string, model: ModelOut, options: ModelOutOptions = {}): Promise<void> {
@@ -307,6 +334,10 @@ export async function writeModelFolder(out: string, model: ModelOut, options: Mo
     for (const [name, content] of Object.entries({ ...copied, ...code, ...model.files })) {
       if (typeof content === "string") Deno.writeTextFileSync(join(folder, name), content);
       else Deno.writeFileSync(join(folder, name), content);
+    }
+    if (kindOf(join(folder, "tokenizer.json")) === "file") {
+      using tokenizer = loadTokenizer(folder);
+      checkTokens(out, tokenizer.vocabSize, config);
     }
     if (model.readme !== undefined) Deno.writeTextFileSync(join(folder, "README.md"), model.readme);
     const parts = shards(tensors, dtype, options.shardBytes ?? defaultShardBytes);

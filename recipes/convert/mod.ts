@@ -44,6 +44,7 @@ export * from "./llama2c/read.ts";
 export * from "./llama2c/write.ts";
 export * from "./names.ts";
 export * from "./rope.ts";
+export * from "./tokenizers/sentencepiece.ts";
 export * from "./tokenizers/tokenizer_json.ts";
 
 /** How a checkpoint is converted. */
@@ -210,7 +211,8 @@ async function convertToAuthors(input: string, out: string, options: FolderConve
   await writeFolder(out, async (folder, pause) => {
     Deno.writeTextFileSync(join(folder, "config.json"), `${JSON.stringify(theirs.config, null, 2)}\n`);
     for (const [name, content] of Object.entries(readTokenizerFiles(input))) {
-      Deno.writeFileSync(join(folder, name), content);
+      if (typeof content === "string") Deno.writeTextFileSync(join(folder, name), content);
+      else Deno.writeFileSync(join(folder, name), content);
     }
     const path = join(folder, "model.safetensors");
     using writer = createSafetensors(path, theirs.tensors, { dtype: options.dtype });

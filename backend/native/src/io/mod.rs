@@ -113,6 +113,10 @@ pub(crate) fn reason(error: &std::io::Error) -> String {
     }
 }
 
+/// Why pickles are refused, and the way round.
+const PICKLE: &str = "this is a PyTorch pickle, and reading one runs whatever program is in it. Where you trust it, \
+    save it as safetensors with transformers: from_pretrained(…).save_pretrained(…, safe_serialization=True).";
+
 /// An opened checkpoint.
 pub struct Checkpoint {
     pub format: &'static str,
@@ -139,10 +143,8 @@ impl Checkpoint {
         if path.extension().is_some_and(|extension| extension == "safetensors") || safetensors::looks_alike(&source) {
             return safetensors::open(source);
         }
-        ensure!(
-            !head.starts_with(b"PK"),
-            "{source}: this is a PyTorch pickle, which could run code when read: save it as safetensors first."
-        );
+        // torch.save makes an archive; before version 1.6 it wrote the pickle itself (protocol 2).
+        ensure!(!head.starts_with(b"PK") && !head.starts_with(&[0x80, 2]), "{source}: {PICKLE}");
         ensure!(!head.starts_with(b"24ka"), "{source}: llama2.c files of version 1 and later are not supported.");
         if let Some(header) = llama2c::Header::parse(&source) {
             return llama2c::open(source, &header);

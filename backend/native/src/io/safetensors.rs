@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
-use super::{Checkpoint, Dtype, Source, Tensor, reason};
+use super::{Checkpoint, Dtype, PICKLE, Source, Tensor, reason};
 use crate::error::{Error, Result};
 use crate::{ensure, fail};
 
@@ -194,14 +194,20 @@ fn files(folder: &Path) -> Result<Vec<String>> {
     if folder.join(&model).is_file() {
         return Ok(vec![model]);
     }
-    let mut names = Vec::new();
+    let (mut names, mut pickles) = (Vec::new(), Vec::new());
     for entry in
         std::fs::read_dir(folder).map_err(|error| Error(format!("{}: {}", folder.display(), reason(&error))))?
     {
         let name = entry?.file_name();
-        if let Some(name) = name.to_str().filter(|name| name.ends_with(".safetensors")) {
-            names.push(name.to_owned());
+        let Some(name) = name.to_str() else { continue };
+        match Path::new(name).extension().and_then(|extension| extension.to_str()) {
+            Some("safetensors") => names.push(name.to_owned()),
+            Some("bin" | "pt" | "pth") => pickles.push(name.to_owned()),
+            _ => {}
         }
+    }
+    if let (true, Some(pickle)) = (names.is_empty(), pickles.iter().min()) {
+        fail!("{}: {PICKLE}", folder.join(pickle).display());
     }
     ensure!(!names.is_empty(), "{}: there is no safetensors file in this folder.", folder.display());
     names.sort();
