@@ -98,10 +98,13 @@ export const commands = {
       ),
       base: path("with --study: the base model that an earlier run left", { metavar: "DIR" }),
       rates: numbers("with --study: learning rates that each row is tried with (default: 0.001,0.003)"),
+      answers: integer("with --study: tasks whose answers are run for each row's best rate (default: 200)", { min: 0 }),
+      test: toggle("with --study: then read the test split, once for each row's best rate"),
     },
-    check({ study, base, rates }) {
+    check({ study, base, rates, answers, test }) {
       if ((study === undefined) !== (base === undefined)) throw new UserError("--study and --base: give both or none.");
-      if (rates && study === undefined) throw new UserError("--rates: they belong to --study.");
+      const alone = rates ? "--rates" : answers !== undefined ? "--answers" : test ? "--test" : undefined;
+      if (alone && study === undefined) throw new UserError(`${alone}: it belongs to --study.`);
     },
   }),
   run: command({

@@ -1,6 +1,9 @@
-/** @file Batches for training: shuffled by seed, of similar lengths or packed, padded to a few fixed lengths. */
+/**
+ * @file Batches for training: shuffled by seed, of similar lengths or packed, padded to a few fixed lengths; and the fixed
+ * ones for validation, packed where training ones are.
+ */
 import { seeded } from "../random.ts";
-import { type BatchOptions, type HostBatch, makeBatch, type Sample } from "../model/batch.ts";
+import { batchesOf, type BatchOptions, type HostBatch, makeBatch, type Sample } from "../model/batch.ts";
 import { packBatch } from "../model/packing.ts";
 import { packedRows, type Packing, separateRows } from "./rows.ts";
 import { listed, type Samples } from "./samples.ts";
@@ -69,4 +72,35 @@ export function trainingBatches(given: Samples | readonly Sample[], options: Tra
     rows: rows.length,
     stepsFor: (epochs) => Math.ceil((epochs * rows.length) / batch),
   };
+}
+
+/** How a validation set is put into batches. */
+export type ValidationOptions = Pick<TrainingOptions, "batch" | "seq" | "seed" | "pack">;
+
+/**
+ * Every sample once, in fixed batches. Where samples share rows they never see each other, in training that joins them
+ * too: the loss of a token is the same however a validation set is packed, so that losses of all settings compare.
+ *
+ * @example
+ * ```ts
+ * import { validationBatches } from "./batches.ts";
+ * const samples = [3, 4, 9].map((length) => ({ ids: new Array<number>(length).fill(5), scoredFrom: 1 }));
+ * const [{ rows, packing }] = validationBatches(samples, { batch: 4, seq: 16, seed: 1, pack: "documents" });
+ * console.assert(rows === 1 && packing !== undefined);
+ * ```
+ */
+export function validationBatches(given: Samples | readonly Sample[], options: ValidationOptions): HostBatch[] {
+  const { batch, seq, seed, pack = "none" } = options;
+  const samples = "tokens" in given ? given : listed(given);
+  const chosen = (row: ArrayLike<number>): Sample[] => Array.from(row, (index) => samples.at(index));
+  if (pack === "none") {
+    const all = Array.from({ length: samples.length }, (_, index) => index);
+    return batchesOf(chosen(all), { batch, seq, bucket: 32 });
+  }
+  const rows = packedRows(samples, seq, seed);
+  const order = Array.from({ length: rows.length }, (_, row) => row).sort((a, b) => rows.tokens(a) - rows.tokens(b));
+  return Array.from({ length: Math.ceil(order.length / batch) }, (_, index) => {
+    const some = order.slice(index * batch, (index + 1) * batch), longest = Math.max(...some.map(rows.tokens));
+    return packBatch(some.map((row) => chosen(rows.samples(row))), Math.min(seq, Math.ceil(longest / 32) * 32));
+  });
 }

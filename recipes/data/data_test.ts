@@ -19,6 +19,7 @@ import {
   templateOf,
   tokenizeExamples,
   trainingBatches,
+  validationBatches,
 } from "./mod.ts";
 
 /** One id per byte from 2 on, after BOS 0 and EOS 1, which is spelled "\x7f". */
@@ -184,6 +185,12 @@ Deno.test("training batches hold every sample once per epoch, whole, in a repeat
       // Best fit leaves no two rows that would fit into one, but for rounding to few.
       const total = sizes.reduce((sum, size) => sum + size, 0);
       if (pack !== "none") assert(batches.rows <= 1 + Math.floor(2 * total / 61), `${batches.rows} rows of ${total}`);
+      // A validation set is gone through once, in the same rows, and its documents are always apart.
+      const fixed = validationBatches(numbered(sizes), options);
+      const found = fixed.flatMap(({ tokens }) => [...tokens]).filter((token) => token >= 0);
+      assertEquals(found.toSorted((a, b) => a - b), sizes.flatMap((size, id) => Array<number>(size).fill(id)));
+      assertEquals(fixed.reduce((sum, { rows }) => sum + rows, 0), batches.rows);
+      assert(fixed.every(({ packing }) => (packing !== undefined) === (pack !== "none")));
     }),
     { numRuns: 50 },
   );
@@ -271,6 +278,10 @@ Deno.test("files become batches and a report: nothing is lost without being coun
     using spilled = await prepareData([path], bytes, { ...options, memory: 0, pack: "documents" });
     assertEquals([spilled.report.sha256, spilled.report.train], [report.sha256, report.train]);
     assert(spilled.report.rows < report.rows && spilled.batches.at(0).packing !== undefined);
+    assert(spilled.validation.every(({ packing }) => packing !== undefined));
+    const idsOf = (batches: typeof validation): number[] =>
+      batches.flatMap(({ tokens }) => [...tokens]).filter((token) => token >= 0).toSorted((a, b) => a - b);
+    assertEquals(idsOf(spilled.validation), idsOf(validation));
     assertEquals((await prepareData([path], bytes, options)).batches.at(5), batches.at(5));
     for (const { sources = [] } of [batches.at(0), spilled.batches.at(0)]) {
       assert(sources.length >= 4 && sources.every((source) => /data\.jsonl:\d+$/.test(source)), `${sources}`);

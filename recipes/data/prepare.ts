@@ -1,7 +1,7 @@
 /** @file From files to what `train` and `learn` take: batches by step, and a fixed validation set. */
 import { UserError } from "../../dsl/errors.ts";
-import { batchesOf, type HostBatch, type Sample } from "../model/batch.ts";
-import { type BatchSequence, trainingBatches } from "./batches.ts";
+import type { HostBatch, Sample } from "../model/batch.ts";
+import { type BatchSequence, trainingBatches, validationBatches } from "./batches.ts";
 import { cleaner, type Removal } from "./clean/mod.ts";
 import { parseFields, type Placed, questionOf, readExamples, sha256Of } from "./read/mod.ts";
 import { type Samples, SampleStore, selected } from "./samples.ts";
@@ -63,7 +63,7 @@ export interface DataReport {
 export interface PreparedData extends Disposable {
   /** Batches by step. */
   readonly batches: BatchSequence;
-  /** A fixed set, short samples first. */
+  /** A fixed set, short rows first; packed where the batches are, in documents that never see each other. */
   readonly validation: readonly HostBatch[];
   /** The samples behind the batches. */
   readonly samples: Samples;
@@ -98,7 +98,7 @@ export async function prepareData(
     for (let i = 0; i < train.length; i++) tokens += train.tokens(i);
     return {
       batches,
-      validation: batchesOf(Array.from(split.validation, (number) => store.at(number)), { batch, seq, bucket: 32 }),
+      validation: validationBatches(held, { batch, seq, seed, pack }),
       samples: train,
       report: {
         files,

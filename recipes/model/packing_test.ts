@@ -5,10 +5,11 @@ import { compile, number, values } from "../../backend/compile.ts";
 import { allDevices, treeValues, withDevice } from "../../tests/devices.ts";
 import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../../tests/tiny.ts";
 import type { ModelConfig } from "../convert/config.ts";
+import { validationBatches } from "../data/batches.ts";
 import { type Batch, type HostBatch, makeBatch, type Sample, toBatch } from "./batch.ts";
 import type { AnyModel } from "./layout.ts";
 import { llama, type Model, swiglu } from "./llama.ts";
-import { lossFor } from "./loss.ts";
+import { evaluator, lossFor } from "./loss.ts";
 import { packBatch } from "./packing.ts";
 
 const samples = tinySamples(7, 5, 9);
@@ -55,6 +56,26 @@ for (const name of allDevices()) {
       });
     }
   }
+
+  Deno.test(`packing, ${name}: a validation set has the same loss per token packed as in rows of their own`, () =>
+    withDevice(name, async (device) => {
+      for (const config of [tinyDense(), tinyMixture()]) {
+        const { model } = tinyModel(config, device, 1, 5), measure = evaluator(config, device);
+        const made = (["none", "documents", "joined"] as const).map((pack) =>
+          validationBatches(samples, { batch: 2, seq: 32, seed: 3, pack })
+        );
+        const [alone, together, joined] = await Promise.all(made.map((batches) => measure(model, batches)));
+        for (const { nll, tokens } of [together, joined]) {
+          assertEquals(tokens, alone.tokens);
+          assert(Math.abs(nll - alone.nll) < 1e-5, `${nll}, alone ${alone.nll}`);
+        }
+        // Otherwise nothing would be packed, or the loss would not depend on what a token sees.
+        const count = (batches: readonly HostBatch[]): number => batches.reduce((sum, { rows }) => sum + rows, 0);
+        assert(count(made[1]) < count(made[0]) && made[1].every(({ packing }) => packing !== undefined));
+        const seen = await measure(model, made[1].map(({ packing: _, ...rest }) => rest));
+        assert(Math.abs(seen.nll - alone.nll) > 1e-3, `${seen.nll}, alone ${alone.nll}`);
+      }
+    }));
 
   Deno.test(`packing, ${name}: a document that changes leaves the others' logits as they are, to the bit`, () =>
     withDevice(name, async (device) => {

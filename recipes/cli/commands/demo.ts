@@ -98,7 +98,7 @@ export async function run(args: Arguments<typeof commands.demo>, context: Contex
 
 /** Runs variants; each trial is a line of `trials.jsonl` as soon as it is known. */
 async function study(args: Arguments<typeof commands.demo>, context: Context): Promise<JsonResult> {
-  const { out, overwrite, base, rates = [1e-3, 3e-3] } = args;
+  const { out, overwrite, base, rates = [1e-3, 3e-3], answers = 200, test } = args;
   const names = namedRegimes(args.study!), seed = args.seed === 0 ? settings.seed : args.seed;
   const folder = Deno.makeTempDirSync({ prefix: "xft-study-" });
   if (out) {
@@ -112,7 +112,7 @@ async function study(args: Arguments<typeof commands.demo>, context: Context): P
     await using sandbox = await openSandbox();
     for (const name of names) {
       const made = await studyRegime(name, {
-        ...{ device, sandbox, base: base!, folder, rates, seed, signal: context.signal },
+        ...{ device, sandbox, base: base!, folder, rates, seed, answers, test, signal: context.signal },
         onStage: context.note,
         onLine: ({ step, steps, loss }) => bar.of(step, steps, loss === undefined ? "" : `loss ${loss.toFixed(3)}`),
         onTrial(trial) {

@@ -1,6 +1,6 @@
 /**
  * @file When the method wins: regimes of the miniature run, from one base model, against controls that cost as much. All
- * is judged on the validation split; the test split has no part in it.
+ * is chosen on the validation split; the test split is read only where asked, once for each row's chosen setting.
  *
  * Controls: SFT for the mixture's FLOPs (longer), the mean of as many plain SFT runs as the mixture costs (averaging
  * without experts), and a running mean of one SFT run's weights (averaging at no cost).
@@ -22,7 +22,7 @@ import { upcycle } from "../../upcycle.ts";
 import { meanOf } from "./average.ts";
 import { tasks } from "../family/mod.ts";
 import { type RowContext, rowOfModel } from "../rows.ts";
-import { computeRatio, type DemoSettings } from "../settings.ts";
+import { computeRatio, type DemoSettings, settings } from "../settings.ts";
 import { encodeTask, vocabulary } from "../tokenizer.ts";
 import { type Regime, type RegimeName, regimes, settingsOf, trainingTasks } from "./regimes.ts";
 
@@ -44,6 +44,8 @@ export interface Trial {
   readonly passAt1?: number;
   /** How many tasks those are. */
   readonly tasks?: number;
+  /** Of the row's best rate, where asked: mean nats of a test answer's token. */
+  readonly testLoss?: number;
 }
 
 /** What a study needs. */
@@ -56,6 +58,10 @@ export interface StudyOptions {
   readonly folder: string;
   readonly rates: readonly number[];
   readonly seed: number;
+  /** Validation tasks whose answers are run for each row's best rate; 0 compares losses alone. */
+  readonly answers: number;
+  /** Whether the test split is read, once for each row's best rate. */
+  readonly test?: boolean;
   readonly signal?: AbortSignal;
   readonly onStage?: (name: string) => void;
   readonly onLine?: (line: TrainLine) => void;
@@ -63,11 +69,10 @@ export interface StudyOptions {
   readonly onTrial?: (trial: Trial) => void;
 }
 
-/** Tasks whose answers are run. */
-const RUN = 200;
 /** Examples that coefficients are learned from at least: what is few is gone through again. */
 const COEFFICIENT_STEPS = 60;
-const LAMBDAS = [0.25, 0.5, 0.75] as const;
+/** Shares of the shared expert in uniform merges; 1 is that expert alone, a row of its own. */
+const LAMBDAS = [0, 0.25, 0.5, 0.75, 0.9] as const;
 
 const mean = (numbers: readonly number[]): number => numbers.reduce((sum, each) => sum + each, 0) / numbers.length;
 
@@ -79,7 +84,7 @@ interface Kept {
 
 /** Tunes in every way at every rate, then runs the answers of each way's best rate. */
 export async function studyRegime(name: RegimeName, options: StudyOptions): Promise<Trial[]> {
-  const { device, seed, sandbox, onTrial, onStage, signal } = options;
+  const { device, seed, sandbox, answers, onTrial, onStage, signal } = options;
   const validation = tasks(seed, "validation", settingsOf(regimes[name], 0, seed).tasks.validation);
   const kept: Kept[] = [];
   for (const rate of options.rates) {
@@ -88,19 +93,23 @@ export async function studyRegime(name: RegimeName, options: StudyOptions): Prom
       onTrial?.(made.trial);
     }
   }
-  const asked = validation.slice(0, RUN), { newTokens } = settingsOf(regimes[name], 0, seed).generation;
+  const asked = validation.slice(0, answers), { newTokens } = settingsOf(regimes[name], 0, seed).generation;
   // A reference solution needs no run: that they do what they are asked is tested (family/domains_test.ts).
   const known = new Map(asked.map(({ id, solution }) => [`${id} ${solution}`, true]));
   const context: RowContext = { device, sandbox, tasks: asked, newTokens, known, signal };
+  const test = options.test ? batchesFor(tasks(seed, "test", settings.tasks.test).map(encodeTask)) : undefined;
   const best = Map.groupBy(kept, ({ trial }) => trial.row);
   const results: Trial[] = [];
   for (const [row, all] of best) {
     const { trial, folder } = all.reduce((a, b) => b.trial.loss < a.trial.loss ? b : a);
-    onStage?.(`${name}: answers of ${row}`);
+    onStage?.(`${name}: ${row} at its best rate`);
     const loaded = loadModel(folder, device);
-    const { passAt1 } = await rowOfModel(row, loaded, 0, context);
+    const result: Trial = {
+      ...trial,
+      ...(answers > 0 && { passAt1: (await rowOfModel(row, loaded, 0, context)).passAt1, tasks: asked.length }),
+      ...(test && { testLoss: (await evaluator(loaded.config, device)(loaded.model, test, signal)).nll }),
+    };
     free(loaded.model, device);
-    const result = { ...trial, passAt1, tasks: asked.length };
     results.push(result);
     onTrial?.(result);
   }
@@ -110,7 +119,7 @@ export async function studyRegime(name: RegimeName, options: StudyOptions): Prom
 const batchesFor = (samples: ReturnType<typeof encodeTask>[]): HostBatch[] =>
   batchesOf(samples, { batch: 64, seq: 128, bucket: 16 });
 
-/** Every way of tuning at one rate. */
+/** Every way of tuning at one rate; where the mixture alone is another, plain SFT is as in the regime it varies. */
 async function* trialsAt(
   regime: RegimeName,
   rate: number,
@@ -118,8 +127,8 @@ async function* trialsAt(
   options: StudyOptions,
 ): AsyncGenerator<Kept> {
   const { device, folder, base, seed, signal, onLine, onStage } = options;
-  const settings = settingsOf(regimes[regime], rate, seed), given: Regime = regimes[regime];
-  const samples = trainingTasks(given, seed).map(encodeTask), ratio = computeRatio(settings, vocabulary.length);
+  const chosen = settingsOf(regimes[regime], rate, seed), given: Regime = regimes[regime];
+  const samples = trainingTasks(given, seed).map(encodeTask), ratio = computeRatio(chosen, vocabulary.length);
   const at = (row: string): string => join(folder, `${regime}-${row.replaceAll(/[^a-z0-9.]+/gi, "-")}-${rate}`);
   const keep = async (row: string, loaded: Loaded, loss: number, more: Partial<Trial> = {}): Promise<Kept> => {
     await saveModel(at(row), loaded, device, { overwrite: true });
@@ -129,8 +138,8 @@ async function* trialsAt(
     (await evaluator(config, device)(model, validation, signal)).nll;
   const tune = async <L extends Loaded>(name: string, loaded: L, shuffle: number, epochs: number, ema?: number) => {
     onStage?.(`${regime}, rate ${rate}: ${name}`);
-    const last: { line?: TrainLine } = {}, { batch, warmup } = settings.sft;
-    const batches = trainingBatches(samples, { batch, seq: settings.model.maxPositions, seed: shuffle });
+    const last: { line?: TrainLine } = {}, { batch, warmup } = chosen.sft;
+    const batches = trainingBatches(samples, { batch, seq: chosen.model.maxPositions, seed: shuffle });
     const steps = batches.stepsFor(epochs);
     const trained = await train(loaded, device, {
       schedule: { kind: "linear", rate, steps, warmup: Math.round(warmup * steps) },
@@ -143,6 +152,11 @@ async function* trialsAt(
     return { loaded: trained.loaded, loss: trained.after!, line: last.line! };
   };
 
+  const mixture: Shared = { keep, measure, tune, at, settings: chosen, samples, validation, regime };
+  if (given.moe) {
+    yield* mixtureTrials(mixture, options);
+    return;
+  }
   // As many runs as cost the mixture's FLOPs, in other orders; the first is plain SFT.
   const members: Dense[] = [];
   for (let member = 0; member < Math.round(ratio); member++) {
@@ -165,7 +179,7 @@ async function* trialsAt(
     free(loaded.model, device);
   }
 
-  yield* mixtureTrials({ keep, measure, tune, at, settings, samples, validation, regime }, options);
+  yield* mixtureTrials(mixture, options);
 }
 
 /** What the trials of one rate have in common. */
@@ -224,16 +238,17 @@ async function* mixtureTrials(shared: Shared, options: StudyOptions): AsyncGener
 
 /** The trials of regimes as a table: rows by regime, the best rate of each. */
 export function studyTable(results: readonly Trial[]): string {
-  const cells = results.map(({ regime, seed, row, rate, loss, passAt1, tasks, spread, distance }) => [
+  const cells = results.map(({ regime, seed, row, rate, loss, passAt1, tasks, testLoss, spread, distance }) => [
     regime,
     String(seed),
     row,
     String(rate),
     loss.toFixed(4),
+    testLoss?.toFixed(4) ?? "",
     passAt1 === undefined ? "" : `${(100 * passAt1).toFixed(1)}% of ${tasks}`,
     spread === undefined ? (distance === undefined ? "" : `${distance.toFixed(3)} from uniform`) : spread.toFixed(3),
   ]);
-  const all = [["regime", "seed", "row", "rate", "loss", "pass@1", "experts apart"], ...cells];
+  const all = [["regime", "seed", "row", "rate", "loss", "test loss", "pass@1", "experts apart"], ...cells];
   const widths = all[0].map((_, column) => Math.max(...all.map((line) => line[column].length)));
   return all.map((line) => line.map((cell, column) => cell.padEnd(widths[column])).join("  ").trimEnd()).join("\n");
 }
