@@ -23,6 +23,11 @@ const MERGE_METHODS = [
   ...["linear", "karcher", "task_arithmetic", "ties", "dare_linear", "dare_ties"] as const,
   ...["breadcrumbs", "breadcrumbs_ties", "model_stock", "slerp"] as const,
 ] as const;
+const BENCHMARKS = [
+  ...["humaneval", "mbpp", "perplexity", "ds-1000"] as const,
+  ...["multipl-e:js", "multipl-e:ts", "multipl-e:cpp", "multipl-e:java", "multipl-e:php"] as const,
+  ...["multipl-e:rs", "multipl-e:swift", "multipl-e:sh"] as const,
+] as const;
 const LAMBDA_RULE = "λ is a share, between 0 and 1.";
 const WEIGHT_TYPES = ["stored", "f32", "bf16", "f16"] as const;
 const OPTIMIZERS = ["adafactor", "adamw", "sgd", "lion", "muon"] as const;
@@ -310,11 +315,12 @@ export const commands = {
     examples: [
       "evaluate models/merged --benchmark humaneval --data HumanEval.jsonl.gz",
       "evaluate samples.jsonl --benchmark mbpp --data MbppPlus.jsonl.gz",
+      "evaluate models/merged --benchmark multipl-e:js --data humaneval-js.jsonl --greedy",
       "evaluate models/merged --benchmark perplexity --data text.txt",
     ],
     positionals: { target: path("a model's folder, or samples (JSONL)", { metavar: "MODEL|SAMPLES", required: true }) },
     flags: {
-      benchmark: choice("what is measured", ["humaneval", "mbpp", "perplexity"], { required: true }),
+      benchmark: choice("what is measured", BENCHMARKS, { required: true }),
       data: path("the benchmark's file, or a text", { metavar: "FILE", required: true }),
       limit: integer("only the first N tasks", { min: 1 }),
       prompt: choice("how a task becomes a prompt (default: as the model was trained, recorded in its folder)", [
@@ -322,10 +328,19 @@ export const commands = {
         "base",
         "chat",
       ]),
-      samples: integer("answers to each task", { fallback: 1, min: 1 }),
-      temperature: number("0: always the likeliest token", { fallback: 0, min: 0 }),
-      topP: number("only the likeliest tokens of this probability together", { fallback: 1, min: 0, max: 1 }),
-      maxTokens: integer("most new tokens of an answer (default: 512 for magicoder, 768 otherwise)", { min: 1 }),
+      samples: integer("answers to each task (default: 1; multipl-e: 50)", { min: 1 }),
+      temperature: number("0: always the likeliest token (default: 0; multipl-e: 0.2)", { min: 0 }),
+      topP: number("only the likeliest tokens of this probability together (default: 1; multipl-e: 0.95)", {
+        min: 0,
+        max: 1,
+      }),
+      greedy: toggle("one answer to each task, always of the likeliest tokens"),
+      maxTokens: integer(
+        "most new tokens of an answer (default: 512 for magicoder, 768 for base and chat, else 1024)",
+        {
+          min: 1,
+        },
+      ),
       jobs: integer("sandboxes at a time (default: as many as cores)", { min: 1 }),
       sandbox: choice("where Python runs: WebAssembly, or the machine's own confined by bubblewrap (Linux)", [
         "pyodide",
@@ -334,9 +349,16 @@ export const commands = {
       out: path("folder for samples and verdicts", { metavar: "DIR" }),
       overwrite: toggle("replace what is at --out"),
     },
-    check({ samples, temperature }) {
-      if (samples > 1 && temperature === 0) {
+    check({ benchmark, samples, temperature, topP, greedy, prompt }) {
+      if (greedy && (samples ?? 1) + (temperature ?? 0) + (topP ?? 1) !== 2) {
+        throw new UserError("--greedy is one answer at temperature 0: leave out --samples, --temperature and --top-p.");
+      }
+      const samplesByDefault = benchmark.startsWith("multipl-e:");
+      if (!samplesByDefault && samples !== undefined && samples > 1 && !temperature) {
         throw new UserError(`--samples ${samples}: greedy answers are all the same; give a --temperature above 0.`);
+      }
+      if (prompt !== undefined && (samplesByDefault || benchmark === "ds-1000")) {
+        throw new UserError(`--prompt ${prompt}: the prompts of ${benchmark} are its data's own.`);
       }
     },
   }),

@@ -17,6 +17,7 @@ import {
   sanitizerVersion,
   styleRules,
 } from "../../evaluate/mod.ts";
+import { evaluatePrograms, isProgramBenchmark } from "./evaluate_programs.ts";
 import { trainedPrompt } from "../../evaluate/benchmarks/trained_prompt.ts";
 import { sha256 } from "../../evaluate/bytes.ts";
 import { loadModel } from "../../model/parameters.ts";
@@ -35,6 +36,7 @@ export async function run(args: Arguments<typeof commands.evaluate>, context: Co
   const kind = kindOf(target);
   if (kind === "nothing") throw new UserError(`${target}: there is no such model or file of samples.`);
   if (args.benchmark === "perplexity") return await measurePerplexity(args, context);
+  if (isProgramBenchmark(args.benchmark)) return await evaluatePrograms(args, args.benchmark, context);
   const marks = ["samples.jsonl"];
   if (out) checkTarget(out, "folder", { overwrite, marks });
   const benchmark = await loadBenchmark(args.data, args.benchmark, { limit: args.limit });
@@ -80,7 +82,7 @@ async function generated(
   benchmark: Benchmark,
   context: Context,
 ): Promise<Answers> {
-  const { target, temperature, topP, seed } = args;
+  const { target, seed } = args, { samples: samplesPerTask = 1, temperature = 0, topP = 1 } = args;
   using tokenizer = loadTokenizer(target);
   const style = args.prompt ?? trainedPrompt(target, tokenizer.chatTemplate !== undefined);
   if (args.prompt === undefined) context.note(`--prompt ${style}: as the model was trained (or has a template)`);
@@ -88,7 +90,7 @@ async function generated(
   using bar = context.progress("generate", undefined, "tokens");
   const maxTokens = args.maxTokens ?? styleRules[style].maxTokens;
   const { samples, raw, stop } = await solve(loadModel(target, device), tokenizer, device, benchmark, {
-    ...{ style, maxTokens, temperature, topP, seed, samplesPerTask: args.samples },
+    ...{ style, maxTokens, temperature, topP, seed, samplesPerTask },
     signal: context.signal,
     onProgress: ({ tokens, done, total }) => bar.update(tokens, `${done} of ${total} answers`),
   });

@@ -1,8 +1,8 @@
 /** @file Benchmarks as files have them: HumanEval, HumanEval+, MBPP+. */
 import { UserError } from "../../../dsl/errors.ts";
-import { sha256 } from "../bytes.ts";
 import { itemsOf } from "../python/compare.ts";
 import { parsePythonJson } from "../python/json.ts";
+import { readLines } from "./lines.ts";
 import { mbppInput } from "./mbpp_inputs.ts";
 import type { Rules } from "../grading/oracle.ts";
 import { PyDict, type PythonValue } from "../python/values.ts";
@@ -57,24 +57,9 @@ export async function loadBenchmark(
   name: Benchmark["name"],
   options: LoadOptions = {},
 ): Promise<Benchmark> {
-  const bytes = await Deno.readFile(path).catch((cause) => {
-    if (cause instanceof Deno.errors.NotFound) throw new UserError(`${path}: no such file.`, { cause });
-    throw new UserError(`${path}: cannot be read (${cause.message}).`, { cause });
-  });
-  const rows = (await text(path, bytes)).split("\n").map((line, i) => [line, i + 1] as const)
-    .filter(([line]) => line.trim() !== "");
-  if (rows.length === 0) throw new UserError(`${path}: the file has no tasks.`);
-  const tasks = rows.slice(0, options.limit).map(([line, number]) => readTask(name, line, `${path}:${number}`));
-  return { name, hasPlus: tasks.some((task) => task.plus.length > 0), sha256: await sha256(bytes), tasks };
-}
-
-async function text(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return new TextDecoder().decode(bytes);
-  try {
-    return await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-  } catch (cause) {
-    throw new UserError(`${path}: the gzip data is damaged or cut short.`, { cause });
-  }
+  const { sha256, rows } = await readLines(path);
+  const tasks = rows.slice(0, options.limit).map(({ text, where }) => readTask(name, text, where));
+  return { name, hasPlus: tasks.some((task) => task.plus.length > 0), sha256, tasks };
 }
 
 function readTask(benchmark: Benchmark["name"], line: string, where: string): Task {
