@@ -6,14 +6,12 @@ import { cast, mapTree, mul } from "../dsl/mod.ts";
 import { UserError } from "../dsl/errors.ts";
 import { compile, free, number, values } from "../backend/compile.ts";
 import type { Device } from "../backend/runtime.ts";
-import type { ModelConfig } from "./convert/config.ts";
 import { findOrigin } from "./divergence.ts";
-import { healthWarnings, spread } from "./health.ts";
+import { type Distances, distancesOf, rowsOf } from "./expert_distances.ts";
+import { healthWarnings } from "./health.ts";
 import type { HostBatch } from "./model/batch.ts";
 import { type AnyModel, layout } from "./model/layout.ts";
-import type { Model } from "./model/llama.ts";
 import { evaluator } from "./model/loss.ts";
-import type { Moe } from "./model/moe.ts";
 import type { Loaded } from "./model/parameters.ts";
 import { isNarrow, storageOf } from "./model/storage.ts";
 import { averageIn, optimizer, type OptimizerState, rateAt, type Schedule } from "./optim/mod.ts";
@@ -35,6 +33,10 @@ export interface TrainOptions extends StepOptions {
   readonly validation?: readonly HostBatch[];
   /** Default: only before and after. */
   readonly validateEvery?: number;
+  /** Steps between two looks at how far a mixture's experts are apart (default 10; 0: only with the validation set). */
+  readonly healthEvery?: number;
+  /** Folder of the mixture as it was upcycled: experts' drift from the dense model is measured, too (default: it is not). */
+  readonly origin?: string;
   /** Start of what is random in steps: noise of routers, weights rounded by chance. */
   readonly seed?: number;
   /**
@@ -83,7 +85,7 @@ export interface Snapshots {
 }
 
 /** What a step, or a measurement on the validation set, had to say: a line of metrics.jsonl. */
-export interface TrainLine {
+export interface TrainLine extends Distances {
   /** Steps made so far. */
   readonly step: number;
   /** Steps of the stage. */
@@ -112,10 +114,6 @@ export interface TrainLine {
   readonly sharedGate?: readonly number[];
   /** Mean nats of a scored token of the validation set. */
   readonly validation?: number;
-  /** With it, per layer: each routed expert's distance from their mean, as a share of the mean's norm. */
-  readonly expertSpread?: readonly (readonly number[])[];
-  /** And the shared expert's. */
-  readonly sharedSpread?: readonly number[];
 }
 
 /** What came of a training. */
@@ -132,29 +130,11 @@ export interface Trained<L extends Loaded> {
   readonly seconds: number;
 }
 
-const perLayer = (data: ArrayLike<number>, layers: number): number[][] => {
-  const width = data.length / layers;
-  return Array.from({ length: layers }, (_, i) => Array.from({ length: width }, (_, j) => data[i * width + j]));
-};
-
 const shares = (rows: readonly (readonly number[])[]): number[][] =>
   rows.map((row) => {
     const total = row.reduce((a, b) => a + b, 0);
     return row.map((each) => total > 0 ? each / total : 0);
   });
-
-/** How different a mixture's experts are, as numbers of a line; nothing for a dense model. */
-function spreadOf(config: ModelConfig, device: Device): (model: AnyModel) => Promise<Partial<TrainLine>> {
-  if (config.kind !== "moe") return () => Promise.resolve({});
-  const run = compile(spread, device);
-  return async (model) => {
-    const out = await run(model as Model<Moe>);
-    const expertSpread = perLayer(await values(out.experts, device, "layer", "expert"), config.layers);
-    const sharedSpread = [...await values(out.shared, device)];
-    free(out, device);
-    return { expertSpread, sharedSpread };
-  };
-}
 
 /** A step's metrics as numbers. */
 async function lineOf(
@@ -168,8 +148,8 @@ async function lineOf(
     ...(norm && { norm: await number(norm, device) }),
     ...(balance && { balance: await number(balance, device) }),
     ...(health && {
-      load: shares(perLayer(await values(health.load, device, "layer", "expert"), layers)),
-      importance: shares(perLayer(await values(health.importance, device, "layer", "expert"), layers)),
+      load: shares(rowsOf(await values(health.load, device, "layer", "expert"), layers)),
+      importance: shares(rowsOf(await values(health.importance, device, "layer", "expert"), layers)),
       routerEntropy: [...await values(health.entropy, device)],
       sharedGate: [...await values(health.shared, device)],
     }),
@@ -208,7 +188,15 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
   };
   const { config } = given, { steps } = schedule, began = performance.now();
   checkPrecision(given.model, options.precision);
-  const measure = evaluator(config, device), apart = spreadOf(config, device), step = stepper(config, device, options);
+  const measure = evaluator(config, device), step = stepper(config, device, options);
+  const distances = distancesOf(config, device, options.origin);
+  let looked: { readonly step: number; readonly line: Distances } = { step: -1, line: {} };
+  /** How far experts are apart now; measured once for a step. */
+  const apart = async (): Promise<Distances> => {
+    const { step } = position;
+    if (looked.step !== step) looked = { step, line: await distances(training.model) };
+    return looked.line;
+  };
   const begin = async (model: AnyModel): Promise<Training> => ({
     model,
     state: await compile((parameters: AnyModel) => optimizer(options, layout(config)).init(parameters), device)(model),
@@ -247,7 +235,7 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
     const due = done === 0 || done === steps || (validateEvery > 0 && done % validateEvery === 0);
     if (!due || measured === done || validation.length === 0) return;
     const { nll } = await measure(training.model, validation, signal);
-    const line = { step: done, steps, validation: nll, ...await apart(training.model) };
+    const line = { step: done, steps, validation: nll, ...await apart() };
     tell(line);
     if (config.kind === "moe") { for (const warning of healthWarnings(recent, config)) onNote?.(warning); }
     recent.length = 0;
@@ -276,7 +264,8 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
     }
     position = { ...position, step: done + 1, tokens: tokens + (line.tokens ?? 0) };
     const all = hostsOf(done).reduce((sum, { rows, length }) => sum + rows * length, 0);
-    tell({ step: done + 1, steps, rate, seconds, tokensPerSecond: all / seconds, ...line });
+    const near = (done + 1) % (options.healthEvery ?? 10) === 0 ? await apart() : {};
+    tell({ step: done + 1, steps, rate, seconds, tokensPerSecond: all / seconds, ...line, ...near });
   };
   try {
     await validate();

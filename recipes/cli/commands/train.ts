@@ -71,6 +71,8 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
     validation: data.validation,
     ...steps,
     seed,
+    healthEvery: args.healthEvery,
+    ...(stage === "moe" && { origin: model }),
     reload: () => load().model,
     snapshots: folder.snapshots(device),
     signal: context.signal,
