@@ -66,7 +66,9 @@ export function panels({ steps, inPlace, refused }: Steps, results: readonly Nod
     if (!early && !moves(step)) return;
     // Whoever reads what overwrites the product does not read the product.
     const users = touched.filter((place) => order[place]?.slots.some(({ memory }) => memory === result)).length;
-    const stored = users > 2 || kept.has(result) || owner(result) !== result || accumulates(step.kernel);
+    // A value that is written into it keeps the rest of it.
+    const written = overwriter.get(result)?.op === "write";
+    const stored = users > 2 || written || kept.has(result) || owner(result) !== result || accumulates(step.kernel);
     const joined = join(step, loop, stored, owner, kernels), more = joined && addsUp(joined.kernel);
     // A product that waited for what its sums go on with would keep its factors in memory.
     if (!joined || (more && !early)) return;

@@ -67,6 +67,16 @@ Deno.test("a program found at random: kernels that share a recomputation do not 
     await checkCase(each, device);
   }));
 
+for (const name of allDevices().filter((each) => each !== "interpreter")) {
+  Deno.test(`a program found at random, on ${name}: what is written into a product's memory keeps the rest of it`, () =>
+    withDevice(name, async (device) => {
+      const each = programOf([8318, 2901, 0, 0, 1333, 0, 2772, 3291, 0, 0, 0, 0]);
+      const written = topological(each.results).filter(({ op }) => op === "write").map(({ inputs: [x] }) => x.op);
+      assert(written.includes("contract"), "the generator makes another program of this");
+      await checkCase(each, device);
+    }));
+}
+
 const programs = fc.sample(lists, { numRuns: 300, seed }).map((list) => programOf(list));
 
 Deno.test("random programs: every family of operations occurs in them", () => {
