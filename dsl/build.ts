@@ -90,8 +90,27 @@ export const sum = (x: Node, over: readonly string[], order?: readonly string[])
     ? (order ? expand(x, ordered(x.shape, order)) : x)
     : node("sum", [x], { over, ...(order && { order }) });
 /** Σ x·y over axes; the result's axes in `order` if given. */
-export const contract = (x: Node, y: Node, over: readonly string[], order?: readonly string[]): Node =>
-  node("contract", [x, y], { over, ...(order && { order }) });
+export function contract(x: Node, y: Node, over: readonly string[], order?: readonly string[]): Node {
+  const combined = combine(x, y, over) ?? combine(y, x, over);
+  if (combined) return order ? expand(combined, ordered(combined.shape, order)) : combined;
+  return node("contract", [x, y], { over, ...(order && { order }) });
+}
+
+/**
+ * Σ over axes of weights · rows·W[index] as rows that are weighted before their product (a mixture's gates): the
+ * gradient of a weight is then ⟨row, W[index]ᵀ·cotangent⟩, so that backward needs no row's result, and the cotangent
+ * goes into both products of backward as it is.
+ */
+function combine(result: Node, weights: Node, over: readonly string[]): Node | undefined {
+  if (result.op !== "contractAt" || over.length === 0) return;
+  const { inputs: [rows, w, index], attributes } = result as Node<"contractAt">;
+  const fits = axesOf(weights.shape).every((axis) => axis in rows.shape && axis in result.shape) &&
+    over.every((axis) => axis in index.shape && !(axis in w.shape) && axis in weights.shape) &&
+    weights.dtype === rows.dtype && result.dtype === w.dtype;
+  if (!fits) return;
+  const weighted = mul(rows, expand(weights, rows.shape));
+  return node("contractAt", [weighted, w, index], { ...attributes, over: [...attributes.over, ...over] });
+}
 
 /** The same axes in another order. */
 export const ordered = (shape: Shape, order: readonly string[]): Shape =>

@@ -1,7 +1,22 @@
 /** @file Operations that are composed of primitives, against plain loops, on every device. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { compile, values } from "../backend/compile.ts";
-import { cumsum, grad, mul, read, sum, take, type Tensor, tensor, until } from "../dsl/mod.ts";
+import {
+  contract,
+  contractAt,
+  cumsum,
+  grad,
+  mul,
+  read,
+  square,
+  sum,
+  take,
+  type Tensor,
+  tensor,
+  until,
+} from "../dsl/mod.ts";
+import { topological } from "../dsl/node.ts";
+import { nodeOf } from "../dsl/tensor.ts";
 import { allDevices, withDevice } from "./devices.ts";
 import { checkGradients } from "./gradients.ts";
 
@@ -45,6 +60,26 @@ Deno.test("cumsum and until: gradients by differences", () => {
   const x = tensor({ seq: 5 }, [0.3, -1, 2, 0.7, -0.4]), weights = tensor({ seq: 5 }, [1, -2, 3, 0.5, 2]);
   checkGradients(({ x }) => sum(mul(cumsum(mul(x, x), "seq"), weights)), { x });
   checkGradients(({ x }) => sum(mul(until(mul(x, x), "seq", 3), weights)), { x });
+});
+
+Deno.test("a mixture's gates weigh rows before their product: its gradients need no expert's result", () => {
+  const hidden = tensor({ token: 3, slot: 2, hidden: 2 }, [1, 2, 3, 4, 5, 6, -1, -2, -3, 0.5, 0.25, 8]);
+  const down = tensor({ expert: 3, embed: 2, hidden: 2 }, [2, -1, 0.5, 3, 1, 1, -2, 4, 0.1, 0.2, 0.3, 0.4]);
+  const gates = tensor({ token: 3, slot: 2 }, [0.75, 0.25, -0.5, 1.5, 0, 2]);
+  const expert = tensor({ token: 3, slot: 2 }, [2, 0, 0, 1, -1, 2], "i32");
+  type Given = { hidden: typeof hidden; down: typeof down; gates: typeof gates };
+  const each = ({ hidden, down }: Given) => contractAt(hidden, down, { expert }, "hidden");
+  const combined = (given: Given) => sum(square(contract(each(given), given.gates, "slot")));
+  const inWords = (given: Given) => sum(square(sum(mul(each(given), given.gates), "slot")));
+  const given = { hidden, down, gates }, slopes = grad(combined)(given), wanted = grad(inWords)(given);
+  for (const name of ["hidden", "down", "gates"] as const) {
+    const numbers = (from: Given): number[] => [...read(from[name] as unknown as Tensor<string>)];
+    numbers(slopes).forEach((value, i) => assertAlmostEquals(value, numbers(wanted)[i], 1e-12));
+  }
+  // All slots' rows of a token are summed within the product, forward, and none of it is asked for by slot backward.
+  const results = topological([nodeOf(combined(given)), ...Object.values(slopes).map((slope) => nodeOf(slope))])
+    .filter(({ op, shape }) => op === "contractAt" && "embed" in shape);
+  assertEquals(results.map(({ shape }) => Object.keys(shape)), [["token", "embed"]]);
 });
 
 Deno.test("take: an index with the taken axis itself says what stands at each place", () => {

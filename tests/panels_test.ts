@@ -105,6 +105,22 @@ Deno.test("gate and up: one product's rows go on with the other's", async () => 
   assert(arena(compiled) < 2 * 4 * 41 * 32, "both are stored");
 });
 
+Deno.test("a row's sum and another value of its elements read a product once, and it is never stored", async () => {
+  const parameters = [
+    variable({ batch: 41, embed: 19 }),
+    variable({ embed: 19, hidden: 33 }),
+    variable({ batch: 41, hidden: 33 }),
+  ];
+  const [x, w, up] = parameters.map((each) => tensorOf(each)) as [
+    Real<"batch" | "embed">,
+    Real<"embed" | "hidden">,
+    Real<"batch" | "hidden">,
+  ];
+  const h = contract(x, w, "embed");
+  const compiled = await planned(caseOf(parameters, [nodeOf(sum(mul(h, up), "hidden")), nodeOf(mul(h, 2))]));
+  assertEquals([compiled.plan.steps.length, behind(compiled)[0]?.stored], [1, false]);
+});
+
 Deno.test("columns are summed by a loop of its own: it needs every row", async () => {
   const parameters = [variable({ batch: 41, embed: 19 }), variable({ embed: 19, hidden: 33 })];
   const [x, w] = parameters.map((each) => tensorOf(each)) as [Real<"batch" | "embed">, Real<"embed" | "hidden">];

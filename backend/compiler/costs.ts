@@ -71,7 +71,7 @@ export function inlineCosts(order: readonly Node[], free: NodeSet): NodeMap<numb
       if (costs.get(node.inputs[0])! > 1) costs.set(node.inputs[0], Infinity);
       costs.set(node, 0);
     } else {
-      const below = node.inputs.reduce((total, input) => total + costs.get(input)!, 0);
+      const below = [...new Set(node.inputs)].reduce((total, input) => total + costs.get(input)!, 0);
       const own = isView(node) ? (node.op === "concat" ? node.inputs.length : 0) : instructionsOf(node);
       costs.set(node, below + own);
     }
@@ -80,4 +80,4 @@ export function inlineCosts(order: readonly Node[], free: NodeSet): NodeMap<numb
 }
 
 /** Elementwise operations that may be computed again in another kernel rather than stored. */
-export const inlineLimit = 12;
+export const inlineLimit = 13;

@@ -4,6 +4,7 @@
  */
 import type { Node } from "../../../dsl/node.ts";
 import { axesOf, sameAxes, type Shape, sizeOf, without } from "../../../dsl/shape.ts";
+import { isTemplate } from "../costs.ts";
 import type { LoopGroup } from "../group.ts";
 import { misaligned } from "../views.ts";
 import type { Bindings } from "./bindings.ts";
@@ -59,6 +60,33 @@ export function merge(
       (apart[producer.number] ??= new Set()).add(consumer.number);
       return true;
     });
+  }
+
+  joinReaders();
+
+  /** What reads a product at the same elements, and waits for nothing of each other, reads it once. */
+  function joinReaders(): void {
+    const readers = new Map<Node, Node[]>();
+    for (const node of order) {
+      if (groupOf.get(node)?.kind !== "loop") continue;
+      for (const { source, elsewhere } of sourcesOf(node).read) {
+        if (elsewhere || !isTemplate(source)) continue;
+        const known = readers.get(source);
+        if (known) known.push(node);
+        else readers.set(source, [node]);
+      }
+    }
+    for (const [product, nodes] of readers) {
+      for (const [i, node] of nodes.entries()) {
+        for (const other of nodes.slice(0, i)) {
+          const one = groupOf.get(other) as LoopGroup, two = groupOf.get(node) as LoopGroup;
+          if (one === two || apart[one.number]?.has(two.number) || apart[two.number]?.has(one.number)) continue;
+          const shape = fit(one, two);
+          if (!shape || sizeOf(shape.space) !== sizeOf(product.shape) || crosses(two, one)) continue;
+          join(one, two, shape, product);
+        }
+      }
+    }
   }
 
   /** Makes one group of two, or says why not. */
