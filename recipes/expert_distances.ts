@@ -12,8 +12,8 @@ import type { Ffn, Model } from "./model/llama.ts";
 import type { Moe } from "./model/moe.ts";
 import { widened } from "./model/storage.ts";
 
-/** Distances as numbers of a line of metrics, layer by layer. */
-export interface Distances {
+/** ExpertDistances as numbers of a line of metrics, layer by layer. */
+export interface ExpertDistances {
   /** Each routed expert's distance from their mean, as a share of the mean's norm. */
   readonly expertSpread?: readonly (readonly number[])[];
   /** The shared expert's. */
@@ -25,7 +25,7 @@ export interface Distances {
 }
 
 /** Measures a model's experts; nothing for a dense model. */
-export type DistanceMeasure = (model: AnyModel) => Promise<Distances>;
+export type DistanceMeasure = (model: AnyModel) => Promise<ExpertDistances>;
 
 /** ‖Wᵢ − W‖ / ‖W‖ over gate, up and down together, W a dense block: of a layer's routed experts, and its shared one. */
 export function drift(

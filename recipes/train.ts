@@ -7,7 +7,7 @@ import { UserError } from "../dsl/errors.ts";
 import { compile, free, number, values } from "../backend/compile.ts";
 import type { Device } from "../backend/runtime.ts";
 import { findOrigin } from "./divergence.ts";
-import { type Distances, distancesOf, rowsOf } from "./expert_distances.ts";
+import { distancesOf, type ExpertDistances, rowsOf } from "./expert_distances.ts";
 import { healthWarnings } from "./health.ts";
 import type { HostBatch } from "./model/batch.ts";
 import { type AnyModel, layout } from "./model/layout.ts";
@@ -85,7 +85,7 @@ export interface Snapshots {
 }
 
 /** What a step, or a measurement on the validation set, had to say: a line of metrics.jsonl. */
-export interface TrainLine extends Distances {
+export interface TrainLine extends ExpertDistances {
   /** Steps made so far. */
   readonly step: number;
   /** Steps of the stage. */
@@ -190,9 +190,9 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
   checkPrecision(given.model, options.precision);
   const measure = evaluator(config, device), step = stepper(config, device, options);
   const distances = distancesOf(config, device, options.origin);
-  let looked: { readonly step: number; readonly line: Distances } = { step: -1, line: {} };
+  let looked: { readonly step: number; readonly line: ExpertDistances } = { step: -1, line: {} };
   /** How far experts are apart now; measured once for a step. */
-  const apart = async (): Promise<Distances> => {
+  const apart = async (): Promise<ExpertDistances> => {
     const { step } = position;
     if (looked.step !== step) looked = { step, line: await distances(training.model) };
     return looked.line;
