@@ -51,7 +51,7 @@ export async function installLibrary(): Promise<string> {
  *
  * @throws {UserError} naming the file that cannot be had, or is another one than the manifest says
  */
-export async function fetchSources(base: URL, { files }: Manifest, folder: string): Promise<void> {
+async function fetchSources(base: URL, { files }: Manifest, folder: string): Promise<void> {
   const missing = Object.entries(files).filter(([name, digest]) => {
     const path = join(folder, name);
     return !isFile(path) || sha256(Deno.readFileSync(path)) !== digest;

@@ -131,7 +131,7 @@ const leavesIn = (program: Program): Node[] => {
 };
 
 /** The plan filed under a key, for this program; undefined where there is none, or its file is damaged. */
-export function readPlan(folder: string, key: string, program: Program): Runnable | undefined {
+function readPlan(folder: string, key: string, program: Program): Runnable | undefined {
   const path = join(folder, `${key}.json`);
   try {
     const text = Deno.readTextFileSync(path), line = text.indexOf("\n"), body = text.slice(line + 1);
@@ -161,7 +161,7 @@ const isMissing = (error: unknown): boolean =>
   error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied;
 
 /** Files a plan. What cannot be written is not kept, and nobody is the worse for it. */
-export function writePlan(folder: string, key: string, program: Program, compiled: Runnable): void {
+function writePlan(folder: string, key: string, program: Program, compiled: Runnable): void {
   const places = new Map(leavesIn(program).map((leaf, at) => [leaf, at]));
   // What the compiler adds are counters, whole numbers.
   const files = (each: ArgumentSource): boolean =>
@@ -205,7 +205,7 @@ export function prune(folder: string, bytes: number): void {
 }
 
 /** Where plans are kept; undefined where they are not (no permission, no folder, or told to do without). */
-export function plansFolder(): string | undefined {
+function plansFolder(): string | undefined {
   const granted = (descriptor: Deno.PermissionDescriptor): boolean =>
     Deno.permissions.querySync(descriptor).state === "granted";
   const variables = ["XFT_PLAN_CACHE", ...cacheVariables];
@@ -248,7 +248,7 @@ const bytesFor = ({ plan: { arena, upload, arguments: given } }: Runnable): numb
 let version: string | undefined;
 
 /** sha256 of the sources of language and compiler; undefined where they cannot be read (imported by URL). */
-export function compilerVersion(): string | undefined {
+function compilerVersion(): string | undefined {
   return version ??= sourcesDigest();
 }
 

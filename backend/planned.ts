@@ -8,7 +8,7 @@ import { showShape, sizeOf } from "../dsl/shape.ts";
 import { indexedBy, reportOf } from "./compiler/explain.ts";
 import type { Plan } from "./compiler/kernel.ts";
 import { type CompiledProgram, pipeline } from "./compiler/pipeline.ts";
-import { bytesOf } from "./compiler/schedule.ts";
+import { bytesOf } from "./compiler/memory.ts";
 import { debugs } from "./debug.ts";
 import { type Runnable, runnable } from "./plan_cache.ts";
 import type { Capabilities, MemoryUse } from "./device.ts";

@@ -62,7 +62,7 @@ const ones = <A extends string>(shape: { readonly [N in A]: number }, device: De
   put(tensor(shape, new Float32Array(Object.values<number>(shape).reduce((a, b) => a * b, 1)).fill(1)), device);
 
 /** Measures a device's roofs: a second or two of work. */
-export async function measureRoofs(device: Device, { name, software }: Capabilities): Promise<MeasuredRoofs> {
+async function measureRoofs(device: Device, { name, software }: Capabilities): Promise<MeasuredRoofs> {
   const size = software ? "software" : "fast";
   let flopsPerSecond = 0;
   for (const [row, inner, column] of shapes[size]) {

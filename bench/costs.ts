@@ -25,7 +25,7 @@ function scores(seq: number, dim: number, count: number, backward: boolean): Pro
 }
 
 /** All products of a step. Embeddings are looked up, not multiplied; routers' products are counted with the rest. */
-export function productsOf(
+function productsOf(
   { step, config, batch, seq }: Pick<StepWork, "step" | "config" | "batch" | "seq">,
 ): Product[] {
   const { hiddenSize, ffnSize, layers, heads, kvHeads, headDim, vocabSize } = config, rows = batch * seq;

@@ -44,7 +44,7 @@ export interface Planned {
 }
 
 /** All steps of a model of these sizes, on one row of `seq` tokens. */
-export function plans(size: SizeName, seq: number): Planned[] {
+function plans(size: SizeName, seq: number): Planned[] {
   const dense = denseOf(size), moe = mixtureOf(size);
   const steps = [
     ["dense step", dense, "train", false, "f32"],

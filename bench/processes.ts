@@ -33,7 +33,7 @@ const read = (path: string): string | undefined => {
 };
 
 /** The most memory that a process ever held, in bytes. */
-export function peakOf(pid: number): number | undefined {
+function peakOf(pid: number): number | undefined {
   const found = /^VmHWM:\s+(\d+) kB$/m.exec(read(`/proc/${pid}/status`) ?? "");
   return found ? Number(found[1]) * 1024 : undefined;
 }

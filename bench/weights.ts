@@ -10,7 +10,7 @@ import type { HostBatch } from "../recipes/model/batch.ts";
 import type { Storage } from "./case.ts";
 
 /** A 32-bit FNV-1a hash of a name. */
-export function seedOf(name: string): number {
+function seedOf(name: string): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
   return hash >>> 0;
@@ -38,7 +38,7 @@ const sizeFor = (leaf: Leaf, config: ModelConfig): number => {
 };
 
 /** Values of a leaf's tensor `name`, in Hugging Face's order. */
-export const valuesOf = (leaf: Leaf, name: string, config: ModelConfig): Float32Array<ArrayBuffer> => {
+const valuesOf = (leaf: Leaf, name: string, config: ModelConfig): Float32Array<ArrayBuffer> => {
   const count = sizeOf(leaf) / leaf.names.length;
   return leaf.columns.length === 0 ? new Float32Array(count).fill(1) : uniform(name, count, sizeFor(leaf, config));
 };

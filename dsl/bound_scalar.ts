@@ -35,7 +35,7 @@ const ulp = 2 ** -23;
 export const accumulated = (roundings: number): number => Math.min(roundings, 4 * Math.sqrt(roundings));
 
 /** The error of a value that is `error` off, once it is rounded to f32. A number that is exact and fits stays exact. */
-export function roundedError(value: number, error: number): number {
+function roundedError(value: number, error: number): number {
   if (error === 0 && Math.fround(value) === value) return 0;
   const most = Math.abs(value) + error;
   if (!(most <= largest)) return Infinity;

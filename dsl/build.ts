@@ -26,7 +26,7 @@ export function node<O extends Op>(op: O, inputs: readonly Node[], attributes: A
 }
 
 /** The same primitive on other inputs; the node itself if they are its own. */
-export function reapply(old: Node, inputs: readonly Node[]): Node {
+function reapply(old: Node, inputs: readonly Node[]): Node {
   let same = true, alike = true;
   for (let i = 0; i < inputs.length; i++) {
     const input = inputs[i], before = old.inputs[i];

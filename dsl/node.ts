@@ -289,7 +289,7 @@ const isOurs = (file: string): boolean =>
  * The innermost line of the user's own code on the stack, as `/home/me/mine.ts:14`: the one that calls into this
  * library, however deep the mistake is found. Without such a line, the innermost one outside of the language.
  */
-export function userLine(): string | undefined {
+function userLine(): string | undefined {
   const places = stackOf(200);
   return lineOf(latestOutside(places, isOurs) ?? latestOutside(places, isLanguage));
 }

@@ -9,7 +9,7 @@ import { isOp, type Node, standingFor, topological } from "./node.ts";
 import { axesOf, sameOrder } from "./shape.ts";
 
 /** The value of a constant, also of one that is broadcast. */
-export function constantValue(node: Node): number | undefined {
+function constantValue(node: Node): number | undefined {
   const inner = isOp(node, "expand") ? node.inputs[0] : node;
   return isOp(inner, "constant") ? inner.attributes.value : undefined;
 }

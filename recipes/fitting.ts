@@ -32,7 +32,7 @@ export const knownDevices: readonly KnownDevice[] = [
 const reached = 0.5;
 
 /** A card as a plan sees it: without limits, so that a plan can be too large for it, but those of its bindings. */
-export const onPaper: Capabilities = {
+const onPaper: Capabilities = {
   kind: "wgpu",
   name: "a graphics card",
   maxBindings: 16,

@@ -30,7 +30,7 @@ export const mixtureConfig = parseConfig({
 export const denseConfig = parseConfig({ ...sizes, model_type: "llama" }, "authors") as ModelConfig & { kind: "llama" };
 
 /** A tensor's name in the authors' checkpoints. */
-export const authorsName = (name: string): string =>
+const authorsName = (name: string): string =>
   name
     .replace(/mlp\.shared\.(\w+)_proj\.weight/, "mlp.calculator.experts.weight_$1.0.weight")
     .replace(/mlp\.experts\.(\d+)\.(\w+)_proj\.weight/, (_, i: string, which: string) =>

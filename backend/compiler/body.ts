@@ -8,7 +8,7 @@ import { isHalf } from "../../dsl/half.ts";
 import { placementOf } from "../../dsl/primitives/tiled.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { axesOf, sizeOf, stridesOf } from "../../dsl/shape.ts";
-import { isReduction } from "./costs.ts";
+import { isReduction } from "./kinds.ts";
 import type { LoopGroup, Resolver } from "./group.ts";
 import type { Affine, Guard, Instruction, LoopKernel, Stage, StorageType } from "./kernel.ts";
 import {

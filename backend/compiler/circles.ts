@@ -1,7 +1,7 @@
 /** @file Finds kernels that wait for each other in a circle: no order of them could be run. */
 import { NodeMap } from "../../dsl/graph/node_map.ts";
 import type { Node } from "../../dsl/node.ts";
-import { isArgument } from "./costs.ts";
+import { isArgument } from "./kinds.ts";
 import type { Group, Grouping } from "./group.ts";
 
 /** A kernel that another one reads, and the value of that other for which it does. */

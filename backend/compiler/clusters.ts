@@ -8,7 +8,8 @@ import { usersOf, type Wiring, wiringOf } from "../../dsl/graph/wiring.ts";
 import { isHalf } from "../../dsl/half.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { axesOf, sizeOf } from "../../dsl/shape.ts";
-import { freeNodes, isArgument, isReduction, isTemplate } from "./costs.ts";
+import { freeNodes } from "./costs.ts";
+import { isArgument, isReduction, isTemplate } from "./kinds.ts";
 import { isAffineView } from "./views.ts";
 
 /** Large values that belong together. */

@@ -1,32 +1,13 @@
-/** @file Kinds of nodes, and what it costs to compute one again where it is needed instead of storing it. */
+/** @file What it costs to compute one again where it is needed instead of storing it. */
 import { primitiveOf } from "../../dsl/build.ts";
 import { NodeMap, NodeSet } from "../../dsl/graph/node_map.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import type { Builder, UnaryOp } from "../../dsl/primitive.ts";
 import { sizeOf } from "../../dsl/shape.ts";
+import { isArgument, isReduction, isTemplate } from "./kinds.ts";
 import { isView } from "./views.ts";
 
-const templates = new Set<Node["op"]>([
-  "contract",
-  "contractAt",
-  "contractInto",
-  "scatter",
-  "topk",
-  "order",
-  "write",
-  "tiled",
-]);
-const reductions = new Set<Node["op"]>(["sum", "max", "logSumExp"]);
-const arguments_ = new Set<Node["op"]>(["variable", "data", "buffer", "window"]);
 const transcendental = new Set<UnaryOp>(["exp", "log", "sin", "cos", "tanh", "erf"]);
-
-/** Given from outside: always in memory. */
-export const isArgument = (node: Node): boolean => arguments_.has(node.op);
-/** Has a kernel of its own. */
-export const isTemplate = (node: Node): boolean => templates.has(node.op);
-/** Combines elements. */
-export const isReduction = (node: Node): node is Node<"sum"> | Node<"max"> | Node<"logSumExp"> =>
-  reductions.has(node.op);
 
 /** Nodes that cost (next to) nothing to compute where they are needed: made of constants and counters alone. */
 export function freeNodes(order: readonly Node[]): NodeSet {

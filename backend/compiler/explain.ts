@@ -4,8 +4,8 @@ import { axesOf, showShape, without } from "../../dsl/shape.ts";
 import type { Group, Merge } from "./group.ts";
 import type { Kernel } from "./kernel.ts";
 import type { CompiledProgram } from "./pipeline.ts";
-import { bytesOf } from "./schedule.ts";
-import type { Step } from "./steps.ts";
+import { bytesOf } from "./memory.ts";
+import type { Step } from "./step.ts";
 
 const product = (sizes: readonly number[]): number => sizes.reduce((a, b) => a * b, 1);
 
@@ -16,7 +16,7 @@ function loopsBehind(kernel: Kernel): readonly Kernel[] {
 }
 
 /** Floating-point operations of a kernel (a grouped product counts every position once). */
-export function flopsOf(kernel: Kernel): number {
+function flopsOf(kernel: Kernel): number {
   const behind = loopsBehind(kernel).reduce((total, loop) => total + flopsOf(loop), 0);
   switch (kernel.kind) {
     case "contract": {

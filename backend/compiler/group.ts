@@ -7,7 +7,7 @@ import { ordered } from "../../dsl/build.ts";
 import { isOp, type Node, topological } from "../../dsl/node.ts";
 import type { TiledBody } from "../../dsl/primitives/tiled.ts";
 import type { Shape } from "../../dsl/shape.ts";
-import { isArgument, isReduction, isTemplate } from "./costs.ts";
+import { isArgument, isReduction, isTemplate } from "./kinds.ts";
 import { bindingsIn, limitRepetition, mostBindings } from "./grouping/bindings.ts";
 import { factsOf } from "./grouping/facts.ts";
 import { merge } from "./grouping/merge.ts";

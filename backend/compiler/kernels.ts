@@ -2,7 +2,7 @@
 import type { Node } from "../../dsl/node.ts";
 import { axesOf } from "../../dsl/shape.ts";
 import { type LoopBody, loopBody } from "./body.ts";
-import { isReduction } from "./costs.ts";
+import { isReduction } from "./kinds.ts";
 import type { Grouping, LoopGroup, Resolver } from "./group.ts";
 import { Structures } from "./structure.ts";
 import { type TemplateStep, templateSteps } from "./templates.ts";

@@ -1,4 +1,11 @@
 /** @file Gives every intermediate value a place in the arena; values that are never needed together share places. */
+import { isHalf } from "../../dsl/half.ts";
+import type { Node } from "../../dsl/node.ts";
+import { sizeOf } from "../../dsl/shape.ts";
+
+/** Bytes of a node in memory: whole words, since that is what GPUs bind and copy. */
+export const bytesOf = (node: Node): number =>
+  isHalf(node.dtype) ? 4 * Math.ceil(sizeOf(node.shape) / 2) : 4 * sizeOf(node.shape);
 
 /** A value's bytes, and the steps from which until which it is needed. */
 export interface Lifetime {

@@ -7,7 +7,7 @@
 import type { Node } from "../../dsl/node.ts";
 import { behindElements, behindRows, behindSums, type ProductKernel } from "./behind.ts";
 import type { ContractKernel, LoopKernel } from "./kernel.ts";
-import { isNodeMemory, type Scratch, type Slot, type Step, type Steps } from "./steps.ts";
+import { isNodeMemory, type Scratch, type Slot, type Step, type Steps } from "./step.ts";
 import { bindingCount } from "./wgsl.ts";
 
 /** What a device's products hand on to the loops behind them. */

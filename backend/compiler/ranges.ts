@@ -6,7 +6,7 @@ import { primitiveOf } from "../../dsl/build.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { type BinaryOp, type Builder, type RegisterType, registerType, type UnaryOp } from "../../dsl/primitive.ts";
 import { axesOf, stridesOf } from "../../dsl/shape.ts";
-import { isReduction } from "./costs.ts";
+import { isReduction } from "./kinds.ts";
 
 /** Least and largest number, both included; true is 1. A NaN is in no range: what is bounded here is not one. */
 export type Range = readonly [low: number, high: number];

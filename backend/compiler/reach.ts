@@ -34,7 +34,7 @@ const worthwhile = 0.9;
 const farBelow = 1000;
 
 /** Size of the parts that an axis is looked at in. */
-export const partSize = (extent: number): number => Math.ceil(extent / mostParts / partGrain) * partGrain;
+const partSize = (extent: number): number => Math.ceil(extent / mostParts / partGrain) * partGrain;
 
 /** What tiles along `axis` see; undefined if nothing, or next to nothing, is hidden. */
 export function reachOf(cluster: Cluster, axis: string): Reach | undefined {

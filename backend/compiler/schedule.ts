@@ -3,7 +3,6 @@
  * In: groups. Out: the same kernels in an order in which every value exists before it is read, donated memory is
  * read by everyone before it is overwritten, and what frees memory runs as soon as it can.
  */
-import { isHalf } from "../../dsl/half.ts";
 import { NodeMap, NodeSet } from "../../dsl/graph/node_map.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { sizeOf } from "../../dsl/shape.ts";
@@ -11,6 +10,7 @@ import type { LoopBody } from "./body.ts";
 import type { Group, Grouping, Resolver } from "./group.ts";
 import type { Access, LoopKernel } from "./kernel.ts";
 import { type Kernels, kernelsOf } from "./kernels.ts";
+import { bytesOf } from "./memory.ts";
 import { inOrder } from "./ready.ts";
 import { barriersOf, isAffineView, operandOf, storedBase } from "./views.ts";
 
@@ -30,10 +30,6 @@ export interface Schedule {
   /** Result → the argument (or intermediate) whose memory it overwrites. */
   readonly inPlace: ReadonlyMap<Node, Node>;
 }
-
-/** Bytes of a node in memory: whole words, since that is what GPUs bind and copy. */
-export const bytesOf = (node: Node): number =>
-  isHalf(node.dtype) ? 4 * Math.ceil(sizeOf(node.shape) / 2) : 4 * sizeOf(node.shape);
 
 /** So small a part of a program's largest value never matters: a vector that an update waits for is computed at once. */
 const littlePart = 256;

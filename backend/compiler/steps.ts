@@ -6,52 +6,21 @@ import { isOp, type Node } from "../../dsl/node.ts";
 import { placementOf, placeOf, type Tile } from "../../dsl/primitives/tiled.ts";
 import { sizeOf, stridesOf } from "../../dsl/shape.ts";
 import { circleIn } from "./circles.ts";
-import { isArgument } from "./costs.ts";
+import { isArgument } from "./kinds.ts";
 import { group, type GroupLimits, type TiledGroup } from "./group.ts";
 import type { Kernel, LoopKernel } from "./kernel.ts";
 import { kernelsOf } from "./kernels.ts";
 import { lower, type LowerOptions } from "./lower.ts";
 import { type HandingOn, panels } from "./panels.ts";
 import { alignment, type Place, place } from "./memory.ts";
-import { bytesOf, schedule, type Unit } from "./schedule.ts";
+import { schedule, type Unit } from "./schedule.ts";
+import { bytesOf } from "./memory.ts";
+import { isNodeMemory, type Scratch, type Slot, type Step, type Steps } from "./step.ts";
 import { stagesOf } from "./body.ts";
 import { type Stopwatch, timed } from "./stopwatch.ts";
 import { validateGrouping } from "./validate/group.ts";
 import { validatePanels } from "./validate/panels.ts";
 import { validateSchedule } from "./validate/schedule.ts";
-
-/** Memory of a loop's body, used again by every tile. */
-export interface Scratch {
-  readonly bytes: number;
-}
-
-/** What lies behind a kernel's slot: a value's memory, from some byte on. */
-export interface Slot {
-  readonly memory: Node | Scratch;
-  readonly shift: number;
-  /** Bytes from there on that the kernel may touch. */
-  readonly bytes: number;
-  /** The value, for `explain`. */
-  readonly node: Node;
-}
-
-/** A kernel that runs. */
-export interface Step {
-  readonly unit: Unit;
-  /** What goes on with a product in the same step. */
-  readonly behind?: readonly Unit[];
-  readonly kernel: Kernel;
-  readonly slots: readonly Slot[];
-}
-
-/** A program as kernels in order. */
-export interface Steps {
-  readonly steps: readonly Step[];
-  /** Result → the argument (or intermediate) whose memory it overwrites. */
-  readonly inPlace: ReadonlyMap<Node, Node>;
-  /** Why fusions were refused: reason and count. */
-  readonly refused: ReadonlyMap<string, number>;
-}
 
 /** What a device allows. */
 export interface StepLimits extends GroupLimits, LowerOptions {
@@ -63,9 +32,6 @@ export interface StepLimits extends GroupLimits, LowerOptions {
   /** Told how long each pass takes. */
   readonly watch?: Stopwatch;
 }
-
-/** Is it a value of the program, not a loop's scratch memory? */
-export const isNodeMemory = (memory: Node | Scratch): memory is Node => "op" in memory;
 
 /** A tile's body as kernels in order: the same for all loops with this body. */
 interface Body {

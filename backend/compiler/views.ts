@@ -6,7 +6,7 @@ import type { Node } from "../../dsl/node.ts";
 import { isOp } from "../../dsl/node.ts";
 import { memoryStrides } from "../../dsl/primitives/tiled.ts";
 import { axesOf, type Shape, stridesOf } from "../../dsl/shape.ts";
-import { isReduction } from "./costs.ts";
+import { isReduction } from "./kinds.ts";
 
 /** offset + Σ terms[axis] · loop index. */
 export interface Index {
@@ -20,7 +20,7 @@ export interface Index {
 export type IndexMap = Readonly<Record<string, Index>>;
 
 /** The index that is the loop axis itself. */
-export function axisIndex(axis: string): Index {
+function axisIndex(axis: string): Index {
   const known = axisIndices.get(axis);
   if (known) return known;
   const made = { offset: 0, terms: { [axis]: 1 }, own: axis };
@@ -54,7 +54,7 @@ const elsewhere: Index = { offset: 1, terms: {} };
 const others = new WeakMap<Shape, IndexMap>();
 
 /** Σ scale · index. */
-export function combine(parts: readonly (readonly [Index, number])[], offset = 0): Index {
+function combine(parts: readonly (readonly [Index, number])[], offset = 0): Index {
   if (parts.length === 1 && parts[0][1] === 1 && offset === 0) return parts[0][0];
   const terms: Record<string, number> = {};
   for (const [index, scale] of parts) {
@@ -73,7 +73,7 @@ export function combine(parts: readonly (readonly [Index, number])[], offset = 0
 }
 
 /** The index map with one axis moved. */
-export const moved = (map: IndexMap, axis: string, by: number): IndexMap =>
+const moved = (map: IndexMap, axis: string, by: number): IndexMap =>
   by === 0 ? map : { ...map, [axis]: combine([[map[axis], 1]], by) };
 
 /** Are two indices equal? */
@@ -197,7 +197,7 @@ export function operandOf(node: Node): Operand | undefined {
 }
 
 /** Address in the memory of a flatten's stored input, whose axes end with the flattened ones (see `lower`). */
-export function flattened(view: Node<"flatten">, map: IndexMap): Index {
+function flattened(view: Node<"flatten">, map: IndexMap): Index {
   return addressIn(view.shape, stridesOf(view.shape), map);
 }
 

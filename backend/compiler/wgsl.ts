@@ -52,7 +52,7 @@ export function wgsl(kernel: Kernel, capabilities: Capabilities): Emitted {
 }
 
 /** Scalar operations of a kernel, roughly; each of its dispatches counts as much, unless it says otherwise. */
-export function workOf(kernel: Kernel): number {
+function workOf(kernel: Kernel): number {
   const all = (axes: readonly { readonly size: number }[]) => axes.reduce((count, { size }) => count * size, 1);
   switch (kernel.kind) {
     case "loop":

@@ -24,7 +24,7 @@ export const generationCases: readonly Case[] = [
 ];
 
 /** Our folder of the model, converted once from the GGUF file that the tests' set-up fetches. */
-export async function smollm2Folder(): Promise<string> {
+async function smollm2Folder(): Promise<string> {
   const gguf = smollm2Gguf(), folder = join(userCache(), "bench", "smollm2");
   if (!gguf) throw new UserError("SmolLM2-135M-Instruct is not in the cache: `deno task test` fetches it.");
   if (!(await exists(join(folder, "config.json")))) await xft(["convert", gguf, "--out", folder, "--overwrite"]);

@@ -24,7 +24,7 @@ export const toyMerges: readonly Case[] = [
 const exists = (path: string): Promise<boolean> => Deno.stat(path).then(() => true, () => false);
 
 /** Folders of the models that go into a merge, each written once; every model has its own numbers. */
-export const inputFolders = (work: MergeWork): Promise<string[]> => writeModels(work, join(userCache(), "bench"));
+const inputFolders = (work: MergeWork): Promise<string[]> => writeModels(work, join(userCache(), "bench"));
 
 /** Writes the models into a folder, where they are not there yet. */
 export async function writeModels({ config, models }: MergeWork, into: string): Promise<string[]> {
@@ -45,7 +45,7 @@ export async function writeModels({ config, models }: MergeWork, into: string): 
 }
 
 /** mergekit's file for a merge: ours reads it, too. */
-export function mergekitFile({ method }: MergeWork, folders: readonly string[]): string {
+function mergekitFile({ method }: MergeWork, folders: readonly string[]): string {
   const base = method === "ties" ? folders[0] : undefined;
   return JSON.stringify({
     merge_method: method,

@@ -17,10 +17,10 @@ import { touched } from "./long.ts";
 import { denseOf, mixtureOf, type SizeName, sizes } from "./sizes.ts";
 
 /** Learning rate of weights, and of coefficients. */
-export const RATE = 1e-3;
+const RATE = 1e-3;
 const LAMBDA = 0.75;
 /** Steps that every contestant makes before it is timed. */
-export const WARM_UP = 2;
+const WARM_UP = 2;
 
 const step = (kind: StepWork["step"], size: SizeName, changes: Partial<StepWork> = {}): StepWork => ({
   kind: "step",

@@ -34,7 +34,7 @@ const style = "<style>.xft table{border-collapse:collapse;margin:4px 0}.xft td,.
   "text-align:right;font:11px monospace}.xft th{color:#5a6472;font-weight:normal}</style>";
 
 /** A tensor or program, as HTML and as text. */
-export async function displayOf(node: Node): Promise<DisplayBundle> {
+async function displayOf(node: Node): Promise<DisplayBundle> {
   const name = `Tensor ${node.dtype}${showShape(node.shape)}`, values = await valuesOf(node);
   const program = topological([node]);
   const isLeaf = program.length === 1;

@@ -25,7 +25,7 @@ export const isLeaf = (node: Node): boolean =>
   node.op === "variable" || node.op === "data" || node.op === "buffer" || node.op === "call";
 
 /** Every node under some roots, each before its users; the order depends on the program alone, not on its making. */
-export function written(roots: readonly Node[]): Node[] {
+function written(roots: readonly Node[]): Node[] {
   const done = new Set<Node>(), stack = roots.toReversed();
   while (stack.length > 0) {
     const node = stack[stack.length - 1];
@@ -60,7 +60,7 @@ const showType = ({ dtype, shape }: { dtype: string; shape: Shape }): string =>
   `${dtype}[${Object.entries(shape).map(([axis, size]) => `${showName(axis)}:${size}`).join(" ")}]`;
 
 /** A number that reads back as itself: JSON has no −0, NaN and infinities. */
-export const showNumber = (value: number): string => Object.is(value, -0) ? "-0" : String(value);
+const showNumber = (value: number): string => Object.is(value, -0) ? "-0" : String(value);
 
 function showValue(value: unknown): string {
   if (typeof value === "number") return showNumber(value);

@@ -178,7 +178,7 @@ export function toggle(help: string): Field<boolean> {
 export type DeviceName = "auto" | "cpu" | "wgpu" | `wgpu:${string}` | "webgpu";
 
 /** A device's name. */
-export function device(help: string): Field<DeviceName> {
+function device(help: string): Field<DeviceName> {
   const parse = (word: string): DeviceName => {
     if (/^(auto|cpu|wgpu|wgpu:.+|webgpu)$/.test(word)) return word as DeviceName;
     throw new UserError("expected auto, cpu, wgpu, wgpu:NAME or webgpu.");

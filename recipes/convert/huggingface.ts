@@ -199,7 +199,7 @@ export function checkModel(folder: string): ModelReport {
  * @param tokens 1 + the tokenizer's highest id
  * @throws {UserError} if there are more tokens than rows
  */
-export function checkTokens(where: string, tokens: number, config: ModelConfig): void {
+function checkTokens(where: string, tokens: number, config: ModelConfig): void {
   if (tokens > config.vocabSize) {
     throw new UserError(
       `${where}: the tokenizer has token ids up to ${tokens - 1}, the embedding has only ${config.vocabSize} rows.`,

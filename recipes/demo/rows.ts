@@ -51,7 +51,7 @@ const valuesOf = (outcome: Outcome): unknown[] | undefined =>
     : undefined;
 
 /** Runs one program per task in the sandbox and judges what it returned, outside. */
-export async function passes(
+async function passes(
   programs: readonly string[],
   { sandbox, tasks, known, signal, onProgress }: RowContext,
 ): Promise<boolean[]> {

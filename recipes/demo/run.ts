@@ -53,7 +53,7 @@ export interface DemoReport {
 }
 
 /** The dense model's settings. */
-export function modelConfig({ model }: DemoSettings): ModelConfig & { readonly kind: "llama" } {
+function modelConfig({ model }: DemoSettings): ModelConfig & { readonly kind: "llama" } {
   return {
     kind: "llama",
     vocabSize: vocabulary.length,

@@ -31,7 +31,7 @@ const aside = new Set(["model", "model_sha256", "samples", "samples_sha256", "de
  * console.assert(first === 'prompt is "base" in one and "chat" in the other');
  * ```
  */
-export function protocolDifferences(one: Protocol, two: Protocol): string[] {
+function protocolDifferences(one: Protocol, two: Protocol): string[] {
   const names = [...new Set([...Object.keys(one), ...Object.keys(two)])].filter((name) => !aside.has(name));
   const show = (value: Protocol[string] | undefined): string =>
     value === undefined ? "not said" : JSON.stringify(value);

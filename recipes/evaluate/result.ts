@@ -58,7 +58,7 @@ function parseVerdict(path: string): (line: string, index: number) => Verdict {
 }
 
 /** Whether the sample passed the harder of its tests. */
-export function passes({ base, plus }: Verdict): boolean {
+function passes({ base, plus }: Verdict): boolean {
   return base && plus !== false;
 }
 

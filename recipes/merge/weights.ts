@@ -28,7 +28,7 @@ const forLayers = (config: MoeConfig, weights: readonly number[], lambda: number
 });
 
 /** Says no to a λ that is no share. @throws {UserError} */
-export function checkLambda(lambda: number): void {
+function checkLambda(lambda: number): void {
   if (!(lambda >= 0 && lambda <= 1)) {
     throw new UserError(`--lambda ${lambda}: λ is a share, between 0 and 1.`, { usage: true });
   }

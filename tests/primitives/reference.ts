@@ -115,7 +115,7 @@ const reference: Reference = {
 };
 
 /** Does the primitive need no entry: is each element of the result itself, on numbers? */
-export const isElementwise = ({ op, inputs, shape }: Node): boolean =>
+const isElementwise = ({ op, inputs, shape }: Node): boolean =>
   !(op in reference) && inputs.length > 0 &&
   inputs.every((x) => Object.keys(x.shape).length === Object.keys(shape).length);
 

@@ -53,7 +53,7 @@ function axesOfSample({ inputs, attributes }: Sample<Op>): string[] {
 }
 
 /** The node of a sample, or undefined where the primitive's type refuses it. */
-export function typed(op: Op, { inputs, attributes }: Sample<Op>): Node | undefined {
+function typed(op: Op, { inputs, attributes }: Sample<Op>): Node | undefined {
   const parameters = inputs.map(({ shape, dtype = "f32" }) => node("variable", [], { shape, dtype, name: "x" }));
   try {
     return node(op, parameters, attributes);

@@ -9,7 +9,7 @@ import { backward } from "../../dsl/transforms/reverse.ts";
 import { type Case, drawValues, randomNumbers, withDecisionsFedIn } from "../agreement.ts";
 
 /** Sizes of all axes there are. An axis of one name has one size, so that any two tensors fit together. */
-export const smallSizes: Shape = { a: 3, b: 5, c: 2, d: 8, e: 4, f: 3, s: 2, v: 7, k: 2 };
+const smallSizes: Shape = { a: 3, b: 5, c: 2, d: 8, e: 4, f: 3, s: 2, v: 7, k: 2 };
 /** Two axes so long that their product is worth computing tile by tile. */
 export const wideSizes: Shape = { ...smallSizes, a: 150, b: 140 };
 

@@ -37,7 +37,7 @@ export const adapters: readonly Capabilities[] = [
 ];
 
 /** The interpreter, which also compiles every program for `capabilities` and keeps the shaders' text. */
-export function recorder(capabilities: Capabilities, shaders: Set<string>): Device {
+function recorder(capabilities: Capabilities, shaders: Set<string>): Device {
   const interpreter = openInterpreter();
   const build = (program: Program, options: BuildOptions) => {
     for (const kernel of pipeline(program, { ...options, capabilities }).plan.kernels) {

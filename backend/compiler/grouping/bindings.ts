@@ -4,7 +4,7 @@
  */
 import { NodeMap } from "../../../dsl/graph/node_map.ts";
 import type { Node } from "../../../dsl/node.ts";
-import { isArgument } from "../costs.ts";
+import { isArgument } from "../kinds.ts";
 import type { LoopGroup } from "../group.ts";
 import { isView, misaligned } from "../views.ts";
 import type { Facts } from "./facts.ts";

@@ -54,7 +54,7 @@ export function loopSlots({ body }: LoopKernel): number {
 }
 
 /** Is the address the loop's own flat index? */
-export function isFlat({ offset, strides }: Affine, sizes: readonly number[]): boolean {
+function isFlat({ offset, strides }: Affine, sizes: readonly number[]): boolean {
   let inner = 1;
   return offset === 0 && sizes.toReversed().every((size, i) => {
     const right = size === 1 || strides[sizes.length - 1 - i] === inner;

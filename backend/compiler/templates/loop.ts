@@ -43,7 +43,7 @@ function one(kernel: LoopKernel, capabilities: Capabilities): Dispatch {
 }
 
 /** Chooses lanes per row. Never depends on anything but sizes and the adapter's record. */
-export function teams(kernel: LoopKernel, rows: number, length: number, capabilities: Capabilities): Team {
+function teams(kernel: LoopKernel, rows: number, length: number, capabilities: Capabilities): Team {
   const { workgroup, team: most, rowsAlone } = tuningOf(capabilities);
   const inSoftware = capabilities.software;
   // lavapipe stops an invocation's loops after 65,535 rounds, without a word: lanes share long rows there.
@@ -62,7 +62,7 @@ export function teams(kernel: LoopKernel, rows: number, length: number, capabili
 }
 
 /** Drops axes of size 1 and joins neighbours that every address walks in one stride. */
-export function coalesce(kernel: LoopKernel): Pick<LoopKernel, "sizes" | "outer" | "body"> {
+function coalesce(kernel: LoopKernel): Pick<LoopKernel, "sizes" | "outer" | "body"> {
   const addresses = kernel.body.flatMap((instruction): readonly Affine[] => {
     if (instruction.op === "index") return [instruction.index];
     if (instruction.op === "load" || instruction.op === "store") {

@@ -53,7 +53,7 @@ export interface ShaderParts {
 const MAX_GROUPS = 65535;
 
 /** Spreads a number of workgroups over three dimensions; there may be a few more of them than asked for. */
-export function fold(groups: number): [number, number, number] {
+function fold(groups: number): [number, number, number] {
   const rows = Math.ceil(groups / MAX_GROUPS);
   if (rows <= 1) return [groups, 1, 1];
   const x = Math.ceil(groups / rows);

@@ -4,7 +4,7 @@
  */
 import { type Node, topological } from "../../../dsl/node.ts";
 import { circleIn } from "../circles.ts";
-import { isArgument, isReduction, isTemplate } from "../costs.ts";
+import { isArgument, isReduction, isTemplate } from "../kinds.ts";
 import type { Group, Grouping, LoopGroup, Resolver } from "../group.ts";
 import { eachInput, identity, type IndexMap } from "../views.ts";
 import { fault } from "./fault.ts";

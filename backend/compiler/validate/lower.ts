@@ -4,7 +4,7 @@
 import { primitiveOf } from "../../../dsl/build.ts";
 import { type Node, topological } from "../../../dsl/node.ts";
 import { sameOrder } from "../../../dsl/shape.ts";
-import { isArgument, isTemplate } from "../costs.ts";
+import { isArgument, isTemplate } from "../kinds.ts";
 import { isView, operandOf } from "../views.ts";
 import { fault } from "./fault.ts";
 

@@ -3,8 +3,8 @@
  * binds, and whatever a kernel reads is still computed by an earlier one.
  */
 import { sizeOf } from "../../../dsl/shape.ts";
-import { isArgument } from "../costs.ts";
-import { isNodeMemory, type Steps } from "../steps.ts";
+import { isArgument } from "../kinds.ts";
+import { isNodeMemory, type Steps } from "../step.ts";
 import { bindingCount, slotCount } from "../wgsl.ts";
 import { fault } from "./fault.ts";
 

@@ -4,9 +4,10 @@
  */
 import type { Node } from "../../../dsl/node.ts";
 import { sizeOf } from "../../../dsl/shape.ts";
-import { isArgument } from "../costs.ts";
+import { isArgument } from "../kinds.ts";
 import type { Grouping } from "../group.ts";
-import { bytesOf, type Schedule } from "../schedule.ts";
+import type { Schedule } from "../schedule.ts";
+import { bytesOf } from "../memory.ts";
 import { fault } from "./fault.ts";
 
 /** What a schedule was made of. */

@@ -43,7 +43,7 @@ function check(folder: string, config: LlamaConfig): void {
  * @param where the model's name, for messages
  * @throws {UserError} if the tokenizer has other ids than those that run.c hard-wires
  */
-export function formatTokenizerBin(tokenizer: PlainTokenizer, where: string): Uint8Array<ArrayBuffer> {
+function formatTokenizerBin(tokenizer: PlainTokenizer, where: string): Uint8Array<ArrayBuffer> {
   const { tokens, types, bos: begin, eos: end } = tokenizer.vocabulary;
   const bytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`);
   const usual = tokenizer.kind === "sentencepiece" && begin === bos && end === eos &&

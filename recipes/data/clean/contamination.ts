@@ -7,7 +7,7 @@ import { recordsOf } from "../read/records.ts";
 import { runHashes, wordsOf } from "./words.ts";
 
 /** Words in a run: as for GPT-3 (arXiv 2005.14165). Runs of 10 also meet in loops that everybody writes. */
-export const CONTAMINATED_RUN = 13;
+const CONTAMINATED_RUN = 13;
 /** A task's text with fewer words says too little to accuse anybody. */
 const FEWEST_WORDS = 6;
 

@@ -3,7 +3,7 @@ import type { Example, Placed } from "../read/mod.ts";
 import { contaminationFinder } from "./contamination.ts";
 import { exactDuplicates, nearDuplicates } from "./duplicates.ts";
 
-export { CONTAMINATED_RUN, type Contamination, contaminationFinder } from "./contamination.ts";
+export { type Contamination, contaminationFinder } from "./contamination.ts";
 export { exactDuplicates, NEAR, nearDuplicates } from "./duplicates.ts";
 export { fingerprint, normalised } from "./words.ts";
 

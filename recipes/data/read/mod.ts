@@ -4,7 +4,7 @@ import { type Example, type Fields, toExample } from "./examples.ts";
 import { recordsOf } from "./records.ts";
 
 export { sha256Of } from "./bytes.ts";
-export { answerOf, type Example, type Fields, parseFields, questionOf, toExample, type Turn } from "./examples.ts";
+export { answerOf, type Example, type Fields, parseFields, questionOf, type Turn } from "./examples.ts";
 export { type DataRecord, recordsOf } from "./records.ts";
 
 /** An example and its place: file and line. */

@@ -3,7 +3,8 @@ import { assertEquals } from "@std/assert";
 // deno-lint-ignore no-import-prefix -- one version for the sandbox and for this test
 import { loadPyodide } from "npm:pyodide@314.0.7";
 import { seeded } from "../../random.ts";
-import { domains, drawArguments, evaluate, type Program, source, tasks } from "./mod.ts";
+import { drawArguments } from "./domain.ts";
+import { domains, evaluate, type Program, source, tasks } from "./generate.ts";
 
 interface Case {
   readonly source: string;

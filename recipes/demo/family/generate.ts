@@ -198,7 +198,7 @@ export function evaluate({ steps }: Program, input: Value, without?: number): Va
  * @param variety the share of each step's phrasings that the instruction draws from
  * @returns the task
  */
-export function task(random: Random, split: Split, id = `${split}-0`, variety: Variety = 1): Task {
+function task(random: Random, split: Split, id = `${split}-0`, variety: Variety = 1): Task {
   while (true) {
     const drawn = program(random, split);
     const inputs = drawn.domain.inputs(random);

@@ -33,17 +33,6 @@ function readLine(line: string, where: string): Sample {
   return typeof row.solution === "string" ? { task_id, solution: row.solution } : { task_id, completion: program };
 }
 
-/** Whether a file looks like samples (its first line is an object with a `task_id`) and not like a model. */
-export async function isSampleFile(path: string): Promise<boolean> {
-  try {
-    if (!(await Deno.stat(path)).isFile) return false;
-    await readSamples(path);
-    return true;
-  } catch {
-    return /\.jsonl$/.test(path);
-  }
-}
-
 /** Writes a sample file, whole or not at all. */
 export async function writeSamples(path: string, samples: readonly Sample[]): Promise<void> {
   const temporary = `${path}.${crypto.randomUUID()}.part`;

@@ -127,7 +127,7 @@ interface EmscriptenFiles {
  * Runs in a worker: makes an interpreter, waits for one job, runs it, posts what it wrote to `/dev/xft`.
  * Its realm is stripped of everything that reaches outside before any Python runs.
  */
-export function interpret(
+function interpret(
   create: (settings: Record<string, unknown>) => Promise<PythonModule>,
   post: (note: Note, transfer?: Transferable[]) => void,
   receive: () => Promise<unknown>,
@@ -267,7 +267,7 @@ export function interpret(
  * Runs in the child's main thread: reads jobs, gives each a fresh worker, watches time and memory, writes answers.
  * @param worker source of the worker's module, in which `GLUE` stands for the URL of Pyodide's glue code
  */
-export async function supervise(worker: string): Promise<void> {
+async function supervise(worker: string): Promise<void> {
   const input = Deno.stdin.readable.getReader();
   let rest = new Uint8Array(0);
 

@@ -36,7 +36,7 @@ export interface Job {
 }
 
 /** Type of the {@link Opaque} that stands for a long value; see `digestAbove`. */
-export const digestType = "SHA-256 of a value";
+const digestType = "SHA-256 of a value";
 
 /** What an exception said. */
 export interface PythonError {
