@@ -28,7 +28,7 @@ export interface ExpertDistances {
 export type DistanceMeasure = (model: AnyModel) => Promise<ExpertDistances>;
 
 /** ‖Wᵢ − W‖ / ‖W‖ over gate, up and down together, W a dense block: of a layer's routed experts, and its shared one. */
-export function drift(
+function drift(
   { experts, shared }: Pick<Moe, "experts" | "shared">,
   dense: Ffn,
 ): { experts: Tensor<"expert">; shared: Scalar } {

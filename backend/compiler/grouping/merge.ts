@@ -4,7 +4,7 @@
  */
 import type { Node } from "../../../dsl/node.ts";
 import { axesOf, sameAxes, type Shape, sizeOf, without } from "../../../dsl/shape.ts";
-import { isTemplate } from "../costs.ts";
+import { isTemplate } from "../kinds.ts";
 import type { LoopGroup } from "../group.ts";
 import { misaligned } from "../views.ts";
 import type { Bindings } from "./bindings.ts";

@@ -68,7 +68,7 @@ export async function evaluatePrograms(
 }
 
 /** Reads a benchmark of programs. @throws {UserError} if its file is malformed */
-export async function loadPrograms(
+async function loadPrograms(
   name: ProgramBenchmarkName,
   { data, limit }: Pick<EvaluateArguments, "data" | "limit">,
 ): Promise<ProgramBenchmark> {
