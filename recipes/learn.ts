@@ -12,6 +12,7 @@ import { merger } from "./merge/device.ts";
 import { distanceFromUniform, uniformWeights, weightsOf } from "./merge/weights.ts";
 import { type Batch, type HostBatch, toBatch } from "./model/batch.ts";
 import { evaluator } from "./model/loss.ts";
+import type { Packing } from "./model/packing.ts";
 import type { MoeConfig } from "./convert/config.ts";
 import { llama, type Model, swiglu, type Tokens } from "./model/llama.ts";
 import type { Moe } from "./model/moe.ts";
@@ -38,6 +39,8 @@ export interface LearnOptions {
   readonly validateEvery?: number;
   /** Measure the loss at every vertex, too: one merge and one look at the validation set for each expert. */
   readonly vertices?: boolean;
+  /** Measure the loss of the uniform merge at these λ, too: one merge and one look at the validation set for each. */
+  readonly lambdas?: readonly number[];
   /** Ends the learning between two steps. */
   readonly signal?: AbortSignal;
   /** Called after every step and every measurement. */
@@ -62,6 +65,8 @@ export interface Learned {
   readonly sharedOnly: number;
   /** At each vertex: all routed experts' share goes to one of them, the same in every layer (empty: not asked for). */
   readonly vertices: readonly number[];
+  /** Of the uniform merge, at each λ that was asked for. */
+  readonly lambdas: readonly { readonly lambda: number; readonly loss: number }[];
   /** Tokens whose logits kept every bit when a later token was changed. */
   readonly causalTokens: number;
   /** The step whose coefficients were kept (0: the start). */
@@ -214,7 +219,8 @@ export async function learn(mixture: Mixture, device: Device, options: LearnOpti
   }
   const causalTokens = await (async (): Promise<number> => {
     using dense = await merge(uniformWeights(config, options.lambda));
-    const forward = (tokens: Tokens) => llama(dense.config, dense.model, tokens, swiglu).logits;
+    const forward = (tokens: Tokens, packing?: Packing) =>
+      llama(dense.config, dense.model, tokens, swiglu, { packing }).logits;
     return validation.length > 0 ? await proveCausality(forward, validation[0], device) : 0;
   })();
   onNote?.(`No logit of ${causalTokens} tokens moved when a later token was changed: the mask is causal.`);
@@ -252,6 +258,10 @@ export async function learn(mixture: Mixture, device: Device, options: LearnOpti
   for (let expert = 0; options.vertices && expert < config.experts - 1; expert++) {
     vertices.push(await lossOf(atVertex(expert)));
   }
+  const lambdas: { lambda: number; loss: number }[] = [];
+  for (const lambda of options.lambdas ?? []) {
+    lambdas.push({ lambda, loss: await lossOf(uniformWeights(config, lambda)) });
+  }
   return {
     coefficients: file(best.point),
     budget: total,
@@ -260,6 +270,7 @@ export async function learn(mixture: Mixture, device: Device, options: LearnOpti
     learned: best.loss,
     sharedOnly,
     vertices,
+    lambdas,
     causalTokens,
     step: best.step,
     seconds: (performance.now() - began) / 1000,

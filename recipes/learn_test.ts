@@ -14,6 +14,7 @@ import { softmaxOf } from "./merge/weights.ts";
 import { batchesOf, makeBatch } from "./model/batch.ts";
 import { type Ffn, llama, type Memory, ownTokens, swiglu } from "./model/llama.ts";
 import { evaluator } from "./model/loss.ts";
+import { packBatch } from "./model/packing.ts";
 import type { Moe } from "./model/moe.ts";
 import { loadObjective, type Loss, type Objective, objectives } from "./objectives/mod.ts";
 
@@ -62,7 +63,7 @@ Deno.test("learn: with λ learned too, each layer has its own", () =>
 Deno.test("learn: with one λ learned, all layers share it; shared experts alone and each vertex are measured", () =>
   withDevice("interpreter", async (device) => {
     const mixture = tinyModel(tinyMixture(), device), { config, model } = mixture;
-    const learned = await learn(mixture, device, options("xft-one-lambda", { vertices: true }));
+    const learned = await learn(mixture, device, options("xft-one-lambda", { vertices: true, lambdas: [0, 0.25, 1] }));
     const { lambda, alpha } = learned.coefficients;
     assert(learned.step > 0 && typeof lambda === "number" && lambda !== 0.25);
     assertEquals(alpha.length, config.layers);
@@ -81,6 +82,10 @@ Deno.test("learn: with one λ learned, all layers share it; shared experts alone
       assert(Math.abs(at - loss) < 1e-6, `${at}, reported ${loss}`);
     }
     assertEquals(learned.vertices.length, config.experts - 1);
+    // At the λ that learning begins with, and with the shared experts alone, the curve has the points known already.
+    assertEquals(learned.lambdas.map(({ lambda }) => lambda), [0, 0.25, 1]);
+    assertEquals(learned.lambdas.slice(1).map(({ loss }) => loss), [learned.uniform, learned.sharedOnly]);
+    assert(Math.abs(learned.lambdas[0].loss - learned.uniform) > 1e-6);
   }));
 
 Deno.test("learn: a model that sees the future is caught before anything is learned", () =>
@@ -91,6 +96,19 @@ Deno.test("learn: a model that sees the future is caught before anything is lear
     assert(await prove(ownTokens) > 1);
     const all: Memory = (key, value) => ({ ...ownTokens(key, value), keep: less(iota("key", key.shape.seq), 99) });
     await assertRejects(() => prove(all), UserError, "the model sees the future");
+    // Packed rows are proven with the mask that they are learned with.
+    const row = packBatch([tinySamples(3, 4, 6)], 20), seen: boolean[] = [];
+    const packed = (memory?: Memory) =>
+      proveCausality(
+        (tokens, packing) => {
+          seen.push(packing !== undefined);
+          return llama(config, model, tokens, swiglu, { packing, memory }).logits;
+        },
+        row,
+        device,
+      );
+    assert(await packed() > 1 && seen.every((each) => each) && seen.length > 0);
+    await assertRejects(() => packed(all), UserError, "the model sees the future");
   }));
 
 Deno.test("learn: the start is kept where every step makes it worse, and a small budget is named", () =>

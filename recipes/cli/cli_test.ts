@@ -126,6 +126,10 @@ Deno.test("values that do not fit together are refused", () => {
   );
   assertMatch(check("upcycle", "m", "--out", "o", "--active", "1"), /^--active 1: .*2 or more/);
   assertMatch(check("tokenize", "m"), /exactly one of/);
+  assertMatch(
+    check("learn", "m", "--out", "o", "--data", "d", "--lambdas", "0,1.4"),
+    /^--lambdas 1.4: λ is a share, between 0 and 1/,
+  );
   assertMatch(check("generate", "m"), /give --prompt/);
   assertMatch(check("merge", "m", "--out", "o", "--method", "xft"), /needs --coefficients/);
   assertMatch(

@@ -209,9 +209,14 @@ export const commands = {
       objective: objective("built-in objective, or a TypeScript file with one"),
       lambda: number("share of the shared expert", { fallback: 0.75, min: 0, max: 1, rule: LAMBDA_RULE }),
       vertices: toggle("also measure the loss with each routed expert alone"),
+      lambdas: numbers("also measure the loss of the uniform merge at each of these λ: 0,0.25,0.5,0.75,1"),
       ...stage,
     },
-    check: checkStage,
+    check({ lambdas = [], ...rest }) {
+      const wrong = lambdas.find((lambda) => lambda < 0 || lambda > 1);
+      if (wrong !== undefined) throw new UserError(`--lambdas ${wrong}: ${LAMBDA_RULE}`);
+      checkStage(rest);
+    },
   }),
   merge: command({
     summary: "mixture → dense Hugging Face folder; several dense models → one",

@@ -44,6 +44,7 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
     batches: data.batches,
     validation: data.validation,
     vertices: args.vertices,
+    lambdas: args.lambdas,
     signal: context.signal,
     onLine: shown.onLine,
     onNote: context.note,
@@ -59,6 +60,7 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
   );
   const alone = learned.vertices.map((loss, expert) => `, expert ${expert} alone ${loss.toFixed(4)}`).join("");
   context.note(`learn: for comparison, the shared experts alone ${learned.sharedOnly.toFixed(4)}${alone}`);
+  for (const each of learned.lambdas) context.note(`  uniform merge, λ ${each.lambda}: ${each.loss.toFixed(4)}`);
   for (const [layer, alpha] of learned.coefficients.alpha.entries()) {
     const weights = softmaxOf(alpha).map((weight) => weight.toFixed(3)).join(" ");
     context.note(`  layer ${layer}: softmax(α) ${weights}; ${distance[layer].toFixed(4)} from uniform`);
@@ -72,6 +74,7 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
     learned_loss: learned.learned,
     shared_only_loss: learned.sharedOnly,
     ...(args.vertices && { vertex_losses: learned.vertices }),
+    ...(args.lambdas && { lambda_losses: learned.lambdas }),
     causal_tokens: learned.causalTokens,
     distance_from_uniform: furthest,
     distance_per_layer: distance,
