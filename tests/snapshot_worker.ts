@@ -4,7 +4,8 @@
  */
 import { open } from "../backend/open.ts";
 import { saveModel } from "../recipes/model/parameters.ts";
-import { isUnfinished, openTrainingFolder } from "../recipes/snapshots/training_folder.ts";
+import { openTrainingFolder } from "../recipes/snapshots/training_folder.ts";
+import { isUnfinished } from "../recipes/snapshots/unfinished.ts";
 import { train } from "../recipes/train.ts";
 import { snapshotStage } from "./snapshot_stage.ts";
 

@@ -356,9 +356,11 @@ export const commands = {
         "bwrap",
       ], { fallback: "pyodide" }),
       out: path("folder for samples and verdicts", { metavar: "DIR" }),
+      resume: toggle("go on with an unfinished evaluation: nothing is generated or graded twice"),
       overwrite: toggle("replace what is at --out"),
     },
-    check({ benchmark, samples, temperature, topP, greedy, prompt }) {
+    check({ benchmark, samples, temperature, topP, greedy, prompt, resume, out }) {
+      if (resume && out === undefined) throw new UserError("--resume goes on with what is at --out: give --out, too.");
       if (greedy && (samples ?? 1) + (temperature ?? 0) + (topP ?? 1) !== 2) {
         throw new UserError("--greedy is one answer at temperature 0: leave out --samples, --temperature and --top-p.");
       }

@@ -15,6 +15,10 @@ export interface SolveOptions
   readonly maxTokens?: number;
   /** Samples of each task. */
   readonly samplesPerTask: number;
+  /** Texts of an earlier run, by place among all answers; default: none. */
+  readonly texts?: ReadonlyMap<number, string>;
+  /** Called with each text that was generated. */
+  readonly addText?: (place: number, text: string) => void;
 }
 
 /** A model's answers. */
@@ -37,25 +41,31 @@ export async function solve(
   tokenizer: Tokenizer,
   device: Device,
   { tasks }: Benchmark,
-  { style, samplesPerTask, maxTokens = styleRules[style].maxTokens, ...options }: SolveOptions,
+  { style, samplesPerTask, maxTokens = styleRules[style].maxTokens, texts, addText, ...options }: SolveOptions,
 ): Promise<Solved> {
   const render = style === "chat" ? await chatRenderer(tokenizer, "--prompt chat") : undefined;
   const prompts = tasks.map((task) => promptOf(task, style, render));
   const ids = prompts.map(({ text, begins }) => tokenizer.encode(text, { special: begins }));
   // The stops of a benchmark are the same for all its tasks.
   const stop = prompts[0]?.stop ?? [];
-  const generations = await generate(loaded, tokenizer, device, ids, {
+  const answers = new Map(texts);
+  await generate(loaded, tokenizer, device, ids, {
     ...options,
     n: samplesPerTask,
     maxTokens,
     stop,
+    skip: (place) => answers.has(place),
+    onResult({ text }, place) {
+      answers.set(place, text);
+      addText?.(place, text);
+    },
   });
   const asked = tasks.flatMap((task, i) =>
     Array.from({ length: samplesPerTask }, () => ({ task, prompt: prompts[i] }))
   );
-  const raw = generations.map(({ text }, i) => ({
-    task_id: asked[i].task.id,
-    solution: asked[i].prompt.solution(text),
+  const raw = asked.map(({ task, prompt }, place) => ({
+    task_id: task.id,
+    solution: prompt.solution(answers.get(place)!),
   }));
   if (!styleRules[style].sanitized) return { samples: raw, stop };
   const programs = await sanitize(raw.map(({ solution }, i) => ({ text: solution, entry: asked[i].task.entry })));

@@ -31,6 +31,10 @@ export interface GenerateOptions extends Sampling {
   readonly batch?: number;
   /** Ends the generation between two tokens. */
   readonly signal?: AbortSignal;
+  /** Results that are there already, by their place among all: they are not made, and not among what is returned. */
+  readonly skip?: (index: number) => boolean;
+  /** Called with each result as soon as it is there. */
+  readonly onResult?: (generation: Generation, index: number) => void;
   /** Called after every round of tokens. */
   readonly onProgress?: (progress: GenerateProgress) => void;
   /** Called with each piece of a text that cannot change any more; `index` counts the results. */
@@ -80,7 +84,7 @@ export async function generate(
   prompts: readonly (readonly number[])[],
   options: GenerateOptions,
 ): Promise<Generation[]> {
-  const { n = 1, seed = 0, maxTokens, stop = [], top, signal, onProgress, onText, batch } = options;
+  const { n = 1, seed = 0, maxTokens, stop = [], top, signal, onProgress, onResult, onText, batch } = options;
   prompts.forEach((ids, i) => checkPrompt(`prompt ${i + 1}`, ids, loaded.config));
   const ends = options.ignoreEnd
     ? new Set<number>()
@@ -88,40 +92,54 @@ export async function generate(
     ? new Set(options.stopTokens)
     : endTokens(loaded, tokenizer);
   const before = samplesBefore(prompts, n);
-  const sequences = prompts.flatMap((promptIds, prompt) =>
-    Array.from({ length: n }, (_, sample) =>
-      new Sequence({
-        promptIds,
-        sampling: options,
-        key: sampleKey(seed, promptIds, before[prompt] + sample),
-        maxTokens,
-        ends,
-        stop,
-        top,
-        ...(onText && { onText: (piece: string) => onText(piece, prompt * n + sample) }),
-      }, tokenizer))
+  const places = prompts.flatMap((promptIds, prompt) =>
+    Array.from(
+      { length: n },
+      (_, sample) => ({ promptIds, index: prompt * n + sample, sample: before[prompt] + sample }),
+    )
   );
+  const wanted = places.filter(({ index }) => !options.skip?.(index)).map(({ promptIds, index, sample }) => ({
+    index,
+    sequence: new Sequence({
+      promptIds,
+      sampling: options,
+      key: sampleKey(seed, promptIds, sample),
+      maxTokens,
+      ends,
+      stop,
+      top,
+      ...(onText && { onText: (piece: string) => onText(piece, index) }),
+    }, tokenizer),
+  }));
   const known = Math.min(tokenizer.vocabSize, loaded.config.vocabSize);
   using engine = openEngine(loaded, device, { batch, known });
-  engine.add(...sequences);
-  for (let isGoing = true; isGoing;) {
+  engine.add(...wanted.map(({ sequence }) => sequence));
+  const results = new Map<number, Generation>();
+  for (let isGoing = wanted.length > 0; isGoing;) {
     signal?.throwIfAborted();
     isGoing = await engine.round();
+    for (const { sequence, index } of wanted) {
+      if (!sequence.finished || results.has(index)) continue;
+      results.set(index, generationOf(sequence));
+      onResult?.(results.get(index)!, index);
+    }
     onProgress?.({
-      done: sequences.filter(({ finished }) => finished).length,
-      total: sequences.length,
-      tokens: sequences.reduce((sum, { ids }) => sum + ids.length, 0),
+      done: places.length - wanted.length + results.size,
+      total: places.length,
+      tokens: wanted.reduce((sum, { sequence }) => sum + sequence.ids.length, 0),
     });
   }
-  return sequences.map(({ promptIds, ids, text, top, finished }) => ({
-    promptIds,
-    ids,
-    text,
-    ...(top && { top }),
-    // Nothing cancels these.
-    finished: finished as Generation["finished"],
-  }));
+  return wanted.map(({ index }) => results.get(index)!);
 }
+
+const generationOf = ({ promptIds, ids, text, top, finished }: Sequence): Generation => ({
+  promptIds,
+  ids,
+  text,
+  ...(top && { top }),
+  // Nothing cancels these.
+  finished: finished as Generation["finished"],
+});
 
 /** A prompt that is given several times goes on counting its samples. */
 function samplesBefore(prompts: readonly (readonly number[])[], n: number): number[] {

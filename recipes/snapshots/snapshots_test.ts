@@ -17,7 +17,8 @@ import { saveModel } from "../model/parameters.ts";
 import { seeded } from "../random.ts";
 import { train, type TrainLine, type TrainOptions } from "../train.ts";
 import { newestSnapshot, restoreSnapshot, saveSnapshot } from "./snapshot.ts";
-import { openTrainingFolder, unfinishedPath } from "./training_folder.ts";
+import { openTrainingFolder } from "./training_folder.ts";
+import { unfinishedPath } from "./unfinished.ts";
 
 const quiet = { overwrite: false, keep: 2, every: 4, note: () => {} };
 const names = (folder: string): string[] => [...Deno.readDirSync(folder)].map(({ name }) => name).sort();

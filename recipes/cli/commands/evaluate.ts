@@ -20,10 +20,12 @@ import {
 import { evaluatePrograms, isProgramBenchmark } from "./evaluate_programs.ts";
 import { trainedPrompt } from "../../evaluate/benchmarks/trained_prompt.ts";
 import { sha256 } from "../../evaluate/bytes.ts";
+import type { UnfinishedEvaluation } from "../../evaluate/samples/unfinished.ts";
 import { loadModel } from "../../model/parameters.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
 import type { Arguments } from "../schema.ts";
+import { unfinishedEvaluation } from "../evaluation.ts";
 import { solve } from "../solve.ts";
 import { measurePerplexity } from "./perplexity.ts";
 
@@ -32,16 +34,19 @@ const MOST_JOBS = 8;
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.evaluate>, context: Context): Promise<JsonResult> {
-  const { target, out, overwrite } = args;
+  const { target, out, overwrite, resume } = args;
   const kind = kindOf(target);
   if (kind === "nothing") throw new UserError(`${target}: there is no such model or file of samples.`);
   if (args.benchmark === "perplexity") return await measurePerplexity(args, context);
   if (isProgramBenchmark(args.benchmark)) return await evaluatePrograms(args, args.benchmark, context);
   const marks = ["samples.jsonl"];
-  if (out) checkTarget(out, "folder", { overwrite, marks });
+  if (out) checkTarget(out, "folder", { overwrite: overwrite || resume, marks });
   const benchmark = await loadBenchmark(args.data, args.benchmark, { limit: args.limit });
-  const answers = kind === "folder" ? await generated(args, benchmark, context) : await given(args, benchmark);
-  const { verdicts, ...report } = await graded(args, benchmark, answers.samples, context);
+  const unfinished = await unfinishedEvaluation(args, benchmark);
+  const answers = kind === "folder"
+    ? await generated(args, benchmark, unfinished, context)
+    : await given(args, benchmark);
+  const { verdicts, ...report } = await graded(args, benchmark, answers.samples, unfinished, context);
   const result = { ...report, protocol: { ...answers.protocol, ...report.protocol } };
   const lines = (rows: readonly unknown[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join("");
   if (out) {
@@ -50,7 +55,8 @@ export async function run(args: Arguments<typeof commands.evaluate>, context: Co
       if (answers.raw) Deno.writeTextFileSync(join(folder, "samples.raw.jsonl"), lines(answers.raw));
       Deno.writeTextFileSync(join(folder, "verdicts.jsonl"), lines(verdicts));
       Deno.writeTextFileSync(join(folder, "report.json"), `${JSON.stringify(result, null, 2)}\n`);
-    }, { overwrite, marks });
+    }, { overwrite: overwrite || resume, marks });
+    unfinished.finish();
   }
   for (const [k, { base, plus, interval }] of Object.entries(report.pass_at)) {
     const share = (value: number, [low, high]: readonly [number, number]): string =>
@@ -80,6 +86,7 @@ async function given({ target, limit }: Arguments<typeof commands.evaluate>, ben
 async function generated(
   args: Arguments<typeof commands.evaluate>,
   benchmark: Benchmark,
+  { texts, addText }: UnfinishedEvaluation,
   context: Context,
 ): Promise<Answers> {
   const { target, seed } = args, { samples: samplesPerTask = 1, temperature = 0, topP = 1 } = args;
@@ -91,7 +98,7 @@ async function generated(
   const maxTokens = args.maxTokens ?? styleRules[style].maxTokens;
   const { samples, raw, stop } = await solve(loadModel(target, device), tokenizer, device, benchmark, {
     ...{ style, maxTokens, temperature, topP, seed, samplesPerTask },
-    signal: context.signal,
+    ...{ texts, addText, signal: context.signal },
     onProgress: ({ tokens, done, total }) => bar.update(tokens, `${done} of ${total} answers`),
   });
   const protocol = {
@@ -106,6 +113,7 @@ async function graded(
   args: Arguments<typeof commands.evaluate>,
   benchmark: Benchmark,
   samples: readonly Sample[],
+  unfinished: UnfinishedEvaluation,
   context: Context,
 ): Promise<Report> {
   using bar = context.progress("grade", samples.length, "samples");
@@ -116,6 +124,8 @@ async function graded(
     : await openSandbox({ concurrency });
   return await gradeSamples(benchmark, samples, {
     sandbox,
+    known: unfinished.graded,
+    onGraded: unfinished.addGraded,
     onProgress(done, _total, { base }) {
       passed += Number(base);
       bar.update(done, `${passed} passed`);

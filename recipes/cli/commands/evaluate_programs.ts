@@ -10,10 +10,12 @@ import { loadDs1000 } from "../../evaluate/programs/ds1000.ts";
 import { isLanguage } from "../../evaluate/programs/languages.ts";
 import { gradePrograms, type ProgramBenchmark } from "../../evaluate/programs/mod.ts";
 import { loadMultiplE } from "../../evaluate/programs/multipl_e.ts";
+import type { UnfinishedEvaluation } from "../../evaluate/samples/unfinished.ts";
 import { generate } from "../../generate/generate.ts";
 import { loadModel } from "../../model/parameters.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
+import { unfinishedEvaluation } from "../evaluation.ts";
 import type { Arguments } from "../schema.ts";
 
 type EvaluateArguments = Arguments<typeof commands.evaluate>;
@@ -33,15 +35,19 @@ export async function evaluatePrograms(
   context: Context,
 ): Promise<JsonResult> {
   const { target, out, overwrite, jobs } = args, marks = ["samples.jsonl"];
-  if (out) checkTarget(out, "folder", { overwrite, marks });
-  const benchmark = await loadPrograms(name, args);
+  if (out) checkTarget(out, "folder", { overwrite: overwrite || args.resume, marks });
+  const benchmark = await loadPrograms(name, args), unfinished = await unfinishedEvaluation(args, benchmark);
   const missing = await benchmark.missing([...new Set(benchmark.tasks.map(({ needs }) => needs))]);
   const runnable = { ...benchmark, tasks: benchmark.tasks.filter(({ needs }) => !missing.has(needs)) };
   // Answers are generated only for what can be run.
-  const answers = kindOf(target) === "folder" ? await generated(args, runnable, context) : await given(args, benchmark);
+  const answers = kindOf(target) === "folder"
+    ? await generated(args, runnable, unfinished, context)
+    : await given(args, benchmark);
   using bar = context.progress("grade", answers.samples.length, "samples");
   const { verdicts, ...report } = await gradePrograms(benchmark, answers.samples, {
     concurrency: jobs ?? navigator.hardwareConcurrency,
+    known: unfinished.graded,
+    onGraded: unfinished.addGraded,
     onProgress: (done) => bar.update(done),
   });
   const result = { ...report, protocol: { ...answers.protocol, ...report.protocol } };
@@ -53,7 +59,8 @@ export async function evaluatePrograms(
       Deno.writeTextFileSync(join(folder, "samples.jsonl"), lines(kept));
       Deno.writeTextFileSync(join(folder, "verdicts.jsonl"), lines(verdicts));
       Deno.writeTextFileSync(join(folder, "report.json"), `${JSON.stringify(result, null, 2)}\n`);
-    }, { overwrite, marks });
+    }, { overwrite: overwrite || args.resume, marks });
+    unfinished.finish();
   }
   for (const [needs, { tasks, reason }] of Object.entries(report.not_run)) {
     context.print(`${name}: ${tasks} tasks of ${needs} were not run: ${reason}`);
@@ -92,6 +99,7 @@ async function given({ target, limit }: EvaluateArguments, { tasks }: ProgramBen
 async function generated(
   { target, device: name, seed, greedy, ...flags }: EvaluateArguments,
   { tasks, defaults }: ProgramBenchmark,
+  { texts, addText }: UnfinishedEvaluation,
   context: Context,
 ): Promise<Answers> {
   const sampling = greedy ? { ...defaults, samples: 1, temperature: 0, topP: 1 } : defaults;
@@ -100,18 +108,22 @@ async function generated(
   using tokenizer = loadTokenizer(target);
   using device = await open(name, context);
   using bar = context.progress("generate", undefined, "tokens");
-  const loaded = loadModel(target, device), answers = new Map<string, Sample[]>();
+  const loaded = loadModel(target, device), answers = new Map(texts);
+  const asked = tasks.flatMap((task) => Array.from({ length: samples }, () => task));
+  const places = asked.map((task, place) => ({ place, ...task }));
   // Tasks that end at the same texts run together; in most files those are all.
-  for (const group of Map.groupBy(tasks, ({ stop }) => JSON.stringify(stop)).values()) {
-    const asked = group.flatMap((task) => Array.from({ length: samples }, () => task));
-    const prompts = asked.map(({ prompt }) => tokenizer.encode(prompt));
-    const generations = await generate(loaded, tokenizer, device, prompts, {
+  for (const group of Map.groupBy(places, ({ stop }) => JSON.stringify(stop)).values()) {
+    const prompts = group.map(({ prompt }) => tokenizer.encode(prompt));
+    await generate(loaded, tokenizer, device, prompts, {
       ...{ maxTokens, temperature, topP, seed, stop: group[0].stop },
       signal: context.signal,
+      skip: (index) => texts.has(group[index].place),
+      onResult({ text }, index) {
+        answers.set(group[index].place, text);
+        addText(group[index].place, text);
+      },
       onProgress: ({ tokens, done, total }) => bar.update(tokens, `${done} of ${total} answers`),
     });
-    for (const task of group) answers.set(task.id, []);
-    generations.forEach(({ text }, i) => answers.get(asked[i].id)!.push({ task_id: asked[i].id, completion: text }));
   }
   const protocol = {
     ...{ model: target, device: device.name, seed },
@@ -119,5 +131,5 @@ async function generated(
     stop: "the data's own",
     ...{ max_tokens: maxTokens, temperature, top_p: topP, sanitizer: "none" },
   };
-  return { samples: tasks.flatMap(({ id }) => answers.get(id)!), protocol };
+  return { samples: asked.map(({ id }, place) => ({ task_id: id, completion: answers.get(place)! })), protocol };
 }

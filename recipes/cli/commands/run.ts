@@ -4,7 +4,7 @@ import { pathToFileURL } from "node:url";
 import { UserError } from "../../../dsl/errors.ts";
 import { checkTarget, kindOf } from "../../convert/files.ts";
 import { readJson } from "../../convert/huggingface.ts";
-import { isUnfinished } from "../../snapshots/training_folder.ts";
+import { isUnfinished } from "../../snapshots/unfinished.ts";
 import { type PlannedStage, planRecipe } from "../../planning.ts";
 import { checkRecipe, type Recipe } from "../../recipe.ts";
 import { type CommandName, commands } from "../commands.ts";
@@ -179,7 +179,7 @@ class Stages {
     const started = performance.now();
     const { run } = await load[command]() as { run(values: unknown, context: Context): Promise<JsonResult> };
     const { device, resume } = this.args,
-      goesOn = resume && command === "train" && isUnfinished(out);
+      goesOn = resume && (command === "train" || command === "evaluate") && isUnfinished(out);
     const result = await run(
       { ...defaults(command), device, seed: this.recipe.seed, ...known(values), out, overwrite: true, resume: goesOn },
       { ...context, print: context.note, metric: (line) => this.#metric(line) },

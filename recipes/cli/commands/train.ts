@@ -11,7 +11,8 @@ import { openEvents } from "../../tensorboard.ts";
 import { train } from "../../train.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
-import { checkUnfinished, isUnfinished, openTrainingFolder, unfinishedPath } from "../../snapshots/training_folder.ts";
+import { openTrainingFolder } from "../../snapshots/training_folder.ts";
+import { checkUnfinished, isUnfinished, unfinishedPath } from "../../snapshots/unfinished.ts";
 import { prepareStage, stageLines } from "../stage.ts";
 import type { Arguments } from "../schema.ts";
 
@@ -30,7 +31,7 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
   // Who goes on may have been stopped after OUT was written: it is of the same training.
   const overwrite = args.overwrite || (resume && isUnfinished(out));
   checkTarget(out, "folder", { overwrite });
-  if (!args.dryRun) checkUnfinished(out, args);
+  if (!args.dryRun) checkUnfinished(out, "training", args);
   using tokenizer = loadTokenizer(model);
   const vocab = readConfig(model).vocabSize;
   const prepared = await prepareStage(stage, args, { tokenizer, vocab, accumulate }, context);

@@ -69,8 +69,20 @@ export interface GradeOptions {
   readonly allowMissing?: boolean;
   /** Grade in this sandbox instead of one of its own. */
   readonly sandbox?: Sandbox;
+  /** What an earlier run found, by the sample's place: those are not run again. */
+  readonly known?: ReadonlyMap<number, Graded>;
+  /** Called with what was found of a sample that is not `known`, by its place. */
+  readonly onGraded?: (place: number, graded: Graded) => void;
   /** Called after each sample. */
   readonly onProgress?: (done: number, total: number, verdict: Verdict) => void;
+}
+
+/** What grading found of a sample. */
+export interface Graded {
+  /** How it did. */
+  readonly verdict: Verdict;
+  /** Places of its task's inputs that were left out: the sandbox's memory does not hold what they give. */
+  readonly leftOut: readonly number[];
 }
 
 /**
@@ -110,15 +122,11 @@ export async function gradeSamples(
   const own = options.sandbox ? undefined : await openSandbox({ concurrency: options.concurrency ?? 2 });
   try {
     const sandbox = options.sandbox ?? own!;
-    const references = new Map<string, Promise<Reference>>();
-    const verdicts = await gradeAll(benchmark, programs, references, sandbox, options);
-    const leftOut = await Promise.all(
-      references.entries().map(async ([id, reference]) => {
-        const places = (await reference).leftOut;
-        return places.length > 0 ? [`${id} input ${places.join(", ")}`] : [];
-      }),
-    );
-    return report(benchmark, verdicts, leftOut.flat(), sandbox, options);
+    const graded = await gradeAll(benchmark, programs, sandbox, options);
+    const leftOut = new Map(graded.map(({ verdict: { task_id }, leftOut }) => [task_id, leftOut]));
+    const inputs = [...leftOut].filter(([, places]) => places.length > 0)
+      .map(([id, places]) => `${id} input ${places.join(", ")}`);
+    return report(benchmark, graded.map(({ verdict }) => verdict), inputs, sandbox, options);
   } finally {
     await own?.[Symbol.asyncDispose]();
   }
@@ -140,21 +148,25 @@ function program(tasks: ReadonlyMap<string, Task>, sample: Sample): Program {
 async function gradeAll(
   benchmark: Benchmark,
   programs: readonly Program[],
-  references: Map<string, Promise<Reference>>,
   sandbox: Sandbox,
-  options: GradeOptions,
-): Promise<Verdict[]> {
-  const graded = new Map<string, Promise<Verdict>>();
+  { known, onGraded, onProgress, ...options }: GradeOptions,
+): Promise<Graded[]> {
+  const references = new Map<string, Promise<Reference>>(), graded = new Map<string, Promise<Graded>>();
+  const keyOf = ({ task, code }: Program): string => `${task.id}\n${code}`;
+  for (const [place, old] of known ?? []) graded.set(keyOf(programs[place]), Promise.resolve(old));
+  const first = async ({ task, code }: Program): Promise<Graded> => {
+    if (!references.has(task.id)) references.set(task.id, referenceOf(benchmark, task, sandbox));
+    const reference = await references.get(task.id)!;
+    return { verdict: await grade(task, code, reference, sandbox, options), leftOut: reference.leftOut };
+  };
   let done = 0;
-  return await Promise.all(programs.map(async ({ task, code }) => {
-    const key = `${task.id}\n${code}`;
-    if (!graded.has(key)) {
-      if (!references.has(task.id)) references.set(task.id, referenceOf(benchmark, task, sandbox));
-      graded.set(key, references.get(task.id)!.then((reference) => grade(task, code, reference, sandbox, options)));
-    }
-    const verdict = await graded.get(key)!;
-    options.onProgress?.(++done, programs.length, verdict);
-    return verdict;
+  return await Promise.all(programs.map(async (program, place) => {
+    const key = keyOf(program);
+    if (!graded.has(key)) graded.set(key, first(program));
+    const found = await graded.get(key)!;
+    if (!known?.has(place)) onGraded?.(place, found);
+    onProgress?.(++done, programs.length, found.verdict);
+    return found;
   }));
 }
 

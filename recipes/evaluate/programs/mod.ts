@@ -2,7 +2,7 @@
  * @file Benchmarks whose tasks are whole programs that pass by ending well: MultiPL-E and DS-1000.
  */
 import { UserError } from "../../../dsl/errors.ts";
-import type { Sample, Verdict } from "../grading/grade.ts";
+import type { GradeOptions, Sample, Verdict } from "../grading/grade.ts";
 import type { Protocol } from "../protocol.ts";
 import { type Interval, passAtOverTasks } from "../statistics/estimate.ts";
 
@@ -71,14 +71,7 @@ export interface ProgramReport {
 }
 
 /** Settings of {@link gradePrograms}. */
-export interface ProgramOptions {
-  /** Programs that run at the same time. Default 2. */
-  readonly concurrency?: number;
-  /** The k of pass@k; those larger than the number of samples are left out. Default 1, 10, 100. */
-  readonly k?: readonly number[];
-  /** Called after each sample. */
-  readonly onProgress?: (done: number, total: number, verdict: Verdict) => void;
-}
+export type ProgramOptions = Pick<GradeOptions, "concurrency" | "k" | "known" | "onGraded" | "onProgress">;
 
 /**
  * Grades answers. A task whose language or library is missing is not run, whatever its samples; every other task needs
@@ -91,7 +84,7 @@ export async function gradePrograms(
   samples: readonly Sample[],
   options: ProgramOptions = {},
 ): Promise<ProgramReport> {
-  const { concurrency = 2, k = [1, 10, 100], onProgress } = options;
+  const { concurrency = 2, k = [1, 10, 100], known } = options;
   const tasks = new Map(benchmark.tasks.map((task) => [task.id, task]));
   const unknown = samples.find(({ task_id }) => !tasks.has(task_id));
   if (unknown) throw new UserError(`sample of task "${unknown.task_id}": the benchmark has no such task.`);
@@ -108,14 +101,18 @@ export async function gradePrograms(
       }; every task needs one.`,
     );
   }
-  const known = new Map<string, Promise<string | undefined>>();
-  const verdicts = await inOrder(wanted, concurrency, async (sample) => {
+  const reasons = new Map<string, Promise<string | undefined>>();
+  const verdicts = await inOrder(wanted, concurrency, async (sample, place) => {
+    const old = known?.get(place);
+    if (old) return old.verdict;
     const task = tasks.get(sample.task_id)!, program = task.program(answerOf(task, sample));
     const key = `${task.id}\n${program}`;
-    if (!known.has(key)) known.set(key, benchmark.run(program, task.needs));
-    const reason = await known.get(key)!;
-    return { task_id: task.id, base: reason === undefined, plus: null, reason: reason ?? "" };
-  }, onProgress);
+    if (!reasons.has(key)) reasons.set(key, benchmark.run(program, task.needs));
+    const reason = await reasons.get(key)!;
+    const verdict = { task_id: task.id, base: reason === undefined, plus: null, reason: reason ?? "" };
+    options.onGraded?.(place, { verdict, leftOut: [] });
+    return verdict;
+  }, options.onProgress);
   for (const { task_id, base } of verdicts) if (base) counts.get(task_id)!.right++;
   const rows = [...counts.values()], smallest = Math.min(...rows.map((row) => row.samples));
   const left = Map.groupBy(benchmark.tasks.filter(({ needs }) => missing.has(needs)), ({ needs }) => needs);
@@ -154,16 +151,16 @@ function answerOf(task: ProgramTask, { solution, completion }: Sample): string {
 async function inOrder(
   samples: readonly Sample[],
   concurrency: number,
-  grade: (sample: Sample) => Promise<Verdict>,
+  grade: (sample: Sample, place: number) => Promise<Verdict>,
   onProgress: ProgramOptions["onProgress"],
 ): Promise<Verdict[]> {
   const verdicts: Verdict[] = [];
   let next = 0, done = 0;
   const worker = async (): Promise<void> => {
     while (next < samples.length) {
-      const index = next++;
-      verdicts[index] = await grade(samples[index]);
-      onProgress?.(++done, samples.length, verdicts[index]);
+      const place = next++;
+      verdicts[place] = await grade(samples[place], place);
+      onProgress?.(++done, samples.length, verdicts[place]);
     }
   };
   await Promise.all(Array.from({ length: concurrency }, worker));

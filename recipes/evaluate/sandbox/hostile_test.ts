@@ -79,7 +79,8 @@ async function survives(open: () => Promise<Sandbox>): Promise<void> {
     if (Deno.build.os === "linux") {
       // What was killed a moment ago the kernel still clears away.
       for (let i = 0; descendants() > before && i < 100; i++) await new Promise((done) => setTimeout(done, 50));
-      assertEquals(descendants(), before);
+      // Those of tests beside this one may have ended meanwhile.
+      assert(descendants() <= before);
     }
     Deno.env.delete(variable);
   });
