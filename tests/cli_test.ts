@@ -65,6 +65,19 @@ Deno.test("a tensor of another shape than config.json asks for is named with bot
     assertStringIncludes(message, "[32, 40]");
   }));
 
+Deno.test("a command that needs no network has no permission for it, nor have recipes and objectives that it loads", () =>
+  withTempDir(async (folder) => {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = listener.addr;
+    Deno.writeTextFileSync(
+      join(folder, "recipe.ts"),
+      `await Deno.connect({ hostname: "127.0.0.1", port: ${port} });\nexport default {};\n`,
+    );
+    const { code, stderr } = await xft(["run", "recipe.ts", "--out", "out"], folder);
+    assertEquals(code, 1);
+    assertMatch(stderr, /Requires net access to "127\.0\.0\.1/);
+  }));
+
 Deno.test("an --out with something in it is refused, and replaced only with --overwrite", () =>
   withTempDir(async (folder) => {
     const out = join(folder, "moe");
