@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { free } from "../backend/compile.ts";
 import { allDevices, treeValues, withDevice } from "../tests/devices.ts";
 import { withTempDir } from "../tests/support.ts";
-import { tinyMixture, tinyModel, tinySamples } from "../tests/tiny.ts";
+import { tinyMixture, tinyModel, tinySamples } from "../tests/fixtures/tiny.ts";
 import { distancesOf } from "./expert_distances.ts";
 import { makeBatch } from "./model/batch.ts";
 import { saveModel } from "./model/parameters.ts";

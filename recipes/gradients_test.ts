@@ -1,7 +1,7 @@
 /** @file The gradient of every recipe, against finite differences. */
 import { add, div, type Scalar, sigmoid, tensor } from "../dsl/mod.ts";
 import { checkGradients } from "../tests/gradients.ts";
-import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../tests/tiny.ts";
+import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../tests/fixtures/tiny.ts";
 import { openInterpreter } from "../backend/interpreter.ts";
 import { type Coefficients, merged } from "./merge/formula.ts";
 import { makeBatch, toBatch } from "./model/batch.ts";

@@ -5,7 +5,7 @@ import { compile, free, values } from "../backend/compile.ts";
 import { nodeOf } from "../dsl/tensor.ts";
 import { allDevices, treeValues, withDevice } from "../tests/devices.ts";
 import { withTempDir } from "../tests/support.ts";
-import { tinyMixture, tinyModel, tinySamples } from "../tests/tiny.ts";
+import { tinyMixture, tinyModel, tinySamples } from "../tests/fixtures/tiny.ts";
 import { healthWarnings, movedFrom, spread } from "./health.ts";
 import { makeBatch, toBatch } from "./model/batch.ts";
 import { lossFor } from "./model/loss.ts";

@@ -5,7 +5,7 @@ import { add, atTree, iota, less, mapTree, mul, neg } from "../dsl/mod.ts";
 import { compile } from "../backend/compile.ts";
 import { allDevices, treeValues, withDevice } from "../tests/devices.ts";
 import { withTempDir } from "../tests/support.ts";
-import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../tests/tiny.ts";
+import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../tests/fixtures/tiny.ts";
 import { proveCausality } from "./causality.ts";
 import { learn, type LearnOptions } from "./learn.ts";
 import { denseConfig } from "./merge/folder.ts";

@@ -12,7 +12,7 @@ import { UserError } from "../dsl/errors.ts";
 import { entriesOf } from "../dsl/tree.ts";
 import { allDevices, treeValues, withDevice } from "../tests/devices.ts";
 import { withTempDir } from "../tests/support.ts";
-import { tinyDense, tinyMixture, tinySamples } from "../tests/tiny.ts";
+import { tinyDense, tinyMixture, tinySamples } from "../tests/fixtures/tiny.ts";
 import { type Batch, batchesOf, makeBatch, toBatch } from "./model/batch.ts";
 import { explainStep } from "./explain.ts";
 import { type AnyModel, layout, sizeOf } from "./model/layout.ts";

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { free } from "../backend/compile.ts";
 import { UserError } from "../dsl/errors.ts";
 import { allDevices, treeValues, withDevice } from "../tests/devices.ts";
-import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../tests/tiny.ts";
+import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../tests/fixtures/tiny.ts";
 import { batchesOf, makeBatch } from "./model/batch.ts";
 import { train, type TrainLine, type TrainOptions } from "./train.ts";
 

@@ -86,7 +86,13 @@ const denoArguments = ["test", "--allow-all", "--quiet", preload, ...(quick ? []
 results.push(await run(Deno.execPath(), denoArguments, { ...environment, XFT_LIBRARY: library }, countDeno));
 if (swiftShader && rest.length === 0) {
   // A slow driver: what tests kernels runs there too, with fewer random programs.
-  const names = ["primitives/primitives", "shaders/half", "moe_step", "shaders/rules", "random/random_programs"];
+  const names = [
+    "primitives/primitives",
+    "shaders/half",
+    "compiled/moe_step",
+    "shaders/rules",
+    "random/random_programs",
+  ];
   const files = names.map((name) => checkout(`tests/${name}_test.ts`));
   const args = ["test", "--allow-all", "--quiet", preload, ...files, checkout("backend/compiler")];
   const variables = { ...swiftShader, XFT_LIBRARY: library, XFT_RANDOM_PROGRAMS: "40" };

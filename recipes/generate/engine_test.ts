@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Device } from "../../backend/runtime.ts";
 import { allDevices, withDevice } from "../../tests/devices.ts";
-import { tinyDense, tinyMixture, tinyModel } from "../../tests/tiny.ts";
+import { tinyDense, tinyMixture, tinyModel } from "../../tests/fixtures/tiny.ts";
 import type { Loaded } from "../model/parameters.ts";
 import { openEngine, widthFor } from "./engine.ts";
 import { generate, type GenerateOptions } from "./generate.ts";

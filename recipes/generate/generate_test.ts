@@ -7,7 +7,7 @@ import { nodeOf } from "../../dsl/tensor.ts";
 import type { Device } from "../../backend/runtime.ts";
 import { allDevices, withDevice } from "../../tests/devices.ts";
 import { withTempDir } from "../../tests/support.ts";
-import { tinyDense, tinyMixture, tinyModel } from "../../tests/tiny.ts";
+import { tinyDense, tinyMixture, tinyModel } from "../../tests/fixtures/tiny.ts";
 import { generate, perplexity } from "./mod.ts";
 import { llama, type Model, swiglu, type Tokens } from "../model/llama.ts";
 import { type Moe, moe } from "../model/moe.ts";

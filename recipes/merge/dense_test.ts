@@ -4,7 +4,7 @@ import { openCheckpoint } from "../../backend/checkpoint.ts";
 import { openInterpreter } from "../../backend/interpreter.ts";
 import { UserError } from "../../dsl/errors.ts";
 import { withTempDir } from "../../tests/support.ts";
-import { tinyDense, tinyMixture, tinyModel } from "../../tests/tiny.ts";
+import { tinyDense, tinyMixture, tinyModel } from "../../tests/fixtures/tiny.ts";
 import { kindOf } from "../convert/files.ts";
 import { saveModel } from "../model/parameters.ts";
 import { mergeDense } from "./dense.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
 import { treeValues, withDevice } from "../../tests/devices.ts";
 import { withTempDir } from "../../tests/support.ts";
-import { tinyDense, tinyMixture, tinyModel } from "../../tests/tiny.ts";
+import { tinyDense, tinyMixture, tinyModel } from "../../tests/fixtures/tiny.ts";
 import type { MoeConfig } from "../convert/config.ts";
 import { type Loaded, loadModel, saveModel } from "../model/parameters.ts";
 import { mergeFolder } from "./folder.ts";

@@ -5,9 +5,9 @@ import { add, and, type Operand, rename, type Tensor, tensor, valueAndGradWith }
 import { crossEntropy, less, not } from "../../dsl/mod.ts";
 import { entriesOf } from "../../dsl/tree.ts";
 import { tensorOf } from "../../dsl/tensor.ts";
-import { authorsDense, authorsMixture, denseConfig, goldenLeaf, mixtureConfig } from "../../tests/authors.ts";
+import { authorsDense, authorsMixture, denseConfig, goldenLeaf, mixtureConfig } from "../../tests/fixtures/authors.ts";
 import { allDevices, withDevice } from "../../tests/devices.ts";
-import { type GoldenTensor, readSafetensors } from "../../tests/safetensors.ts";
+import { type GoldenTensor, readSafetensors } from "../../tests/fixtures/safetensors.ts";
 import { golden } from "../../tests/support.ts";
 import { merged } from "../merge/formula.ts";
 import type { Batch } from "./batch.ts";

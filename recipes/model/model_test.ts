@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { openInterpreter } from "../../backend/interpreter.ts";
 import { atTree, item, read, stack, sum, tensor } from "../../dsl/mod.ts";
-import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../../tests/tiny.ts";
+import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../../tests/fixtures/tiny.ts";
 import { singleExpert, uniformWeights } from "../merge/weights.ts";
 import { merger } from "../merge/device.ts";
 import { balance } from "./balance.ts";

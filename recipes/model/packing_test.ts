@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { type Key, valueAndGradWith } from "../../dsl/mod.ts";
 import { compile, number, values } from "../../backend/compile.ts";
 import { allDevices, treeValues, withDevice } from "../../tests/devices.ts";
-import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../../tests/tiny.ts";
+import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../../tests/fixtures/tiny.ts";
 import type { ModelConfig } from "../convert/config.ts";
 import { validationBatches } from "../data/batches.ts";
 import { type Batch, type HostBatch, makeBatch, type Sample, toBatch } from "./batch.ts";

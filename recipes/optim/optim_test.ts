@@ -5,7 +5,7 @@ import { mul, type Scalar, type Tensor, tensor, valueAndGrad } from "../../dsl/m
 import { openInterpreter } from "../../backend/interpreter.ts";
 import { allDevices, withDevice } from "../../tests/devices.ts";
 import { golden } from "../../tests/support.ts";
-import { tinyDense, tinyModel, tinySamples } from "../../tests/tiny.ts";
+import { tinyDense, tinyModel, tinySamples } from "../../tests/fixtures/tiny.ts";
 import { makeBatch, toBatch } from "../model/batch.ts";
 import { seeded } from "../random.ts";
 import { layout, type Leaf } from "../model/layout.ts";

@@ -10,7 +10,7 @@ import { UserError } from "../../dsl/errors.ts";
 import { tensor } from "../../dsl/mod.ts";
 import { nodeOf, tensorOf } from "../../dsl/tensor.ts";
 import { allDevices, treeValues, withDevice } from "../../tests/devices.ts";
-import { snapshotStage } from "../../tests/snapshot_stage.ts";
+import { snapshotStage } from "../../tests/fixtures/snapshot_stage.ts";
 import { succeeds } from "../../tests/commands.ts";
 import { checkout, withTempDir } from "../../tests/support.ts";
 import { saveModel } from "../model/parameters.ts";
@@ -75,7 +75,9 @@ for (const name of allDevices().filter((each) => each !== "interpreter")) {
 
 Deno.test("snapshots: a training killed with -9 at 50 random moments ends with the bytes of one that never was", () =>
   withTempDir(async (folder) => {
-    const out = join(folder, "killed"), { unit: random } = seeded(11), worker = checkout("tests/snapshot_worker.ts");
+    const out = join(folder, "killed"),
+      { unit: random } = seeded(11),
+      worker = checkout("tests/fixtures/snapshot_worker.ts");
     const start = (): Deno.ChildProcess =>
       new Deno.Command(Deno.execPath(), {
         args: ["run", "--quiet", "--allow-all", "--no-check", worker, out],
@@ -124,7 +126,9 @@ Deno.test({
   ignore: !canMount,
   fn: () =>
     withTempDir(async (folder) => {
-      const worker = `${Deno.execPath()} run --quiet --allow-all --no-check ${checkout("tests/snapshot_worker.ts")}`;
+      const worker = `${Deno.execPath()} run --quiet --allow-all --no-check ${
+        checkout("tests/fixtures/snapshot_worker.ts")
+      }`;
       const args = ["--mount", "sh", ...smallDisk(folder, 110_000, `${worker} ${folder}/disk/out`)];
       const { code, stderr } = await new Deno.Command("unshare", { args, stdin: "null" }).output();
       assertEquals(code, 1);

@@ -11,8 +11,8 @@ import { convert, type ConvertOptions } from "../../recipes/convert/mod.ts";
 import { generate } from "../../recipes/generate/mod.ts";
 import { initModel, loadModel, saveModel } from "../../recipes/model/parameters.ts";
 import { checkout, sharedData, smollm2Gguf, withTempDir } from "../support.ts";
-import { tinyDense } from "../tiny.ts";
-import { byteTokenizer } from "../tiny_folder.ts";
+import { tinyDense } from "../fixtures/tiny.ts";
+import { byteTokenizer } from "../fixtures/tiny_folder.ts";
 
 /** What llama.cpp is asked, and what it answers. */
 interface Case {

@@ -20,7 +20,7 @@ import { mixtureLoss, type Moe, moe } from "../../recipes/model/moe.ts";
 import { isMixture, type Loaded, loadModel, saveModel } from "../../recipes/model/parameters.ts";
 import { upcycle } from "../../recipes/upcycle.ts";
 import { checkout, golden, withTempDir } from "../support.ts";
-import { tinyDense, tinyMixture, tinyModel } from "../tiny.ts";
+import { tinyDense, tinyMixture, tinyModel } from "../fixtures/tiny.ts";
 
 /** What transformers is asked. */
 interface Request {

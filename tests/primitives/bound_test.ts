@@ -8,7 +8,7 @@ import { isReal } from "../../dsl/primitive.ts";
 import { axesOf, sameOrder } from "../../dsl/shape.ts";
 import { agreement, type Case, drawValues, expected, onDevice, randomNumbers } from "../agreement.ts";
 import { allDevices, withDevice } from "../devices.ts";
-import { allPrimitives, caseOf } from "../samples.ts";
+import { allPrimitives, caseOf } from "./samples.ts";
 
 const data = (values: readonly number[]): Node =>
   node("data", [], { shape: { a: values.length }, dtype: "f32", values: Float64Array.from(values) });

@@ -11,7 +11,7 @@ import type { Device } from "../../backend/runtime.ts";
 import { assertAgree, type Case, expected, onDevice, randomNumbers } from "../agreement.ts";
 import { allDevices, withDevice } from "../devices.ts";
 import { straightforward } from "./reference.ts";
-import { allPrimitives, caseOf, probe } from "../samples.ts";
+import { allPrimitives, caseOf, probe } from "./samples.ts";
 import {
   edgeSizes,
   groupVariants,

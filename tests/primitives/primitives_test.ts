@@ -4,7 +4,7 @@ import { backward } from "../../dsl/transforms/reverse.ts";
 import { isReal } from "../../dsl/primitive.ts";
 import { assertAgree, type Case, drawValues, expected, onDevice, randomNumbers } from "../agreement.ts";
 import { allDevices, withDevice } from "../devices.ts";
-import { allPrimitives, caseOf, probe } from "../samples.ts";
+import { allPrimitives, caseOf, probe } from "./samples.ts";
 
 for (const { op, samples } of allPrimitives) {
   Deno.test(`${op}: the gradient is the slope`, () => {

@@ -15,9 +15,9 @@ import { lossFor } from "../../recipes/model/loss.ts";
 import { optimizer } from "../../recipes/optim/mod.ts";
 import { programOf } from "../random/generate.ts";
 import { randomNumbers } from "../agreement.ts";
-import { allPrimitives, caseOf } from "../samples.ts";
+import { allPrimitives, caseOf } from "../primitives/samples.ts";
 import { examples } from "./epilogues.ts";
-import { tinyDense, tinyMixture, tinyModel } from "../tiny.ts";
+import { tinyDense, tinyMixture, tinyModel } from "../fixtures/tiny.ts";
 
 const common = { kind: "wgpu", maxBindingBytes: 2 ** 27, maxBufferBytes: 2 ** 30, memoryBytes: 2 ** 33 } as const;
 

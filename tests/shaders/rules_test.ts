@@ -12,8 +12,8 @@ import { backward } from "../../dsl/transforms/reverse.ts";
 import { assertSameBits, type Case, drawValues, onDevice, randomNumbers } from "../agreement.ts";
 import { allDevices, withDevice } from "../devices.ts";
 import { adapters } from "./kernels.ts";
-import { stepCase } from "../moe_step.ts";
-import { allPrimitives, caseOf } from "../samples.ts";
+import { stepCase } from "../compiled/moe_step.ts";
+import { allPrimitives, caseOf } from "../primitives/samples.ts";
 
 const devices = allDevices().filter((each) => each !== "interpreter");
 const variable = (shape: Shape, dtype: Node["dtype"] = "f32"): Node =>

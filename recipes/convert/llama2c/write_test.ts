@@ -4,7 +4,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { openCheckpoint } from "../../../backend/checkpoint.ts";
 import { UserError } from "../../../dsl/errors.ts";
 import { sharedData, withTempDir } from "../../../tests/support.ts";
-import { writeTinyModel } from "../../../tests/tiny_folder.ts";
+import { writeTinyModel } from "../../../tests/fixtures/tiny_folder.ts";
 import { convert } from "../mod.ts";
 
 const model = sharedData("ckpt/stories260K.bin"), pieces = sharedData("ckpt/tok512.bin");

@@ -2,7 +2,7 @@
 import { assert } from "@std/assert";
 import { openInterpreter } from "../../../backend/interpreter.ts";
 import { treeValues } from "../../../tests/devices.ts";
-import { tinyDense } from "../../../tests/tiny.ts";
+import { tinyDense } from "../../../tests/fixtures/tiny.ts";
 import { type Dense, initModel } from "../../model/parameters.ts";
 import { meanOf } from "./average.ts";
 

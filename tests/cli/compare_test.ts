@@ -1,0 +1,86 @@
+/** @file Results that are compared, and published folders that are checked, as a user types it. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { withTempDir, xft } from "../support.ts";
+import { writeTinyModel } from "../fixtures/tiny_folder.ts";
+
+async function ran(args: string[], cwd: string): Promise<Record<string, unknown>> {
+  const { code, stdout, stderr } = await xft([...args, "--device", "cpu", "--json"], cwd);
+  assertEquals(code, 0, `${args.join(" ")}: ${stderr}`);
+  return JSON.parse(stdout.trim().split("\n").at(-1)!);
+}
+
+async function refused(args: string[], cwd: string): Promise<string> {
+  const { code, stderr } = await xft(args, cwd);
+  assertEquals(code, 1, `${args.join(" ")}: ${stderr}`);
+  return stderr.trim().split("\n").at(-1)!;
+}
+
+const tasks = [0, 1, 2, 3].map((index) => ({
+  task_id: `HumanEval/${index}`,
+  prompt: `def f${index}(x):\n`,
+  entry_point: `f${index}`,
+  canonical_solution: `    return x + ${index}\n`,
+  base_input: [[1], [2]],
+  plus_input: [[3]],
+  atol: 0,
+}));
+
+Deno.test("compare lists tasks won and lost with both programs, and refuses unlike results; verify grades again", () =>
+  withTempDir(async (folder) => {
+    const write = (name: string, rows: readonly unknown[]): void =>
+      Deno.writeTextFileSync(join(folder, name), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    write("tasks.jsonl", tasks);
+    // Right programs of A: 0, 2 (its 2 fails in the plus tests); of B: 0, 1, 2.
+    const added = { a: [0, 5, 2, 5], b: [0, 1, 2, 6] };
+    for (const name of ["a", "b"] as const) {
+      const solution = (index: number): string =>
+        `def f${index}(x):\n    return x + ${added[name][index]}` +
+        (name === "a" && index === 2 ? " if x < 3 else 0" : "");
+      write(`${name}.jsonl`, tasks.map(({ task_id }, index) => ({ task_id, solution: solution(index) })));
+      const evaluate = ["evaluate", `${name}.jsonl`, "--benchmark", "humaneval", "--data", "tasks.jsonl"];
+      await ran([...evaluate, "--out", name], folder);
+    }
+    const json = await ran(["compare", "a", "b"], folder), { stdout: text } = await xft(["compare", "a", "b"], folder);
+    const won = json.won as { task_id: string; a: { program: string; passed: number }; b: { program: string } }[];
+    assertEquals(won.map(({ task_id }) => task_id), ["HumanEval/1", "HumanEval/2"]);
+    assertEquals([won[0].a.passed, won[0].a.program, won[0].b.program], [
+      0,
+      "def f1(x):\n    return x + 5",
+      "def f1(x):\n    return x + 1",
+    ]);
+    assertEquals([json.lost, json.tasks, json.difference], [[], 4, 0.5]);
+    // Two wins out of two: 2 · 1/4.
+    assertEquals((json.p_value as { mcnemar: number }).mcnemar.toFixed(6), "0.500000");
+    assertMatch(text, /^ {4}return x \+ 5 +│ {5}return x \+ 1$/m);
+    assertMatch(text, /B wins 2 of 4 tasks and loses 0/);
+
+    assertEquals((await ran(["verify", "a", "--data", "tasks.jsonl"], folder)).verified, true);
+    assertMatch(await refused(["verify", "a"], folder), /graded with a file of SHA-256 [0-9a-f]{64}/);
+    const verdicts = join(folder, "a/verdicts.jsonl"), kept = Deno.readTextFileSync(verdicts);
+    Deno.writeTextFileSync(verdicts, kept.replace('"base":false', '"base":true'));
+    assertMatch(await refused(["verify", "a", "--data", "tasks.jsonl"], folder), /HumanEval\/1\) was base true/);
+
+    const path = join(folder, "a/report.json"), report = JSON.parse(Deno.readTextFileSync(path));
+    Deno.writeTextFileSync(path, JSON.stringify({ ...report, protocol: { ...report.protocol, prompt: "base" } }));
+    assertMatch(
+      await refused(["compare", "a", "b"], folder),
+      /measured differently: prompt is "base" in one and not said in the other/,
+    );
+    assertMatch(await refused(["compare", "a", "."], folder), /this is no result .* xft evaluate SAMPLES/);
+  }));
+
+Deno.test("verify repeats a merge bit for bit, and sees one bit that is another", () =>
+  withTempDir(async (folder) => {
+    await writeTinyModel(join(folder, "moe"), "mixture");
+    await ran(["merge", "moe", "--out", "merged", "--method", "uniform", "--lambda", "0.7"], folder);
+    assertEquals((await ran(["verify", "merged", "--moe", "moe"], folder)).merge, { equal: true });
+    const path = join(folder, "merged/model.safetensors"), bytes = Deno.readFileSync(path);
+    bytes[bytes.length - 3] ^= 1;
+    Deno.writeFileSync(path, bytes);
+    assert(
+      /model\.safetensors is not what the merge gives/.test(
+        await refused(["verify", "merged", "--moe", "moe"], folder),
+      ),
+    );
+  }));
