@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { open } from "../../../backend/open.ts";
 import { loadTokenizer } from "../../../backend/tokenizer.ts";
 import { startXft, withTempDir, xft } from "../../../tests/support.ts";
-import { writeTinyModel } from "../../../tests/tiny_folder.ts";
+import { writeTinyModel } from "../../../tests/fixtures/tiny_folder.ts";
 import { solve } from "../../cli/solve.ts";
 import { loadModel } from "../../model/parameters.ts";
 import { loadBenchmark } from "../benchmarks/load.ts";
