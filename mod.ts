@@ -198,7 +198,7 @@ export {
   type TrainOptions,
   type TrainState,
 } from "./recipes/train.ts";
-export type { ExpertDistances } from "./recipes/expert_distances.ts";
+export type { ExpertDistances } from "./recipes/metrics/expert_distances.ts";
 export type { StepOptions, Training } from "./recipes/train_step.ts";
 
 // The method: upcycling, coefficients by any objective, merging, generation.

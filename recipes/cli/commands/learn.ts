@@ -9,7 +9,7 @@ import { learn } from "../../learn.ts";
 import { softmaxOf } from "../../merge/weights.ts";
 import { loadMixture } from "../../model/parameters.ts";
 import { loadObjective } from "../../objectives/mod.ts";
-import { openEvents } from "../../tensorboard.ts";
+import { openEvents } from "../../metrics/tensorboard.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
 import { metricsPath, openMetrics, prepareStage, stageLines } from "../stage.ts";

@@ -1,6 +1,6 @@
 /** @file Event files: checksums as others compute them, and TensorBoard itself reads what was written. */
 import { assertEquals } from "@std/assert";
-import { withTempDir } from "../tests/support.ts";
+import { withTempDir } from "../../tests/support.ts";
 import { crc32c, openEvents, scalarsOf, tfRecord } from "./tensorboard.ts";
 
 const line = { step: 300, stage: "moe", loss: 0.5, load: [[0.25, 0.75], [1, 0]], note: "no number" };

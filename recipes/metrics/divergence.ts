@@ -2,14 +2,14 @@
  * @file Where a training that diverged began to: it is gone through again from the last snapshot, for a step is the same
  * whenever it is made, and looked at tensor by tensor.
  */
-import { compile, free } from "../backend/compile.ts";
-import type { Device } from "../backend/runtime.ts";
-import { entriesOf } from "../dsl/tree.ts";
-import type { ModelConfig } from "./convert/config.ts";
-import { type Batch, type HostBatch, toBatch } from "./model/batch.ts";
-import type { AnyModel } from "./model/layout.ts";
-import { type Hidden, llama, type Model, swiglu } from "./model/llama.ts";
-import { type Moe, moe } from "./model/moe.ts";
+import { compile, free } from "../../backend/compile.ts";
+import type { Device } from "../../backend/runtime.ts";
+import { entriesOf } from "../../dsl/tree.ts";
+import type { ModelConfig } from "../convert/config.ts";
+import { type Batch, type HostBatch, toBatch } from "../model/batch.ts";
+import type { AnyModel } from "../model/layout.ts";
+import { type Hidden, llama, type Model, swiglu } from "../model/llama.ts";
+import { type Moe, moe } from "../model/moe.ts";
 
 /** A training that can be gone through again. */
 export interface Replay<T extends { readonly model: AnyModel }> {

@@ -1,15 +1,15 @@
 /** @file A mixture's health: distances between experts as written down, from where they were, and warnings when due. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { compile, free, values } from "../backend/compile.ts";
+import { compile, free, values } from "../../backend/compile.ts";
 
-import { nodeOf } from "../dsl/tensor.ts";
-import { allDevices, treeValues, withDevice } from "../tests/devices.ts";
-import { withTempDir } from "../tests/support.ts";
-import { tinyMixture, tinyModel, tinySamples } from "../tests/fixtures/tiny.ts";
+import { nodeOf } from "../../dsl/tensor.ts";
+import { allDevices, treeValues, withDevice } from "../../tests/devices.ts";
+import { withTempDir } from "../../tests/support.ts";
+import { tinyMixture, tinyModel, tinySamples } from "../../tests/fixtures/tiny.ts";
 import { healthWarnings, movedFrom, spread } from "./health.ts";
-import { makeBatch, toBatch } from "./model/batch.ts";
-import { lossFor } from "./model/loss.ts";
-import { saveModel } from "./model/parameters.ts";
+import { makeBatch, toBatch } from "../model/batch.ts";
+import { lossFor } from "../model/loss.ts";
+import { saveModel } from "../model/parameters.ts";
 
 const config = tinyMixture(), routed = config.experts - 1;
 

@@ -1,12 +1,12 @@
 /** @file The health of a mixture in training: how different its experts are, and warnings in words. */
-import { add, div, mean, sqrt, square, stack, sub, sum, type Tensor } from "../dsl/mod.ts";
-import type { Device } from "../backend/runtime.ts";
-import type { MoeConfig } from "./convert/config.ts";
-import { openModel } from "./convert/huggingface.ts";
-import type { Model } from "./model/llama.ts";
-import type { Moe } from "./model/moe.ts";
-import { type Loaded, tensorsOf } from "./model/parameters.ts";
-import { widened } from "./model/storage.ts";
+import { add, div, mean, sqrt, square, stack, sub, sum, type Tensor } from "../../dsl/mod.ts";
+import type { Device } from "../../backend/runtime.ts";
+import type { MoeConfig } from "../convert/config.ts";
+import { openModel } from "../convert/huggingface.ts";
+import type { Model } from "../model/llama.ts";
+import type { Moe } from "../model/moe.ts";
+import { type Loaded, tensorsOf } from "../model/parameters.ts";
+import { widened } from "../model/storage.ts";
 
 /** How far experts are from the mean of the routed ones, as a share of the mean's norm: 0 where all are alike. */
 export type Spread = {

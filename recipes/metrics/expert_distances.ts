@@ -1,16 +1,16 @@
 /** @file How far a mixture's experts are from each other and from the dense model's block, measured while it trains. */
-import { add, div, type Scalar, sqrt, square, sub, sum, type Tensor } from "../dsl/mod.ts";
-import type { Node } from "../dsl/node.ts";
-import { nodeOf, tensorOf } from "../dsl/tensor.ts";
-import { compile, free, number, values } from "../backend/compile.ts";
-import type { Device } from "../backend/runtime.ts";
-import type { ModelConfig } from "./convert/config.ts";
-import { openModel } from "./convert/huggingface.ts";
+import { add, div, type Scalar, sqrt, square, sub, sum, type Tensor } from "../../dsl/mod.ts";
+import type { Node } from "../../dsl/node.ts";
+import { nodeOf, tensorOf } from "../../dsl/tensor.ts";
+import { compile, free, number, values } from "../../backend/compile.ts";
+import type { Device } from "../../backend/runtime.ts";
+import type { ModelConfig } from "../convert/config.ts";
+import { openModel } from "../convert/huggingface.ts";
 import { spread } from "./health.ts";
-import { type AnyModel, layout, type Leaf } from "./model/layout.ts";
-import type { Ffn, Model } from "./model/llama.ts";
-import type { Moe } from "./model/moe.ts";
-import { widened } from "./model/storage.ts";
+import { type AnyModel, layout, type Leaf } from "../model/layout.ts";
+import type { Ffn, Model } from "../model/llama.ts";
+import type { Moe } from "../model/moe.ts";
+import { widened } from "../model/storage.ts";
 
 /** ExpertDistances as numbers of a line of metrics, layer by layer. */
 export interface ExpertDistances {

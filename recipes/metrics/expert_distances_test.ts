@@ -1,13 +1,13 @@
 /** @file Distances between experts and from the dense block: as written down, and told at the steps asked for. */
 import { assert, assertEquals } from "@std/assert";
-import { free } from "../backend/compile.ts";
-import { allDevices, treeValues, withDevice } from "../tests/devices.ts";
-import { withTempDir } from "../tests/support.ts";
-import { tinyMixture, tinyModel, tinySamples } from "../tests/fixtures/tiny.ts";
+import { free } from "../../backend/compile.ts";
+import { allDevices, treeValues, withDevice } from "../../tests/devices.ts";
+import { withTempDir } from "../../tests/support.ts";
+import { tinyMixture, tinyModel, tinySamples } from "../../tests/fixtures/tiny.ts";
 import { distancesOf } from "./expert_distances.ts";
-import { makeBatch } from "./model/batch.ts";
-import { saveModel } from "./model/parameters.ts";
-import { train, type TrainLine } from "./train.ts";
+import { makeBatch } from "../model/batch.ts";
+import { saveModel } from "../model/parameters.ts";
+import { train, type TrainLine } from "../train.ts";
 
 const config = tinyMixture(), routed = config.experts - 1;
 
