@@ -10,7 +10,7 @@ import { countParameters } from "../recipes/model/layout.ts";
 import recipe from "../recipes/examples/xft-deepseek-1.3b.ts";
 import { stageNeed } from "../recipes/fitting.ts";
 import { seeded } from "../recipes/random.ts";
-import { train } from "../recipes/train.ts";
+import { train } from "../recipes/training/train.ts";
 import { mixtureConfig } from "../recipes/upcycle.ts";
 
 const [layers = 4, tokens = 256] = Deno.args.map(Number), precision = Deno.args[2] === "bf16" ? "bf16" : "f32";

@@ -9,7 +9,7 @@ import type { Device } from "../backend/runtime.ts";
 import { UserError } from "../dsl/errors.ts";
 import type { ModelConfig } from "./convert/config.ts";
 import { type Cache, emptyCache, type Next, next } from "./generate/decode.ts";
-import { learnStep, type Parameters } from "./learn.ts";
+import { learnStep, type Parameters } from "./training/learn.ts";
 import { type Batch, makeBatch, toBatch } from "./model/batch.ts";
 import { type AnyModel, layout, treeOf } from "./model/layout.ts";
 import type { Model, Tokens } from "./model/llama.ts";
@@ -19,7 +19,7 @@ import { lossFor } from "./model/loss.ts";
 import { widened } from "./model/storage.ts";
 import type { Objective } from "./objectives/mod.ts";
 import { adamw, optimizer, type OptimizerName, type Precision } from "./optim/mod.ts";
-import { randomFor, trainStep } from "./train_step.ts";
+import { randomFor, trainStep } from "./training/step.ts";
 
 /** A step that can be explained. */
 export type StepName = "loss" | "train" | "learn" | "decode";

@@ -2,7 +2,7 @@
 import { compile, free, number } from "../../backend/compile.ts";
 import { open } from "../../backend/open.ts";
 import { tensor, valueAndGradWith } from "../../dsl/mod.ts";
-import { learnStep, type Parameters } from "../../recipes/learn.ts";
+import { learnStep, type Parameters } from "../../recipes/training/learn.ts";
 import { type Batch, toBatch } from "../../recipes/model/batch.ts";
 import { type AnyModel, layout } from "../../recipes/model/layout.ts";
 import type { Model } from "../../recipes/model/llama.ts";
@@ -10,7 +10,7 @@ import { lossFor } from "../../recipes/model/loss.ts";
 import type { Moe } from "../../recipes/model/moe.ts";
 import { xft } from "../../recipes/objectives/xft.ts";
 import { adamw, optimizer } from "../../recipes/optim/mod.ts";
-import { randomFor, trainStep } from "../../recipes/train_step.ts";
+import { randomFor, trainStep } from "../../recipes/training/step.ts";
 import type { Case, Prepared, StepWork } from "../case.ts";
 import { batchOf, modelOf } from "../weights.ts";
 import { touched } from "./long.ts";

@@ -9,7 +9,7 @@ import {
   type PrepareOptions,
 } from "../data/mod.ts";
 import type { Schedule } from "../optim/mod.ts";
-import type { TrainLine } from "../train.ts";
+import type { TrainLine } from "../training/train.ts";
 import type { Context } from "./context.ts";
 import { dataSettings } from "./data_flags.ts";
 import { type PresetName, presets, reasons, type StageName, type StageSettings } from "./presets.ts";

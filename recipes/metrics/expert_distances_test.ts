@@ -7,7 +7,7 @@ import { tinyMixture, tinyModel, tinySamples } from "../../tests/fixtures/tiny.t
 import { distancesOf } from "./expert_distances.ts";
 import { makeBatch } from "../model/batch.ts";
 import { saveModel } from "../model/parameters.ts";
-import { train, type TrainLine } from "../train.ts";
+import { train, type TrainLine } from "../training/train.ts";
 
 const config = tinyMixture(), routed = config.experts - 1;
 

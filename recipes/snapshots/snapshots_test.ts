@@ -15,7 +15,7 @@ import { succeeds } from "../../tests/commands.ts";
 import { checkout, withTempDir } from "../../tests/support.ts";
 import { saveModel } from "../model/parameters.ts";
 import { seeded } from "../random.ts";
-import { train, type TrainLine, type TrainOptions } from "../train.ts";
+import { train, type TrainLine, type TrainOptions } from "../training/train.ts";
 import { newestSnapshot, restoreSnapshot, saveSnapshot } from "./snapshot.ts";
 import { openTrainingFolder } from "./training_folder.ts";
 import { unfinishedPath } from "./unfinished.ts";

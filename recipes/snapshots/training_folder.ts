@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import type { Device } from "../../backend/runtime.ts";
 import { kindOf, writeFile } from "../convert/files.ts";
-import type { Position, Snapshots, TrainLine } from "../train.ts";
+import type { Position, Snapshots, TrainLine } from "../training/train.ts";
 import { newestSnapshot, restoreSnapshot, saveSnapshot } from "./snapshot.ts";
 import { openUnfinished, type UnfinishedOptions, unfinishedPath } from "./unfinished.ts";
 

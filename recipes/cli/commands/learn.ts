@@ -5,7 +5,7 @@ import { loadTokenizer } from "../../../backend/tokenizer.ts";
 import { formatCoefficients } from "../../convert/coefficients.ts";
 import { checkTarget, writeFile } from "../../convert/files.ts";
 import { readConfig } from "../../convert/huggingface.ts";
-import { learn } from "../../learn.ts";
+import { learn } from "../../training/learn.ts";
 import { softmaxOf } from "../../merge/weights.ts";
 import { loadMixture } from "../../model/parameters.ts";
 import { loadObjective } from "../../objectives/mod.ts";

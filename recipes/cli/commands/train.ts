@@ -8,7 +8,7 @@ import { readConfig } from "../../convert/huggingface.ts";
 import { loadDense, type Loaded, loadMixture, saveModel } from "../../model/parameters.ts";
 import { movedFrom } from "../../metrics/health.ts";
 import { openEvents } from "../../metrics/tensorboard.ts";
-import { train } from "../../train.ts";
+import { train } from "../../training/train.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
 import { openTrainingFolder } from "../../snapshots/training_folder.ts";

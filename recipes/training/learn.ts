@@ -2,23 +2,23 @@
  * @file Learning how to merge: all weights are frozen, only the coefficients move. The merged weights are computed on
  * the device in the same step, so a step costs what a dense model's step costs.
  */
-import { mul, type Scalar, sigmoid, type Tensor, tensor, valueAndGrad } from "../dsl/mod.ts";
-import { UserError } from "../dsl/errors.ts";
-import { compile, free, number, values } from "../backend/compile.ts";
-import type { Device } from "../backend/runtime.ts";
-import type { Coefficients as CoefficientsFile } from "./convert/coefficients.ts";
+import { mul, type Scalar, sigmoid, type Tensor, tensor, valueAndGrad } from "../../dsl/mod.ts";
+import { UserError } from "../../dsl/errors.ts";
+import { compile, free, number, values } from "../../backend/compile.ts";
+import type { Device } from "../../backend/runtime.ts";
+import type { Coefficients as CoefficientsFile } from "../convert/coefficients.ts";
 import { proveCausality } from "./causality.ts";
-import { merger } from "./merge/device.ts";
-import { distanceFromUniform, uniformWeights, weightsOf } from "./merge/weights.ts";
-import { type Batch, type HostBatch, toBatch } from "./model/batch.ts";
-import { evaluator } from "./model/loss.ts";
-import type { Packing } from "./model/packing.ts";
-import type { MoeConfig } from "./convert/config.ts";
-import { llama, type Model, swiglu, type Tokens } from "./model/llama.ts";
-import type { Moe } from "./model/moe.ts";
-import type { Mixture } from "./model/parameters.ts";
-import type { Objective } from "./objectives/objective.ts";
-import { adamw, type AdamWState, budget, rateAt, type Schedule } from "./optim/mod.ts";
+import { merger } from "../merge/device.ts";
+import { distanceFromUniform, uniformWeights, weightsOf } from "../merge/weights.ts";
+import { type Batch, type HostBatch, toBatch } from "../model/batch.ts";
+import { evaluator } from "../model/loss.ts";
+import type { Packing } from "../model/packing.ts";
+import type { MoeConfig } from "../convert/config.ts";
+import { llama, type Model, swiglu, type Tokens } from "../model/llama.ts";
+import type { Moe } from "../model/moe.ts";
+import type { Mixture } from "../model/parameters.ts";
+import type { Objective } from "../objectives/objective.ts";
+import { adamw, type AdamWState, budget, rateAt, type Schedule } from "../optim/mod.ts";
 import type { Batches, TrainLine } from "./train.ts";
 
 /** How coefficients are learned. */

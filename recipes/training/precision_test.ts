@@ -3,24 +3,24 @@
  * nearest they do not. And what has to be said about them.
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { denseOf, mixtureOf } from "../bench/families/sizes.ts";
-import { processor } from "../bench/plan.ts";
-import { compile, free } from "../backend/compile.ts";
-import type { Device } from "../backend/runtime.ts";
-import { type Scalar, tensor, valueAndGradWith } from "../dsl/mod.ts";
-import { UserError } from "../dsl/errors.ts";
-import { entriesOf } from "../dsl/tree.ts";
-import { allDevices, treeValues, withDevice } from "../tests/devices.ts";
-import { withTempDir } from "../tests/support.ts";
-import { tinyDense, tinyMixture, tinySamples } from "../tests/fixtures/tiny.ts";
-import { type Batch, batchesOf, makeBatch, toBatch } from "./model/batch.ts";
-import { explainStep } from "./explain.ts";
-import { type AnyModel, layout, sizeOf } from "./model/layout.ts";
-import { evaluator, lossFor } from "./model/loss.ts";
-import { type Dense, initModel, loadModel, saveModel } from "./model/parameters.ts";
-import { widened } from "./model/storage.ts";
-import { xft } from "./objectives/xft.ts";
-import { adamw, type AdamWState, narrow, type NarrowState, type OptimizerName, type Precision } from "./optim/mod.ts";
+import { denseOf, mixtureOf } from "../../bench/families/sizes.ts";
+import { processor } from "../../bench/plan.ts";
+import { compile, free } from "../../backend/compile.ts";
+import type { Device } from "../../backend/runtime.ts";
+import { type Scalar, tensor, valueAndGradWith } from "../../dsl/mod.ts";
+import { UserError } from "../../dsl/errors.ts";
+import { entriesOf } from "../../dsl/tree.ts";
+import { allDevices, treeValues, withDevice } from "../../tests/devices.ts";
+import { withTempDir } from "../../tests/support.ts";
+import { tinyDense, tinyMixture, tinySamples } from "../../tests/fixtures/tiny.ts";
+import { type Batch, batchesOf, makeBatch, toBatch } from "../model/batch.ts";
+import { explainStep } from "../explain.ts";
+import { type AnyModel, layout, sizeOf } from "../model/layout.ts";
+import { evaluator, lossFor } from "../model/loss.ts";
+import { type Dense, initModel, loadModel, saveModel } from "../model/parameters.ts";
+import { widened } from "../model/storage.ts";
+import { xft } from "../objectives/xft.ts";
+import { adamw, type AdamWState, narrow, type NarrowState, type OptimizerName, type Precision } from "../optim/mod.ts";
 import { train, type TrainOptions } from "./train.ts";
 
 const config = tinyDense({ hidden_size: 32, intermediate_size: 48, num_key_value_heads: 4, head_dim: 8 });

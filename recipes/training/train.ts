@@ -2,20 +2,20 @@
  * @file Training: SFT of dense models and tuning of mixtures. One step is one compiled call: forward, backward,
  * optimiser and metrics; parameters and optimiser state stay on the device and are updated in place.
  */
-import { cast, mapTree, mul } from "../dsl/mod.ts";
-import { UserError } from "../dsl/errors.ts";
-import { compile, free, number, values } from "../backend/compile.ts";
-import type { Device } from "../backend/runtime.ts";
-import { findOrigin } from "./metrics/divergence.ts";
-import { distancesOf, type ExpertDistances, rowsOf } from "./metrics/expert_distances.ts";
-import { healthWarnings } from "./metrics/health.ts";
-import type { HostBatch } from "./model/batch.ts";
-import { type AnyModel, layout } from "./model/layout.ts";
-import { evaluator } from "./model/loss.ts";
-import type { Loaded } from "./model/parameters.ts";
-import { isNarrow, storageOf } from "./model/storage.ts";
-import { averageIn, optimizer, type OptimizerState, rateAt, type Schedule } from "./optim/mod.ts";
-import { type Step, type StepOptions, stepper, type Training } from "./train_step.ts";
+import { cast, mapTree, mul } from "../../dsl/mod.ts";
+import { UserError } from "../../dsl/errors.ts";
+import { compile, free, number, values } from "../../backend/compile.ts";
+import type { Device } from "../../backend/runtime.ts";
+import { findOrigin } from "../metrics/divergence.ts";
+import { distancesOf, type ExpertDistances, rowsOf } from "../metrics/expert_distances.ts";
+import { healthWarnings } from "../metrics/health.ts";
+import type { HostBatch } from "../model/batch.ts";
+import { type AnyModel, layout } from "../model/layout.ts";
+import { evaluator } from "../model/loss.ts";
+import type { Loaded } from "../model/parameters.ts";
+import { isNarrow, storageOf } from "../model/storage.ts";
+import { averageIn, optimizer, type OptimizerState, rateAt, type Schedule } from "../optim/mod.ts";
+import { type Step, type StepOptions, stepper, type Training } from "./step.ts";
 
 /** Batches by step: the same in every run, so that a run can be repeated. */
 export interface Batches {

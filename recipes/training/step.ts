@@ -11,16 +11,16 @@ import {
   tensor,
   valueAndGradWith,
   zerosLike,
-} from "../dsl/mod.ts";
-import { compile } from "../backend/compile.ts";
-import type { Device } from "../backend/runtime.ts";
-import type { ModelConfig } from "./convert/config.ts";
-import { type Batch, type HostBatch, toBatch } from "./model/batch.ts";
-import { type AnyModel, layout } from "./model/layout.ts";
-import { type Losses, lossFor } from "./model/loss.ts";
-import { seeded } from "./random.ts";
-import { widened } from "./model/storage.ts";
-import { type Chance, clip, globalNorm, optimizer, type OptimizerState, type Updates } from "./optim/mod.ts";
+} from "../../dsl/mod.ts";
+import { compile } from "../../backend/compile.ts";
+import type { Device } from "../../backend/runtime.ts";
+import type { ModelConfig } from "../convert/config.ts";
+import { type Batch, type HostBatch, toBatch } from "../model/batch.ts";
+import { type AnyModel, layout } from "../model/layout.ts";
+import { type Losses, lossFor } from "../model/loss.ts";
+import { seeded } from "../random.ts";
+import { widened } from "../model/storage.ts";
+import { type Chance, clip, globalNorm, optimizer, type OptimizerState, type Updates } from "../optim/mod.ts";
 
 /** What a step is made of. */
 export interface StepOptions extends Updates {

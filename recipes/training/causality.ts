@@ -2,13 +2,13 @@
  * @file Proof that no token sees what comes after it, on the compiled program and the user's own tokens: the last token
  * is changed, and logits before it must keep every bit. (The authors' coefficient stage lost its mask under torch ≥ 2.1.1.)
  */
-import { UserError } from "../dsl/errors.ts";
-import { tensor } from "../dsl/mod.ts";
-import { compile, free, values } from "../backend/compile.ts";
-import type { Device } from "../backend/runtime.ts";
-import type { HostBatch } from "./model/batch.ts";
-import type { Output, Tokens } from "./model/llama.ts";
-import type { Packing } from "./model/packing.ts";
+import { UserError } from "../../dsl/errors.ts";
+import { tensor } from "../../dsl/mod.ts";
+import { compile, free, values } from "../../backend/compile.ts";
+import type { Device } from "../../backend/runtime.ts";
+import type { HostBatch } from "../model/batch.ts";
+import type { Output, Tokens } from "../model/llama.ts";
+import type { Packing } from "../model/packing.ts";
 
 /** Tokens of the row that is looked at, at most. */
 const longest = 64;

@@ -1,22 +1,22 @@
 /** @file Learning coefficients: what moves, what does not, and what is kept. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { UserError } from "../dsl/errors.ts";
-import { add, atTree, iota, less, mapTree, mul, neg } from "../dsl/mod.ts";
-import { compile } from "../backend/compile.ts";
-import { allDevices, treeValues, withDevice } from "../tests/devices.ts";
-import { withTempDir } from "../tests/support.ts";
-import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../tests/fixtures/tiny.ts";
+import { UserError } from "../../dsl/errors.ts";
+import { add, atTree, iota, less, mapTree, mul, neg } from "../../dsl/mod.ts";
+import { compile } from "../../backend/compile.ts";
+import { allDevices, treeValues, withDevice } from "../../tests/devices.ts";
+import { withTempDir } from "../../tests/support.ts";
+import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../../tests/fixtures/tiny.ts";
 import { proveCausality } from "./causality.ts";
 import { learn, type LearnOptions } from "./learn.ts";
-import { denseConfig } from "./merge/folder.ts";
-import { eachFfn } from "./merge/formula.ts";
-import { softmaxOf } from "./merge/weights.ts";
-import { batchesOf, makeBatch } from "./model/batch.ts";
-import { type Ffn, llama, type Memory, ownTokens, swiglu } from "./model/llama.ts";
-import { evaluator } from "./model/loss.ts";
-import { packBatch } from "./model/packing.ts";
-import type { Moe } from "./model/moe.ts";
-import { loadObjective, type Loss, type Objective, objectives } from "./objectives/mod.ts";
+import { denseConfig } from "../merge/folder.ts";
+import { eachFfn } from "../merge/formula.ts";
+import { softmaxOf } from "../merge/weights.ts";
+import { batchesOf, makeBatch } from "../model/batch.ts";
+import { type Ffn, llama, type Memory, ownTokens, swiglu } from "../model/llama.ts";
+import { evaluator } from "../model/loss.ts";
+import { packBatch } from "../model/packing.ts";
+import type { Moe } from "../model/moe.ts";
+import { loadObjective, type Loss, type Objective, objectives } from "../objectives/mod.ts";
 
 const samples = tinySamples(24), validation = batchesOf(tinySamples(6, 9), { batch: 3, seq: 8 });
 const options = (name: string, more: Partial<LearnOptions> = {}): LearnOptions => ({

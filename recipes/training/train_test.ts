@@ -1,10 +1,10 @@
 /** @file Training, in small: losses fall, accumulated steps equal whole ones, and what goes wrong is said. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { free } from "../backend/compile.ts";
-import { UserError } from "../dsl/errors.ts";
-import { allDevices, treeValues, withDevice } from "../tests/devices.ts";
-import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../tests/fixtures/tiny.ts";
-import { batchesOf, makeBatch } from "./model/batch.ts";
+import { free } from "../../backend/compile.ts";
+import { UserError } from "../../dsl/errors.ts";
+import { allDevices, treeValues, withDevice } from "../../tests/devices.ts";
+import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../../tests/fixtures/tiny.ts";
+import { batchesOf, makeBatch } from "../model/batch.ts";
 import { train, type TrainLine, type TrainOptions } from "./train.ts";
 
 const samples = tinySamples(24), validation = batchesOf(tinySamples(6, 9), { batch: 3, seq: 8 });

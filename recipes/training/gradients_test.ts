@@ -1,15 +1,15 @@
 /** @file The gradient of every recipe, against finite differences. */
-import { add, div, type Scalar, sigmoid, tensor } from "../dsl/mod.ts";
-import { checkGradients } from "../tests/gradients.ts";
-import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../tests/fixtures/tiny.ts";
-import { openInterpreter } from "../backend/interpreter.ts";
-import { type Coefficients, merged } from "./merge/formula.ts";
-import { makeBatch, toBatch } from "./model/batch.ts";
-import { seeded } from "./random.ts";
-import { lossFor } from "./model/loss.ts";
-import type { Model } from "./model/llama.ts";
-import { mixtureLoss, type Moe, type Noise } from "./model/moe.ts";
-import { objectives } from "./objectives/mod.ts";
+import { add, div, type Scalar, sigmoid, tensor } from "../../dsl/mod.ts";
+import { checkGradients } from "../../tests/gradients.ts";
+import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../../tests/fixtures/tiny.ts";
+import { openInterpreter } from "../../backend/interpreter.ts";
+import { type Coefficients, merged } from "../merge/formula.ts";
+import { makeBatch, toBatch } from "../model/batch.ts";
+import { seeded } from "../random.ts";
+import { lossFor } from "../model/loss.ts";
+import type { Model } from "../model/llama.ts";
+import { mixtureLoss, type Moe, type Noise } from "../model/moe.ts";
+import { objectives } from "../objectives/mod.ts";
 
 const device = openInterpreter();
 const batch = toBatch(makeBatch(tinySamples(3, 5, 6), 6));
