@@ -25,6 +25,11 @@ export interface CompileOptions {
   readonly timed?: boolean;
   /** Bytes from which on scores, logits and their like are computed tile by tile, never whole (default: 8 MiB). */
   readonly largeBytes?: number;
+  /**
+   * Sums add up in an order that does not depend on how many there are of them: a row of a batch then has the same bits
+   * alone and among others (on the CPU).
+   */
+  readonly steady?: boolean;
 }
 
 /** A compiled function: called like the original, it returns tensors on the device. */
@@ -91,6 +96,7 @@ export function compile<P extends readonly unknown[], R>(
       poison: options.poison ?? false,
       timed: options.timed ?? false,
       largeBytes: options.largeBytes,
+      steady: options.steady,
     });
     return { executable, result };
   };

@@ -98,13 +98,13 @@ const digest = (text: string): string => createHash("sha256").update(text).diges
  */
 export function planKey(
   program: Program,
-  { capabilities, donated, hosted, fuse, poison, largeBytes }: PipelineOptions,
+  { capabilities, donated, hosted, fuse, poison, largeBytes, steady }: PipelineOptions,
   version: string,
 ): string | undefined {
   const order = metIn(program);
   if (order.length < fewestNodes) return undefined;
   // How much memory there is decides whether a plan is refused, not what it is.
-  const settings = { ...capabilities, memoryBytes: 0, donated, hosted, fuse, poison, largeBytes };
+  const settings = { ...capabilities, memoryBytes: 0, donated, hosted, fuse, poison, largeBytes, steady };
   return digest([version, JSON.stringify(settings), structureOf(program, order)].join("\n"));
 }
 

@@ -21,6 +21,8 @@ export interface BuildOptions {
   readonly fuse: "on" | "off";
   /** Bytes from which on an intermediate value is computed tile by tile (default: 8 MiB; tests make it small). */
   readonly largeBytes?: number;
+  /** Sums add up in an order that does not depend on how many there are of them. */
+  readonly steady?: boolean;
   /** Fill intermediate memory with NaN before each run (tests). */
   readonly poison: boolean;
   /** Measure each kernel by the device's timestamps, where it has them (a CPU measures in any case). */

@@ -54,9 +54,6 @@ const onPaper: Source = {
   zeros: planned,
 };
 
-/** Where in the cache a token stands. */
-type Place = Tensor<never, "int">;
-
 /** A step as a function of trees, with arguments of the right shapes. */
 export interface PlannedStep {
   /** What is compiled. */
@@ -126,11 +123,11 @@ function stepIn(source: Source, config: ModelConfig, { step, batch, seq, ...opti
       return made(learnStep(config, objective), [...args], [0, 1], ({ parameters, state }) => [parameters, state]);
     }
     case "decode": {
-      const step = (model: AnyModel, kept: Cache, tokens: Tokens, start: Place, empty: Tensor<"batch", "int">): Next =>
-        next(config, config.vocabSize, model, kept, tokens, start, empty, { picked: true, logits: false });
+      const step = (model: AnyModel, kept: Cache, tokens: Tokens, place: Tensor<"batch", "int">): Next =>
+        next(config, config.vocabSize, model, kept, tokens, place, { picked: true, logits: false });
       const tokens = tensor({ batch, seq: 1 }, Int32Array.from(ids, ([first]) => first), "i32");
-      const start = tensor({}, Int32Array.of(seq - 1), "i32"), empty = tensor({ batch }, new Int32Array(batch), "i32");
-      const args = [model, inSource(emptyCache(config, batch, seq)), tokens, start, empty] as const;
+      const place = tensor({ batch }, new Int32Array(batch).fill(seq - 1), "i32");
+      const args = [model, inSource(emptyCache(config, batch, seq)), tokens, place] as const;
       return made(step, [...args], [1], ({ cache }, [model]) => [model, cache]);
     }
   }

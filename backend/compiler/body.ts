@@ -60,8 +60,13 @@ const bitsOf = (value: number, type: RegisterType): number => {
   return bits.getUint32(0);
 };
 
-/** The loop kernel of a group that stores `writes`. */
-export function loopBody(group: LoopGroup, writes: readonly Node[], resolve: Resolver): LoopBody {
+/** The loop kernel of a group that stores `writes`. `steady`: no choice depends on the number of its rows. */
+export function loopBody(
+  group: LoopGroup,
+  writes: readonly Node[],
+  resolve: Resolver,
+  steady = false,
+): LoopBody {
   const axes = orderAxes(group, writes);
   const sizes = [...axes.outer, ...axes.inner].map((axis) => group.space[axis]);
   const names = [...axes.outer, ...axes.inner], slots: Node[] = [];
@@ -183,7 +188,7 @@ export function loopBody(group: LoopGroup, writes: readonly Node[], resolve: Res
     kind: "loop",
     sizes,
     outer,
-    lanes: lanesOf(body, sizes, outer),
+    lanes: lanesOf(body, sizes, outer, steady),
     body,
     stages: stagesOf(body, outer),
   });
@@ -288,9 +293,16 @@ export function stagesOf(body: readonly Instruction[], outer: number): Stage[] {
 }
 
 /** Vectors run along rows, unless the rows are short or memory runs across them. */
-function lanesOf(body: readonly Instruction[], sizes: readonly number[], outer: number): "inner" | "outer" {
-  if (outer === sizes.length || outer === 0) return outer === 0 ? "inner" : "outer";
+function lanesOf(
+  body: readonly Instruction[],
+  sizes: readonly number[],
+  outer: number,
+  steady: boolean,
+): "inner" | "outer" {
+  if (outer === sizes.length) return outer === 0 ? "inner" : "outer";
   const inner = sizes.slice(outer).reduce((a, b) => a * b, 1), rows = sizes.slice(0, outer).reduce((a, b) => a * b, 1);
+  if (steady) return inner < 24 ? "outer" : "inner";
+  if (outer === 0) return "inner";
   let along = 0, across = 0;
   for (const { op, ...rest } of body) {
     if (op !== "load") continue;

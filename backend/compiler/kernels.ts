@@ -30,8 +30,11 @@ const patternOf = <K>(
   slots: slots.map((slot) => nodes.indexOf(slot)),
 });
 
-/** Writers of a program's kernels. */
-export function kernelsOf({ order, groupOf, resolve }: Grouping & { readonly resolve: Resolver }): Kernels {
+/** Writers of a program's kernels. `steady`: see `LowerOptions`. */
+export function kernelsOf(
+  { order, groupOf, resolve }: Grouping & { readonly resolve: Resolver },
+  { steady = false }: { readonly steady?: boolean } = {},
+): Kernels {
   const structures = new Structures(order);
   const loops = new Map<string, Pattern<LoopBody["kernel"]>>();
   const templates = new Map<string, readonly Pattern<TemplateStep["kernel"]>[]>();
@@ -46,7 +49,7 @@ export function kernelsOf({ order, groupOf, resolve }: Grouping & { readonly res
       const whole = `${name}|${JSON.stringify([group.space, group.reduced, operand && axesOf(operand)])}`;
       const known = loops.get(whole);
       if (known) return { kernel: known.kernel, slots: known.slots.map((place) => nodes[place]), writes };
-      const made = loopBody(group, writes, resolve);
+      const made = loopBody(group, writes, resolve, steady);
       loops.set(whole, patternOf(made, nodes));
       return made;
     },

@@ -37,9 +37,11 @@ export function inline(roots: readonly Node[]): Node[] {
 export interface LowerOptions {
   /** Buffers that one kernel binds at most. */
   readonly maxBindings: number;
+  /** Whether a sum is cut, and how, depends on its terms alone, not on how many sums there are. */
+  readonly steady?: boolean;
 }
 
-function lowerContract(node: Node<"contract">): Node {
+function lowerContract(node: Node<"contract">, options: LowerOptions): Node {
   const { over, into } = node.attributes, [x, y] = node.inputs;
   const kept = axesOf(node.shape);
   const rows = kept.some((axis) => axis in x.shape && !(axis in y.shape));
@@ -47,7 +49,7 @@ function lowerContract(node: Node<"contract">): Node {
   if (over.length === 0 || !rows || !columns || x.dtype !== "f32") {
     const wide = { ...node.shape, ...ordered(x.shape, over) };
     const total = sum(mul(expand(x, wide), expand(y, wide)), over, kept);
-    const result = isOp(total, "sum") ? lowerLong(total) : total;
+    const result = isOp(total, "sum") ? lowerLong(total, options) : total;
     return into ? make("placed", [result], { into }) : result;
   }
   const { nodes, wide } = operands([x, y]);
@@ -64,7 +66,7 @@ const longestLoop = 65_535;
  * to work on side by side, errors of rounding grow more slowly, and no loop of a shader is longer than a software driver
  * lets it be (lavapipe stops an invocation's loops after 65,535 rounds, without a word).
  */
-function lowerLong(node: Node<"sum"> | Node<"max">): Node {
+function lowerLong(node: Node<"sum"> | Node<"max">, { steady }: LowerOptions): Node {
   const { over } = node.attributes, [x] = node.inputs, kept = axesOf(node.shape);
   const reduce = (from: Node, axes: readonly string[], order: readonly string[]): Node =>
     node.op === "sum"
@@ -72,7 +74,8 @@ function lowerLong(node: Node<"sum"> | Node<"max">): Node {
       : expand(make("max", [from], { over: axes }), ordered(from.shape, order));
   const results = sizeOf(node.shape), terms = sizeOf(ordered(x.shape, over));
   const shared = results >= 4096 || (results >= manyResults && terms <= longestLoop);
-  if (node.dtype !== "f32" || shared || terms < 1024 || results * terms < 32768) return node;
+  const isWhole = steady ? terms <= longestLoop : shared || terms < 1024 || results * terms < 32768;
+  if (node.dtype !== "f32" || isWhole) return node;
   const parts = over.map((axis) => ({ axis, count: partsOf(x.shape[axis]) })).sort((a, b) => b.count - a.count);
   const [{ axis, count }] = parts;
   if (count === 1) return node;
@@ -134,8 +137,8 @@ function lowerTake(node: Node<"take">): Node {
 function lowerOne(node: Node, options: LowerOptions): Node {
   if (addsNothing(node)) return expand(constant(0, node.dtype), node.shape);
   if (accumulating.has(node.op) && node.inputs.some(({ dtype }) => isHalf(dtype))) return lowerHalf(node, options);
-  if (isOp(node, "sum") || isOp(node, "max")) return lowerLong(node);
-  if (isOp(node, "contract")) return lowerContract(node);
+  if (isOp(node, "sum") || isOp(node, "max")) return lowerLong(node, options);
+  if (isOp(node, "contract")) return lowerContract(node, options);
   if (isOp(node, "contractAt") && node.inputs.length === 3) return lowerContractAt(node);
   if (isOp(node, "contractInto") && node.inputs.length === 3) return lowerContractInto(node);
   if (isOp(node, "flatten")) {

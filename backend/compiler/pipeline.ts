@@ -37,6 +37,8 @@ export interface PipelineOptions {
   readonly hosted: readonly boolean[];
   /** Bytes from which on an intermediate value is computed tile by tile (tests make it small). */
   readonly largeBytes?: number;
+  /** Sums add up in an order that does not depend on how many there are of them. */
+  readonly steady?: boolean;
   /** Bytes of the device that are taken already (default: none). */
   readonly usedBytes?: number;
   /** Check the result of every pass; a mistake of the compiler's then names the pass and the value. */
@@ -86,6 +88,7 @@ function passes(program: Program, options: PipelineOptions): CompiledProgram {
     windowAlignment: onHost ? 4 : 256,
     // One binding is for the status word.
     maxBindings: capabilities.maxBindings - 1,
+    steady: options.steady,
   };
   const { validate = false } = options, cut = fuse === "on" ? timed(watch, "tile", () => tile(plain, limits)) : plain;
   if (validate) validateTiled(plain, cut);

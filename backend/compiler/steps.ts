@@ -61,7 +61,7 @@ export function stepsOf(
       return circleIn(quick) ? group(results, { ...limits, thorough: true }) : quick;
     });
   if (limits.validate) validateGrouping(grouping, limits.maxBindings);
-  const writers = kernelsOf(grouping),
+  const writers = kernelsOf(grouping, limits),
     scheduled = timed(watch, "schedule", () => schedule(grouping, donated, writers)),
     { units, inPlace } = scheduled,
     refused = new Map(grouping.refused);

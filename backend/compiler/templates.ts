@@ -188,8 +188,13 @@ function topk(node: Node<"topk">): TemplateStep {
 function write(node: Node<"write">, inPlace: boolean): TemplateStep[] {
   const [x, start, value] = node.inputs, { axis } = node.attributes, from = operand(value), to = stridesOf(node.shape);
   const axes = axesOf(value.shape), type = registerType(node.dtype), dtype = node.dtype as StorageType;
+  const starts = stridesOf(start.shape);
   const body: LoopKernel["body"] = [
-    { op: "load", type: "i32", access: { slot: 1, dtype: "i32", offset: 0, strides: axes.map(() => 0) } },
+    {
+      op: "load",
+      type: "i32",
+      access: { slot: 1, dtype: "i32", offset: 0, strides: axes.map((name) => starts[name] ?? 0) },
+    },
     {
       op: "load",
       type,

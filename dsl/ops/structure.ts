@@ -2,7 +2,7 @@
 import { cast, expand as expandTo, fill, into, node } from "../build.ts";
 import { mistake } from "../node.ts";
 import { showShape } from "../shape.ts";
-import { type In, type Kind, nodeOf, type Sizes, type Tensor, tensorOf } from "../tensor.ts";
+import { type In, type Kind, nodeOf, type Operand, type Sizes, type Tensor, tensorOf } from "../tensor.ts";
 
 /** Axes after a renaming. */
 export type Renamed<A extends string, M> = Exclude<A, keyof M> | (M[keyof M] & string);
@@ -170,7 +170,7 @@ export const pad = <A extends string, K extends Kind>(
 /**
  * x with `value` written along `axis` from a run-time start on (KV caches). In place where x is donated.
  *
- * @param start where the value begins, i32; all of it must fit behind that
+ * @param start where the value begins, i32; all of it must fit behind that. With axes: one for each of their indices
  * @throws TypeError when the other axes differ or the value is longer than the axis
  * @example
  * ```ts
@@ -182,7 +182,7 @@ export const pad = <A extends string, K extends Kind>(
 export const write = <A extends string, K extends Kind>(
   x: Tensor<A, K>,
   axis: NoInfer<A>,
-  start: Tensor<never, "int">,
+  start: Operand<NoInfer<A>, "int">,
   value: Tensor<NoInfer<A>, NoInfer<K>>,
 ): Tensor<A, K> => tensorOf(node("write", [nodeOf(x), nodeOf(start), nodeOf(value)], { axis }));
 

@@ -1,5 +1,17 @@
 /** @file Structure: the same elements under other axes. None of them moves memory on a device unless it must. */
-import { axesOf, expand as expandTo, fill, missing, node, ordered, reduceTo, sizeOf, without } from "../build.ts";
+import {
+  axesOf,
+  expand as expandTo,
+  fill,
+  missing,
+  node,
+  ordered,
+  reduceTo,
+  sizeOf,
+  sum,
+  where,
+  without,
+} from "../build.ts";
 import { mistake, type Node, unite } from "../node.ts";
 import type { Primitive } from "../primitive.ts";
 import { type Shape, showShape, stridesOf } from "../shape.ts";
@@ -208,7 +220,10 @@ export const concat: Primitive<"concat"> = {
   samples: [{ inputs: [{ shape: { a: 2, b: 3 } }, { shape: { b: 3, a: 4 } }], attributes: { axis: "a" } }],
 };
 
-/** x with `value` (third input) written at a run-time start (second input, an int without axes) along an axis. */
+/**
+ * x with `value` (third input) written at a run-time start (second input, an int) along an axis. Where the start has
+ * axes, each of their indices has its own.
+ */
 export const write: Primitive<"write"> = {
   op: "write",
   type: ({ axis }, [x, start, value]) => {
@@ -218,30 +233,33 @@ export const write: Primitive<"write"> = {
     if (value.shape[axis] > x.shape[axis]) {
       mistake("write", `${value.shape[axis]} elements do not fit into axis "${axis}"`);
     }
-    if (axesOf(start.shape).length > 0 || start.dtype !== "i32") mistake("write", "start must be one i32");
+    if (axis in start.shape || start.dtype !== "i32") mistake("write", `start must be i32, without axis "${axis}"`);
+    if (axesOf(start.shape).some((name) => start.shape[name] !== value.shape[name])) {
+      mistake("write", `start ${showShape(start.shape)} has axes that the value ${showShape(value.shape)} lacks`);
+    }
     return { shape: x.shape, dtype: x.dtype };
   },
   vjp: (g, self) => {
     const { attributes: { axis }, inputs: [_, start, value] } = self;
-    const position = node("iota", [], { axis, size: value.shape[axis] });
-    const index = expandTo(position, { [axis]: value.shape[axis] });
+    const position = node("iota", [], { axis, size: value.shape[axis] }), from = `${axis}'`;
+    const index = expandTo(position, { [axis]: value.shape[axis], ...start.shape });
     const moved = node("add", [index, expandTo(start, index.shape)], {});
-    const from = `${axis}'`;
-    const taken = node("take", [node("rename", [g], { names: { [axis]: from } }), moved], { axis: from });
+    const source = node("rename", [g], { names: { [axis]: from } });
+    const taken = axesOf(start.shape).length === 0
+      ? node("take", [source, moved], { axis: from })
+      : pickedAlong(source, from, moved);
     return [node("write", [g, start, fill(0, value)], { axis }), null, expandTo(taken, value.shape)];
   },
   jvp: ([dx, _, dValue], { attributes, inputs: [x, start, value] }) =>
     dx || dValue ? node("write", [orZero(dx, x), start, orZero(dValue, value)], attributes) : null,
   interpret: (self, [x, start, value]) => {
-    const { axis } = self.attributes, out = x.data.slice(), offset = stridesOf(x.shape)[axis] * start.data[0];
-    const room = x.shape[axis] - value.shape[axis];
-    if (start.data[0] < 0 || start.data[0] > room) {
-      throw new RangeError(`write: start ${start.data[0]} leaves axis "${axis}"`);
-    }
+    const { axis } = self.attributes, out = x.data.slice(), stride = stridesOf(x.shape)[axis];
+    const room = x.shape[axis] - value.shape[axis], odd = start.data.find((at) => at < 0 || at > room);
+    if (odd !== undefined) throw new RangeError(`write: start ${odd} leaves axis "${axis}"`);
     loop(
       value.shape,
-      [along(value.shape, x.shape), along(value.shape, value.shape)],
-      ([o, a]) => out[o + offset] = value.data[a],
+      [x.shape, value.shape, start.shape].map((shape) => along(value.shape, shape)),
+      ([o, a, i]) => out[o + stride * start.data[i]] = value.data[a],
     );
     return out;
   },
@@ -254,5 +272,20 @@ export const write: Primitive<"write"> = {
       ],
       attributes: { axis: "a" },
     },
+    {
+      inputs: [
+        { shape: { c: 2, a: 5, b: 4 } },
+        { shape: { b: 4 }, dtype: "i32", range: [0, 3] },
+        { shape: { b: 4, a: 2, c: 2 } },
+      ],
+      attributes: { axis: "a" },
+    },
   ],
 };
+
+/** x[axis = index], for an index that shares axes with x: Σ over the axis of where(iota = index, x, 0). */
+function pickedAlong(x: Node, axis: string, index: Node): Node {
+  const space = { ...index.shape, ...x.shape }, wide = expandTo(x, space);
+  const place = expandTo(node("iota", [], { axis, size: x.shape[axis] }), space);
+  return sum(where(node("equal", [expandTo(index, space), place], {}), wide, fill(0, wide)), [axis]);
+}

@@ -1,20 +1,17 @@
 /**
- * @file One step of generation as a pure function: tokens in, next logits and a longer memory of keys and values out.
- * All rows of a batch write the same place of the cache, in place: a row that holds fewer tokens is empty on its left,
- * so that a new text can take a finished one's row at any time.
+ * @file Steps of generation as pure functions: tokens in, next logits and a longer memory of keys and values out. A
+ * token's keys and values stand at its position, whatever stands in other rows: so what a row adds up, and in which
+ * order, does not depend on its neighbours.
  */
 import {
   add,
-  and,
   argmax,
   at,
+  contract,
   expand,
   full,
   iota,
   less,
-  maximum,
-  mul,
-  not,
   rename,
   ropeAt,
   slice,
@@ -31,10 +28,10 @@ import {
   type Memory,
   type Model,
   type Output,
+  ownTokens,
   swiglu,
   type Tokens,
   turns,
-  unembed,
 } from "../model/llama.ts";
 import { type Moe, moe } from "../model/moe.ts";
 
@@ -87,18 +84,46 @@ export function joined(
   return { key: join(cache.key, fresh.key), value: join(cache.value, fresh.value) };
 }
 
-/** Logits of a model of either kind. */
+/** What a model of either kind makes of tokens. */
 function forward(config: ModelConfig, model: AnyModel, tokens: Tokens, options: LlamaOptions): Output {
   return config.kind === "llama"
     ? llama(config, model as Model, tokens, swiglu, options)
     : llama(config, model as Model<Moe>, tokens, moe(config), options);
 }
 
+/** Logits of all tokens but an embedding's spare rows, for the one token of each row that is asked for. */
+const logitsAt = (last: Tensor<"batch" | "embed">, weights: AnyModel, known: number): Tensor<"batch" | "vocab"> =>
+  slice(contract(last, weights.head ?? weights.embedding, "embed"), "vocab", 0, known);
+
 /**
- * Feeds tokens that stand at `start`, `start` + 1, … of the cache.
+ * Whole prompts, each from place 0 of a cache of its own.
  *
- * @param empty places at the left of each row that hold no token
  * @param known tokens that may be generated: ids below it (an embedding may have spare rows)
+ * @param tokens of the prompts; what follows the last one is padding (−1)
+ * @param last place of each prompt's last token
+ */
+export function prefill(
+  config: ModelConfig,
+  known: number,
+  model: AnyModel,
+  tokens: Tokens,
+  last: Tensor<"batch", "int">,
+): { cache: Cache; logits: Tensor<"batch" | "vocab"> } {
+  const cache: Cache = { key: [], value: [] };
+  const memory: Memory = (key, value, layer) => {
+    cache.key[layer] = rename(key, { seq: "key" });
+    cache.value[layer] = rename(value, { seq: "key" });
+    return ownTokens(key, value);
+  };
+  const weights = widened(model), { hidden } = forward(config, weights, tokens, { memory });
+  return { cache, logits: logitsAt(take(hidden, "seq", last), weights, known) };
+}
+
+/**
+ * Feeds one more token to each row.
+ *
+ * @param known tokens that may be generated: ids below it
+ * @param place where each row's token stands: so many came before it
  */
 export function next(
   config: ModelConfig,
@@ -106,25 +131,21 @@ export function next(
   model: AnyModel,
   cache: Cache,
   tokens: Tokens,
-  start: Tensor<never, "int">,
-  empty: Tensor<"batch", "int">,
+  place: Tensor<"batch", "int">,
   wanted: Wanted,
 ): Next {
-  const { batch, seq } = tokens.shape, { key: keys } = cache.key[0].shape;
-  const place = add(expand(iota("seq", seq), { batch }), start);
-  const position = maximum(add(place, mul(empty, -1)), 0);
-  const grid = expand(iota("key", keys), { batch, seq });
-  const keep = and(less(grid, add(place, 1)), not(less(grid, empty)));
+  const { batch } = tokens.shape, { key: keys } = cache.key[0].shape;
+  const position = expand(place, { batch, seq: 1 });
+  const keep = less(expand(iota("key", keys), { batch, seq: 1 }), add(position, 1));
   const kept: Cache = { key: [], value: [] };
   const memory: Memory = (key, value, layer) => {
     const put = (which: "key" | "value", x: typeof key): Kept =>
-      kept[which][layer] = write(cache[which][layer], "key", start, rename(x, { seq: "key" }));
+      kept[which][layer] = write(cache[which][layer], "key", place, rename(x, { seq: "key" }));
     return { key: put("key", key), value: put("value", value), keep };
   };
   const weights = widened(model);
   const { hidden } = forward(config, weights, tokens, { turn: ropeAt(turns(config, keys), position), memory });
-  const last = at(unembed(slice(hidden, "seq", seq - 1), weights), "seq", 0);
-  const logits = slice(last, "vocab", 0, known);
+  const logits = logitsAt(at(hidden, "seq", 0), weights, known);
   return {
     cache: kept,
     ...(wanted.picked && { picked: argmax(logits, "vocab") }),

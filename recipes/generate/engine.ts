@@ -1,13 +1,15 @@
 /**
  * @file Continuous batching: texts of any length run together, and the next one takes a finished one's row. Prompts
- * (prefill) and single tokens (decode) are two plans; the cache of keys and values stays on the device.
+ * (prefill) and single tokens (decode) are two plans; the cache of keys and values stays on the device. On the CPU a
+ * text's logits have the same bits alone and among others: prompts are computed one by one, a token's place in the cache
+ * is its position, and steps of generation are compiled `steady`.
  */
 import { type Tensor, tensor } from "../../dsl/mod.ts";
 import { compile, type Compiled, free, values } from "../../backend/compile.ts";
 import type { Device } from "../../backend/runtime.ts";
 import { longestText } from "../model/llama.ts";
 import type { Loaded } from "../model/parameters.ts";
-import { type Cache, emptyCache, joined, type Next, next, rearranged, type Wanted } from "./decode.ts";
+import { type Cache, emptyCache, joined, type Next, next, prefill, rearranged, type Wanted } from "./decode.ts";
 import type { Prediction, Sequence } from "./sequence.ts";
 
 /** Runs sequences; one call at a time. */
@@ -33,18 +35,13 @@ export interface EngineOptions {
 
 /** A sequence that runs, and how many of its tokens are in the cache. */
 type Running = { readonly sequence: Sequence; fed: number };
-/** The cache while sequences run: all rows write place `clock` next, and a row's tokens are the last ones before it. */
-type State = { readonly cache: Cache; readonly rows: readonly (Running | undefined)[]; clock: number; length: number };
-/** Prompts that were computed together, until all their sequences have a row. */
-type Prefilled = {
-  readonly prompts: readonly (readonly number[])[];
-  cache: Cache;
-  width: number;
-  logits: Float32Array;
-};
+/** The cache while sequences run: so many rows of `length` places, a row's tokens from place 0 on. */
+type State = { readonly cache: Cache; readonly rows: readonly (Running | undefined)[]; readonly length: number };
+/** A prompt that was computed, until all its sequences have a row. */
+type Prefilled = { readonly promptIds: readonly number[]; readonly cache: Cache; readonly logits: Float32Array };
 
 type Ints<A extends string> = Tensor<A, "int">;
-type Step = Compiled<[Loaded["model"], Cache, Ints<"batch" | "seq">, Ints<never>, Ints<"batch">, Wanted], Next>;
+type Step = Compiled<[Loaded["model"], Cache, Ints<"batch" | "seq">, Ints<"batch">, Wanted], Next>;
 
 const grid = (batch: number, seq: number, data: Int32Array): Ints<"batch" | "seq"> =>
   tensor({ batch, seq }, data, "i32");
@@ -56,13 +53,16 @@ const int = (value: number): Ints<never> => tensor({}, Int32Array.of(value), "i3
 const powerAbove = (x: number): number => 2 ** Math.ceil(Math.log2(Math.max(1, x)));
 /** Places of a cache that holds so many tokens of a row: with room for more, so that rows seldom move. */
 const lengthFor = (tokens: number): number => Math.max(128, powerAbove(tokens + Math.max(16, tokens / 8)));
-/** Prompts are padded to a power of two, or to one and a half of it. */
+/**
+ * Prompts are padded to a power of two, or to one and a half of it. Never to so few that a product of theirs would take
+ * the kernel of a single token's.
+ */
 export function widthFor(tokens: number): number {
-  const power = Math.max(16, powerAbove(tokens));
-  return power > 16 && tokens <= power * 3 / 4 ? power * 3 / 4 : power;
+  const power = Math.max(32, powerAbove(tokens));
+  return power > 32 && tokens <= power * 3 / 4 ? power * 3 / 4 : power;
 }
-/** Tokens of prompts that are computed in one step, at most. */
-const PREFILL_TOKENS = 4096;
+/** Rows of a step at most on the CPU: of more, products take another kernel, which adds up in another order. */
+const MOST_ROWS = 16;
 
 /**
  * Makes an engine for a model. Its plans are compiled as they are needed.
@@ -74,62 +74,55 @@ const PREFILL_TOKENS = 4096;
  * while (await engine.round());
  * ```
  */
-export function openEngine({ config, model }: Loaded, device: Device, { batch = 16, known }: EngineOptions): Engine {
+export function openEngine({ config, model }: Loaded, device: Device, options: EngineOptions): Engine {
+  const { known } = options, batch = Math.min(options.batch ?? 16, device.name === "cpu" ? MOST_ROWS : Infinity);
   const step: Step = compile(
-    (model, cache, tokens, start, empty, wanted) => next(config, known, model, cache, tokens, start, empty, wanted),
+    (model, cache, tokens, place, wanted) => next(config, known, model, cache, tokens, place, wanted),
     device,
-    { donate: [1] },
+    { donate: [1], steady: true },
+  );
+  const prompt = compile(
+    (model: Loaded["model"], tokens: Ints<"batch" | "seq">, last: Ints<"batch">) =>
+      prefill(config, known, model, tokens, last),
+    device,
   );
   const empty = compile((rows: number, length: number) => emptyCache(config, rows, length), device);
   const join = compile(joined, device, { donate: [0] }), rearrange = compile(rearranged, device);
   let waiting: Sequence[] = [], state: State | undefined, prefilled: Prefilled | undefined;
 
-  /** Another shape, or another clock, for the same rows; those that are finished are left behind. */
-  async function resize(rows: readonly (number | undefined)[], clock: number, length: number): Promise<void> {
-    const { cache, rows: old, clock: before } = state!;
-    const places = Array.from({ length }, (_, place) => {
-      const from = place - clock + before;
-      return from >= 0 && from < before ? from : -1;
-    });
-    const moved = await rearrange(cache, perRow(rows.map((row) => row ?? -1)), perPlace(places));
-    free(cache, device);
-    state = { cache: moved, rows: rows.map((row) => row === undefined ? undefined : old[row]), clock, length };
-  }
+  /** The first places, as many as `length`, of which `filled` hold tokens. */
+  const placesOf = (length: number, filled: number): Ints<"key"> =>
+    perPlace(Array.from({ length }, (_, place) => place < filled ? place : -1));
 
-  /** As many rows as are wanted, and a clock that leaves room for a text of `tokens` and one token more. */
+  /** As many rows as are wanted, with room for a text of `tokens` and one token more; those that run keep theirs. */
   async function makeRoom(wanted: number, tokens: number): Promise<void> {
     const count = Math.min(batch, powerAbove(wanted));
     if (!state) {
-      const length = lengthFor(tokens), rows = Array.from({ length: count }, () => undefined);
-      state = { cache: await empty(count, length), rows, clock: tokens, length };
+      const length = lengthFor(tokens);
+      state = { cache: await empty(count, length), rows: new Array(count).fill(undefined), length };
       return;
     }
-    const { rows, clock, length } = state;
-    const kept = rows.flatMap((row, i) => row ? [i] : []);
+    const { cache, rows, length } = state, kept = rows.flatMap((row, i) => row ? [i] : []);
     const used = Math.max(tokens, ...kept.map((i) => rows[i]!.fed));
-    const fits = clock >= tokens && clock < length;
-    if (fits && count === rows.length) return;
+    if (used < length && count === rows.length) return;
     const order = count === rows.length
       ? rows.map((row, i) => row ? i : undefined)
       : Array.from({ length: count }, (_, i) => kept[i]);
-    await resize(order, fits ? clock : used, fits ? length : lengthFor(used));
+    const longer = used < length ? length : lengthFor(used);
+    const from = perRow(order.map((row) => row ?? -1));
+    const moved = await rearrange(cache, from, placesOf(longer, Math.min(length, longer)));
+    free(cache, device);
+    state = { cache: moved, rows: order.map((row) => row === undefined ? undefined : rows[row]), length: longer };
   }
 
-  /** Computes the prompts of waiting sequences, as many as there is room for. */
-  async function prefill(room: number): Promise<Prefilled> {
-    const width = widthFor(waiting[0].promptIds.length);
-    const distinct = [...new Set(waiting.slice(0, room).map(({ promptIds }) => promptIds))];
-    const prompts = distinct.filter(({ length }) => widthFor(length) === width)
-      .slice(0, Math.max(1, Math.floor(PREFILL_TOKENS / width)));
-    // Of the rows that fill up the power of two nobody reads what comes out.
-    const rows = powerAbove(prompts.length), tokens = new Int32Array(rows * width).fill(-1);
-    prompts.forEach((ids, row) => tokens.set(ids, (row + 1) * width - ids.length));
-    const gaps = Array.from({ length: rows }, (_, row) => width - (prompts[row]?.length ?? 0));
-    const wanted = { picked: false, logits: true };
-    const out = await step(model, await empty(rows, width), grid(rows, width, tokens), int(0), perRow(gaps), wanted);
-    const logits = await values(out.logits!, device, "batch", "vocab") as Float32Array;
+  /** Computes a prompt. */
+  async function prefillOne(promptIds: readonly number[]): Promise<Prefilled> {
+    const width = widthFor(promptIds.length), tokens = new Int32Array(width).fill(-1);
+    tokens.set(promptIds);
+    const out = await prompt(model, grid(1, width, tokens), perRow([promptIds.length - 1]));
+    const logits = await values(out.logits, device, "batch", "vocab") as Float32Array;
     free(out.logits, device);
-    return { prompts, cache: out.cache, width, logits };
+    return { promptIds, cache: out.cache, logits };
   }
 
   function forget(): void {
@@ -138,32 +131,32 @@ export function openEngine({ config, model }: Loaded, device: Device, { batch = 
   }
 
   /** Gives a waiting sequence its first token, and a row if it goes on. */
-  async function admit(sequence: Sequence, { prompts, cache, width, logits }: Prefilled): Promise<void> {
-    const from = prompts.indexOf(sequence.promptIds), tokens = sequence.promptIds.length;
-    take(sequence, { logits: logits.subarray(from * known, (from + 1) * known) });
+  async function admit(sequence: Sequence, { promptIds, cache, logits }: Prefilled): Promise<void> {
+    take(sequence, { logits });
     if (sequence.finished) return;
-    await makeRoom(running() + 1 + waiting.length, tokens);
-    const { rows, clock, length, cache: kept } = state!, row = rows.findIndex((row) => !row);
-    const places = Array.from({ length }, (_, place) => {
-      const at = place - clock + width;
-      return at >= width - tokens && at < width ? at : -1;
-    });
+    await makeRoom(running() + 1 + waiting.length, promptIds.length);
+    const { rows, length, cache: kept } = state!, row = rows.findIndex((row) => !row);
     state = undefined;
-    const whole = await join(kept, int(row), cache, perRow([from]), perPlace(places));
-    state = { cache: whole, rows: rows.with(row, { sequence, fed: tokens }), clock, length };
+    const whole = await join(kept, int(row), cache, perRow([0]), placesOf(length, promptIds.length));
+    state = { cache: whole, rows: rows.with(row, { sequence, fed: promptIds.length }), length };
   }
 
   /** One more token for each that runs. */
   async function decode(): Promise<void> {
     await makeRoom(running() + waiting.length, 1);
-    const { cache, rows, clock, length } = state!;
+    const { cache, rows, length } = state!;
     const tokens = Int32Array.from(rows, (row) => row?.sequence.ids.at(-1) ?? 0);
-    const gaps = rows.map((row) => clock - (row?.fed ?? 0));
     const logitsWanted = rows.some((row) => row?.sequence.needsLogits);
     const wanted = { picked: !logitsWanted, logits: logitsWanted };
     state = undefined;
-    const out = await step(model, cache, grid(rows.length, 1, tokens), int(clock), perRow(gaps), wanted);
-    state = { cache: out.cache, rows, clock: clock + 1, length };
+    const out = await step(
+      model,
+      cache,
+      grid(rows.length, 1, tokens),
+      perRow(rows.map((row) => row?.fed ?? 0)),
+      wanted,
+    );
+    state = { cache: out.cache, rows, length };
     const logits = out.logits && await values(out.logits, device, "batch", "vocab") as Float32Array;
     const picked = out.picked && await values(out.picked, device);
     free([out.logits, out.picked], device);
@@ -192,13 +185,13 @@ export function openEngine({ config, model }: Loaded, device: Device, { batch = 
     async round() {
       dropFinished();
       while (waiting.length > 0 && running() < batch) {
-        if (!prefilled?.prompts.includes(waiting[0].promptIds)) {
+        if (prefilled?.promptIds !== waiting[0].promptIds) {
           forget();
-          prefilled = await prefill(batch - running());
+          prefilled = await prefillOne(waiting[0].promptIds);
         }
         await admit(waiting.shift()!, prefilled);
       }
-      if (!prefilled?.prompts.includes(waiting[0]?.promptIds)) forget();
+      if (prefilled?.promptIds !== waiting[0]?.promptIds) forget();
       if (running() > 0) await decode();
       dropFinished();
       if (running() + waiting.length > 0) return true;

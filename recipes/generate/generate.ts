@@ -70,8 +70,8 @@ export const endTokens = ({ config }: Loaded, { eos }: Decoder): ReadonlySet<num
   new Set([...config.eos ?? [], ...eos === undefined ? [] : [eos]]);
 
 /**
- * Continues prompts. Results are in the prompts' order, `n` for each, and do not depend on what runs together (up to
- * rounding).
+ * Continues prompts. Results are in the prompts' order, `n` for each, and do not depend on what runs together: on the
+ * CPU bit for bit, elsewhere up to rounding.
  *
  * @param prompts token ids; each must have at least one
  * @throws {UserError} if a prompt is empty, too long for the model, or has an id beyond the embedding

@@ -155,21 +155,22 @@ export function writeHalves(kernel: LoopKernel, capabilities: Capabilities): Dis
     body: [
       `let word = group * ${lanes}u + lane;`,
       `if (word >= ${words}u) { return; }`,
-      ...before,
-      `if (bitcast<u32>(${start}) >= ${gather.size}u) {`,
-      `  if (${start} != -1) { outOfRange(); }`,
-      "  return;",
-      "}",
       "var mask = 0u;",
       "var bits = 0u;",
       "for (var half = 0u; half < 2u; half++) {",
       ...indent([
         "let element = word * 2u + half;",
+        `if (element >= ${elements}u) { break; }`,
         ...split("element", order.map((axis) => room[axis]), order.map((axis) => places[axis])),
-        ...sizes.map((_, axis) =>
-          axis === moved ? `let ${names[axis]} = ${places[axis]} - ${start};` : `let ${names[axis]} = ${places[axis]};`
-        ),
-        `if (element < ${elements}u && ${names[moved]} >= 0 && ${names[moved]} < ${sizes[moved]}) {`,
+        // Rows may have starts of their own; none depends on where along the moved axis an element is.
+        ...sizes.flatMap((_, axis) => axis === moved ? [] : [`let ${names[axis]} = ${places[axis]};`]),
+        ...before,
+        `if (bitcast<u32>(${start}) >= ${gather.size}u) {`,
+        `  if (${start} != -1) { outOfRange(); }`,
+        "  continue;",
+        "}",
+        `let ${names[moved]} = ${places[moved]} - ${start};`,
+        `if (${names[moved]} >= 0 && ${names[moved]} < ${sizes[moved]}) {`,
         ...indent([...rest, "mask |= 0xffffu << (half * 16u);", `bits |= ${value} << (half * 16u);`]),
         "}",
       ]),
