@@ -4,7 +4,7 @@ import { type Capabilities, listAdapters, openNative } from "./device.ts";
 import { openInterpreter } from "./interpreter.ts";
 import { PlannedDevice } from "./planned.ts";
 import type { Device } from "./runtime.ts";
-import { openWebgpu } from "./webgpu.ts";
+import { openWebgpu } from "./webgpu/device.ts";
 
 /**
  * Opens a device:

@@ -1,8 +1,8 @@
 /** @file A plan as WebGPU runs it: each step with its pipeline, its workgroups and, as far as they last, its bindings. */
-import type { Plan, PlanBuffer } from "./compiler/kernel.ts";
-import { padded, type WebgpuMemory } from "./webgpu_memory.ts";
-import collectShader from "./native/src/gpu/collect.wgsl" with { type: "text" };
-import fillShader from "./native/src/gpu/fill.wgsl" with { type: "text" };
+import type { Plan, PlanBuffer } from "../compiler/kernel.ts";
+import { padded, type WebgpuMemory } from "./memory.ts";
+import collectShader from "../native/src/gpu/collect.wgsl" with { type: "text" };
+import fillShader from "../native/src/gpu/fill.wgsl" with { type: "text" };
 
 /** Workgroups of the shader that walks a buffer of any length. */
 const walkers = 256;

@@ -1,5 +1,5 @@
 /** @file WebGPU buffers by handle, and the arena that all plans of a device share. */
-import type { MemoryUse } from "./device.ts";
+import type { MemoryUse } from "../device.ts";
 
 /** Bytes as they are allocated: whole words, at least one, since an empty range cannot be bound. */
 export const padded = (bytes: number): number => Math.max(4, Math.ceil(bytes / 4) * 4);

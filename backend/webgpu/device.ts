@@ -2,10 +2,10 @@
  * @file Deno's built-in WebGPU: the plans and shaders of the native wgpu device, run through `navigator.gpu`. It needs
  * neither the native library nor a permission.
  */
-import { UserError } from "../dsl/errors.ts";
-import type { Plan } from "./compiler/kernel.ts";
-import type { Capabilities, MemoryUse } from "./device.ts";
-import type { PlanRunner } from "./planned.ts";
+import { UserError } from "../../dsl/errors.ts";
+import type { Plan } from "../compiler/kernel.ts";
+import type { Capabilities, MemoryUse } from "../device.ts";
+import type { PlanRunner } from "../planned.ts";
 import {
   encode,
   load,
@@ -15,8 +15,8 @@ import {
   Pipelines,
   scoped,
   type Timing,
-} from "./webgpu_plan.ts";
-import { padded, WebgpuMemory } from "./webgpu_memory.ts";
+} from "./plan.ts";
+import { padded, WebgpuMemory } from "./memory.ts";
 
 /** Kernels are planned for no more buffers than this, whatever the adapter allows. */
 const mostBindings = 64;

@@ -1,11 +1,11 @@
 /** @file Deno's WebGPU as a device: what it adds to the tests that all devices pass (`XFT_TEST_DEVICES=…,webgpu`). */
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { add, mul, take, type Tensor, tensor } from "../dsl/mod.ts";
-import { checkout, testDevices } from "../tests/support.ts";
-import { compile, free, number, put, values } from "./compile.ts";
-import type { Plan } from "./compiler/kernel.ts";
-import { open } from "./open.ts";
-import { openWebgpu } from "./webgpu.ts";
+import { add, mul, take, type Tensor, tensor } from "../../dsl/mod.ts";
+import { checkout, testDevices } from "../../tests/support.ts";
+import { compile, free, number, put, values } from "../compile.ts";
+import type { Plan } from "../compiler/kernel.ts";
+import { open } from "../open.ts";
+import { openWebgpu } from "./device.ts";
 
 const ignore = !testDevices().includes("webgpu");
 const decoder = new TextDecoder();
