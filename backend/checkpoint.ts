@@ -4,7 +4,7 @@
  */
 import { UserError } from "../dsl/errors.ts";
 import type { NativeDevice } from "./device.ts";
-import { check, type Functions, openLibrary, readBytes } from "./ffi.ts";
+import { check, type Functions, openLibrary, readBytes } from "./library/ffi.ts";
 
 /** Functions of checkpoint files. */
 const checkpointSymbols = {

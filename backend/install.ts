@@ -6,10 +6,10 @@
  */
 import { dirname, join } from "node:path";
 import { UserError } from "../dsl/errors.ts";
-import { buildLibrary, isFile, takeLock } from "./build.ts";
+import { buildLibrary, isFile, takeLock } from "./library/build.ts";
 import { cacheVariables, userCache } from "./cache.ts";
-import { cachedPath, libraryPath, manifest } from "./library.ts";
-import { type Manifest, sha256 } from "./manifest.ts";
+import { cachedPath, libraryPath, manifest } from "./library/library.ts";
+import { type Manifest, sha256 } from "./library/manifest.ts";
 
 /** Files fetched at a time. */
 const TOGETHER = 8;

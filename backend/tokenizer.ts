@@ -1,7 +1,7 @@
 /** @file Tokenizers: the model's own tokenizer.json, through Hugging Face's `tokenizers` in the native library. */
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../dsl/errors.ts";
-import { check, type Functions, openLibrary, readBytes } from "./ffi.ts";
+import { check, type Functions, openLibrary, readBytes } from "./library/ffi.ts";
 
 /** Functions of tokenizers. */
 const tokenizerSymbols = {

@@ -1,6 +1,6 @@
 /** @file The suite itself, at toy sizes: every kind of case runs, and the JSON holds what is promised. */
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { libraryPath } from "../backend/library.ts";
+import { libraryPath } from "../backend/library/library.ts";
 import { checkout, withTempDir } from "../tests/support.ts";
 import { UserError } from "../dsl/errors.ts";
 import { costOf } from "./costs.ts";

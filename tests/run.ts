@@ -4,7 +4,7 @@
  *
  * `--quick` leaves out the set-up and the Rust tests. Further arguments go to `deno test` (files, `--filter`).
  */
-import { libraryPath } from "../backend/library.ts";
+import { libraryPath } from "../backend/library/library.ts";
 import { prepare, type Prepared } from "./setup.ts";
 import { checkout } from "./support.ts";
 

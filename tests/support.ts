@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { userCache } from "../backend/cache.ts";
-import { libraryPath } from "../backend/library.ts";
+import { libraryPath } from "../backend/library/library.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 

@@ -5,7 +5,7 @@
 import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { cacheVariables } from "../../backend/cache.ts";
-import { installCommand, libraryPath, manifest } from "../../backend/library.ts";
+import { installCommand, libraryPath, manifest } from "../../backend/library/library.ts";
 import { type Change, serveCheckout, type Served } from "./serve.ts";
 import { checkout, type Ran, testDevices, withTempDir } from "../support.ts";
 

@@ -1,7 +1,7 @@
 /** @file `xft doctor`: what this machine offers, and whether it computes right. */
 import { compile, put, values } from "../../../backend/compile.ts";
 import { type Adapter, type CooperativeMatrices, listAdapters } from "../../../backend/device.ts";
-import { libraryPath } from "../../../backend/library.ts";
+import { libraryPath } from "../../../backend/library/library.ts";
 import { type KernelReport, withRoofs } from "../../../backend/compiler/explain.ts";
 import { capabilitiesOf, open } from "../../../backend/open.ts";
 import { roofsOf } from "../../../backend/roofs.ts";

@@ -1,6 +1,6 @@
 /** @file Builds the dynamic library with cargo and keeps it in the user's cache. */
 import { dirname, join } from "node:path";
-import { UserError } from "../dsl/errors.ts";
+import { UserError } from "../../dsl/errors.ts";
 
 const LIBRARY_NAMES: Partial<Record<typeof Deno.build.os, string>> = {
   darwin: "libxft_native.dylib",

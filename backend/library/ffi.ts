@@ -2,7 +2,7 @@
  * @file The native library's C functions: opening it, and turning its error numbers into errors. Only buffers and
  * integers cross the boundary, so that `--allow-ffi=PATH` is enough.
  */
-import { UserError } from "../dsl/errors.ts";
+import { UserError } from "../../dsl/errors.ts";
 import { libraryPath } from "./library.ts";
 
 /** Version of the functions and of the plans that this program speaks (`abi::VERSION` of the library). */

@@ -72,7 +72,7 @@ function filesIn(folder: string): string[] {
 }
 
 if (import.meta.main) {
-  const place = fileURLToPath(new URL("../native_sources.json", import.meta.url));
-  const text = JSON.stringify(manifestOf(fileURLToPath(new URL("./native/", import.meta.url))), null, 2);
+  const place = fileURLToPath(new URL("../../native_sources.json", import.meta.url));
+  const text = JSON.stringify(manifestOf(fileURLToPath(new URL("../native/", import.meta.url))), null, 2);
   Deno.writeTextFileSync(place, `${text}\n`);
 }

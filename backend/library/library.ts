@@ -7,11 +7,11 @@
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { UserError } from "../dsl/errors.ts";
+import { UserError } from "../../dsl/errors.ts";
 import { buildLibrary, type Crate, isFile, LIBRARY_NAME, modified, readText, stampPath, takeLock } from "./build.ts";
-import { userCache } from "./cache.ts";
+import { userCache } from "../cache.ts";
 import { crateFiles, digestOf, type Manifest, versionOf } from "./manifest.ts";
-import sources from "../native_sources.json" with { type: "json" };
+import sources from "../../native_sources.json" with { type: "json" };
 
 /** The library's sources, as they belong to this module. */
 export const manifest: Manifest = sources;
@@ -38,7 +38,7 @@ export function libraryPath(): string {
     if (!isFile(given)) throw new UserError(`XFT_LIBRARY=${given}: there is no such file. ${BOTH_WAYS}`);
     return Deno.realPathSync(given);
   }
-  const here = new URL("./native/", import.meta.url);
+  const here = new URL("../native/", import.meta.url);
   if (here.protocol === "file:") return ofCheckout(fileURLToPath(here));
   const cached = cachedPath(manifest);
   if (isFile(cached)) return cached;
@@ -50,7 +50,7 @@ export function libraryPath(): string {
 
 /** The command that fetches and builds the library of a module imported by URL, with its permissions. */
 export function installCommand(): string {
-  const { href, host } = new URL("./install.ts", import.meta.url);
+  const { href, host } = new URL("../install.ts", import.meta.url);
   return `deno run --allow-import=${host} --allow-net=${host} --allow-env --allow-read --allow-write --allow-run ${href}`;
 }
 

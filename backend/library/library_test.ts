@@ -1,12 +1,12 @@
 /** @file Finding the library: on copies of `library.ts` beside a crate of one file, with a cargo that only notes calls. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { checkout, withTempDir } from "../tests/support.ts";
+import { checkout, withTempDir } from "../../tests/support.ts";
 import { manifest } from "./library.ts";
 import { manifestOf } from "./manifest.ts";
 
 const modules = [
-  ...["library.ts", "build.ts", "cache.ts", "manifest.ts"].map((name) => `backend/${name}`),
+  ...["library/library.ts", "library/build.ts", "library/manifest.ts", "cache.ts"].map((name) => `backend/${name}`),
   "dsl/errors.ts",
   "native_sources.json",
 ];
@@ -38,7 +38,7 @@ async function withPlace(run: (place: Place) => Promise<void>): Promise<void> {
       Deno.mkdirSync(join(folder, name, "backend/native/src"), { recursive: true });
       Deno.writeTextFileSync(join(folder, name, "backend/native/Cargo.toml"), '[package]\nversion = "9.9.9"\n');
       Deno.writeTextFileSync(join(folder, name, "backend/native/src/lib.rs"), "// one");
-      const main = 'import { libraryPath } from "./library.ts";\nconsole.log(libraryPath());\n';
+      const main = 'import { libraryPath } from "./library/library.ts";\nconsole.log(libraryPath());\n';
       Deno.writeTextFileSync(join(folder, name, "backend/main.ts"), main);
     };
     await run({
