@@ -2,7 +2,7 @@
 import { UserError } from "../dsl/errors.ts";
 import { type Capabilities, listAdapters, openNative } from "./device.ts";
 import { openInterpreter } from "./interpreter.ts";
-import { PlannedDevice } from "./planned.ts";
+import { PlannedDevice } from "./plans/device.ts";
 import type { Device } from "./runtime.ts";
 import { openWebgpu } from "./webgpu/device.ts";
 

@@ -5,7 +5,7 @@
 import { UserError } from "../../dsl/errors.ts";
 import type { Plan } from "../compiler/kernel.ts";
 import type { Capabilities, MemoryUse } from "../device.ts";
-import type { PlanRunner } from "../planned.ts";
+import type { PlanRunner } from "../plans/device.ts";
 import {
   encode,
   load,

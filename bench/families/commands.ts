@@ -1,7 +1,7 @@
 /** @file What a user waits for before anything is computed: the start of commands, tracing and compiling of steps. */
 import { traced } from "../../backend/compile.ts";
 import { pipeline, type PipelineOptions } from "../../backend/compiler/pipeline.ts";
-import { runnable } from "../../backend/plan_cache.ts";
+import { runnable } from "../../backend/plans/cache.ts";
 import { planStep } from "../../recipes/explain.ts";
 import { xft } from "../../recipes/objectives/xft.ts";
 import type { Case, CompileWork, StartWork } from "../case.ts";

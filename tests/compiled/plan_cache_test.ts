@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { routing } from "../../bench/families/sizes.ts";
 import { traced } from "../../backend/compile.ts";
 import { pipeline, type PipelineOptions } from "../../backend/compiler/pipeline.ts";
-import { planKey, prune, type Runnable, runnable } from "../../backend/plan_cache.ts";
+import { planKey, prune, type Runnable, runnable } from "../../backend/plans/cache.ts";
 import type { Program } from "../../backend/runtime.ts";
 import { UserError } from "../../dsl/errors.ts";
 import { topological } from "../../dsl/node.ts";

@@ -1,6 +1,6 @@
 /** @file wgpu with sizes of tiles and workgroups that a tuner might try. */
 import { openNative } from "../../backend/device.ts";
-import { PlannedDevice, type PlanRunner } from "../../backend/planned.ts";
+import { PlannedDevice, type PlanRunner } from "../../backend/plans/device.ts";
 import type { Tuning } from "../../backend/compiler/templates/tuning.ts";
 
 const direct = { engine: "direct", lanes: 8, own: [8, 16], smallOwn: [4, 4], small: 0 } as const;

@@ -5,14 +5,14 @@
  */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { NodeMap, NodeSet } from "../dsl/graph/node_map.ts";
-import { isOp, type Node, topological } from "../dsl/node.ts";
-import type { Func } from "../dsl/primitives/call.ts";
-import { node } from "../dsl/build.ts";
-import { cacheVariables, userCache } from "./cache.ts";
-import type { Plan } from "./compiler/kernel.ts";
-import type { ArgumentSource, CompiledProgram, PipelineOptions } from "./compiler/pipeline.ts";
-import type { Program } from "./runtime.ts";
+import { NodeMap, NodeSet } from "../../dsl/graph/node_map.ts";
+import { isOp, type Node, topological } from "../../dsl/node.ts";
+import type { Func } from "../../dsl/primitives/call.ts";
+import { node } from "../../dsl/build.ts";
+import { cacheVariables, userCache } from "../cache.ts";
+import type { Plan } from "../compiler/kernel.ts";
+import type { ArgumentSource, CompiledProgram, PipelineOptions } from "../compiler/pipeline.ts";
+import type { Program } from "../runtime.ts";
 
 /** What of a compiled program a device runs. */
 export type Runnable = Pick<CompiledProgram, "plan" | "arguments" | "results" | "uploads">;
@@ -253,7 +253,7 @@ function compilerVersion(): string | undefined {
 }
 
 function sourcesDigest(): string | undefined {
-  const roots = ["../dsl/", "./compiler/"].map((folder) => new URL(folder, import.meta.url));
+  const roots = ["../../dsl/", "../compiler/"].map((folder) => new URL(folder, import.meta.url));
   if (roots.some(({ protocol }) => protocol !== "file:")) return undefined;
   if (roots.some((path) => Deno.permissions.querySync({ name: "read", path }).state !== "granted")) return undefined;
   const hash = createHash("sha256");

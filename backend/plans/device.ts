@@ -1,19 +1,19 @@
 /** @file Whatever runs plans, behind the common interface: memory by reference, plans by program. */
-import { node } from "../dsl/build.ts";
-import { allHalfBits, type HalfType, halfValue, isHalf } from "../dsl/half.ts";
-import { evaluate } from "../dsl/interpret.ts";
-import type { Node } from "../dsl/node.ts";
-import type { DType } from "../dsl/tensor.ts";
-import { showShape, sizeOf } from "../dsl/shape.ts";
-import { indexedBy, reportOf } from "./compiler/explain.ts";
-import type { Plan } from "./compiler/kernel.ts";
-import { type CompiledProgram, pipeline } from "./compiler/pipeline.ts";
-import { bytesOf } from "./compiler/memory.ts";
-import { debugs } from "./debug.ts";
-import { type Runnable, runnable } from "./plan_cache.ts";
-import type { Capabilities, MemoryUse } from "./device.ts";
-import type { BuildOptions, Device, DeviceArray, Executable, Program } from "./runtime.ts";
-import "../dsl/primitives/mod.ts";
+import { node } from "../../dsl/build.ts";
+import { allHalfBits, type HalfType, halfValue, isHalf } from "../../dsl/half.ts";
+import { evaluate } from "../../dsl/interpret.ts";
+import type { Node } from "../../dsl/node.ts";
+import type { DType } from "../../dsl/tensor.ts";
+import { showShape, sizeOf } from "../../dsl/shape.ts";
+import { indexedBy, reportOf } from "../compiler/explain.ts";
+import type { Plan } from "../compiler/kernel.ts";
+import { type CompiledProgram, pipeline } from "../compiler/pipeline.ts";
+import { bytesOf } from "../compiler/memory.ts";
+import { debugs } from "../debug.ts";
+import { type Runnable, runnable } from "./cache.ts";
+import type { Capabilities, MemoryUse } from "../device.ts";
+import type { BuildOptions, Device, DeviceArray, Executable, Program } from "../runtime.ts";
+import "../../dsl/primitives/mod.ts";
 
 /** Memory behind a tensor; handle 0 once it was given back or donated. */
 interface Memory {
