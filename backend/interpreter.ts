@@ -1,7 +1,7 @@
 /** @file The f64 interpreter as a device: needs nothing, runs everything, slowly. The oracle of all tests. */
 import { expand, node } from "../dsl/build.ts";
 import { isHalf } from "../dsl/half.ts";
-import { evaluate } from "../dsl/interpret.ts";
+import { evaluate } from "../dsl/interpret/interpret.ts";
 import type { HostArray, Node } from "../dsl/node.ts";
 import { registerType, type Values } from "../dsl/primitive.ts";
 import { sizeOf } from "../dsl/shape.ts";

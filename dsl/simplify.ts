@@ -4,7 +4,7 @@
  */
 import { constant, expand, node as make, primitiveOf, rebuilt, scale } from "./build.ts";
 import { NodeMap } from "./graph/node_map.ts";
-import { evaluate } from "./interpret.ts";
+import { evaluate } from "./interpret/interpret.ts";
 import { isOp, type Node, standingFor, topological } from "./node.ts";
 import { axesOf, sameOrder } from "./shape.ts";
 

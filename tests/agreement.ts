@@ -1,7 +1,7 @@
 /** @file How closely a device must agree with the f64 interpreter, and how tests compare the two. */
 import type { Device } from "../backend/runtime.ts";
 import { node } from "../dsl/build.ts";
-import { type Bounded, evaluateBounded, tolerance } from "../dsl/bound.ts";
+import { type Bounded, evaluateBounded, tolerance } from "../dsl/interpret/bound.ts";
 import { roundTo } from "../dsl/half.ts";
 import { type Node, topological } from "../dsl/node.ts";
 import { isReal, type SampleInput } from "../dsl/primitive.ts";

@@ -1,7 +1,7 @@
 /** @file Lowering keeps values, and gives kernels no more to bind than they may. */
 import { assertEquals, assertLessOrEqual } from "@std/assert";
 import { node } from "../../dsl/build.ts";
-import { evaluate } from "../../dsl/interpret.ts";
+import { evaluate } from "../../dsl/interpret/interpret.ts";
 import { topological } from "../../dsl/node.ts";
 import "../../dsl/primitives/mod.ts";
 import { lower } from "./lower.ts";

@@ -1,7 +1,7 @@
 /** @file Whatever runs plans, behind the common interface: memory by reference, plans by program. */
 import { node } from "../../dsl/build.ts";
 import { allHalfBits, type HalfType, halfValue, isHalf } from "../../dsl/half.ts";
-import { evaluate } from "../../dsl/interpret.ts";
+import { evaluate } from "../../dsl/interpret/interpret.ts";
 import type { Node } from "../../dsl/node.ts";
 import type { DType } from "../../dsl/tensor.ts";
 import { showShape, sizeOf } from "../../dsl/shape.ts";

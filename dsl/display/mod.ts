@@ -2,7 +2,7 @@
  * @file How tensors and programs show themselves in a notebook: Deno's Jupyter kernel asks what it displays for
  * `Symbol.for("Jupyter.display")`.
  */
-import { evaluate } from "../interpret.ts";
+import { evaluate } from "../interpret/interpret.ts";
 import { isOp, type Node, nodePrototype, topological } from "../node.ts";
 import { showShape, sizeOf } from "../shape.ts";
 import { show } from "../text/show.ts";

@@ -1,6 +1,6 @@
 /** @file Values by the interpreter: for tests and small sums, on the host. */
 import { expand } from "../build.ts";
-import { evaluate } from "../interpret.ts";
+import { evaluate } from "../interpret/interpret.ts";
 import { mistake } from "../node.ts";
 import { axesOf, showShape } from "../shape.ts";
 import { type AnyTensor, type Kind, nodeOf, type Tensor } from "../tensor.ts";

@@ -1,5 +1,5 @@
 /** @file call: a function kept as one node (`checkpoint`, `customVjp`); inlined before grouping. */
-import { evaluate } from "../interpret.ts";
+import { evaluate } from "../interpret/interpret.ts";
 import type { Node } from "../node.ts";
 import type { Primitive, Tangents } from "../primitive.ts";
 

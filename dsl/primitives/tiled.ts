@@ -1,5 +1,5 @@
 /** @file Loops over tiles of an axis, made by the compiler: what is large lives for one tile at a time. */
-import { evaluate } from "../interpret.ts";
+import { evaluate } from "../interpret/interpret.ts";
 import { isOp, type Node } from "../node.ts";
 import type { Primitive, Values } from "../primitive.ts";
 import { axesOf, type Shape, stridesOf } from "../shape.ts";

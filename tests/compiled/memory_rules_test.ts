@@ -10,7 +10,7 @@ import { phasesOf } from "../../backend/compiler/validate/walk.ts";
 import type { Plan } from "../../backend/compiler/kernel.ts";
 import { type NativeDevice, openNative } from "../../backend/device.ts";
 import { add, constant, contract, expand, mul, node, scale, sum } from "../../dsl/build.ts";
-import { evaluate } from "../../dsl/interpret.ts";
+import { evaluate } from "../../dsl/interpret/interpret.ts";
 import {
   checkpoint,
   contract as product,

@@ -1,7 +1,7 @@
 /** @file A whole training step of a mixture as a program: forward, backward, Adafactor, balance loss. */
 import { routing } from "../../bench/families/sizes.ts";
 import { node } from "../../dsl/build.ts";
-import { evaluate } from "../../dsl/interpret.ts";
+import { evaluate } from "../../dsl/interpret/interpret.ts";
 import { tensor, valueAndGradWith } from "../../dsl/mod.ts";
 import type { Node } from "../../dsl/node.ts";
 import { nodeOf, tensorOf } from "../../dsl/tensor.ts";

@@ -10,7 +10,7 @@ import { reachOf } from "../../backend/compiler/reach.ts";
 import { tile } from "../../backend/compiler/tile.ts";
 import { validateTiled } from "../../backend/compiler/validate/tile.ts";
 import { constant, mul, node, sum } from "../../dsl/build.ts";
-import { evaluate } from "../../dsl/interpret.ts";
+import { evaluate } from "../../dsl/interpret/interpret.ts";
 import {
   add,
   and,

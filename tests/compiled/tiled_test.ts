@@ -8,7 +8,7 @@ import { tile } from "../../backend/compiler/tile.ts";
 import { pipeline } from "../../backend/compiler/pipeline.ts";
 import { validateTiled } from "../../backend/compiler/validate/tile.ts";
 import { constant, mul, node, scale, sum } from "../../dsl/build.ts";
-import { evaluate } from "../../dsl/interpret.ts";
+import { evaluate } from "../../dsl/interpret/interpret.ts";
 import { causal, contract, crossEntropy, maskedSoftmax, rename } from "../../dsl/mod.ts";
 import { isOp, type Node, topological } from "../../dsl/node.ts";
 import { axesOf, type Shape, sizeOf } from "../../dsl/shape.ts";

@@ -1,8 +1,8 @@
 /** @file The running error bound holds for arithmetic in f32, and is close enough to catch a wrong result. */
 import { assert, assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
 import { add, cast, constant, expand, mul, node, sum } from "../../dsl/build.ts";
-import { evaluateBounded, tolerance } from "../../dsl/bound.ts";
-import { scalarBound } from "../../dsl/bound_scalar.ts";
+import { evaluateBounded, tolerance } from "../../dsl/interpret/bound.ts";
+import { scalarBound } from "../../dsl/interpret/bound_scalar.ts";
 import type { Node } from "../../dsl/node.ts";
 import { isReal } from "../../dsl/primitive.ts";
 import { axesOf, sameOrder } from "../../dsl/shape.ts";

@@ -23,7 +23,7 @@ import {
   tensor,
   vjp,
 } from "../../dsl/mod.ts";
-import { evaluate } from "../../dsl/interpret.ts";
+import { evaluate } from "../../dsl/interpret/interpret.ts";
 import { type Node, type Op, topological } from "../../dsl/node.ts";
 import { isReal, type Sample } from "../../dsl/primitive.ts";
 import { axesOf } from "../../dsl/shape.ts";

@@ -1,8 +1,8 @@
 /** @file From every primitive's samples: edge sizes, storage types, ties, empty groups, NaN and infinities. */
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { add, constant, mul, node } from "../../dsl/build.ts";
-import { type Bounded, tolerance } from "../../dsl/bound.ts";
-import { evaluate } from "../../dsl/interpret.ts";
+import { type Bounded, tolerance } from "../../dsl/interpret/bound.ts";
+import { evaluate } from "../../dsl/interpret/interpret.ts";
 import { backward } from "../../dsl/transforms/reverse.ts";
 import type { Op } from "../../dsl/node.ts";
 import { isReal, type Primitive } from "../../dsl/primitive.ts";

@@ -23,7 +23,7 @@ import {
   tensor,
   uniform,
 } from "../../dsl/mod.ts";
-import { evaluate } from "../../dsl/interpret.ts";
+import { evaluate } from "../../dsl/interpret/interpret.ts";
 import { threefry } from "../../dsl/ops/random.ts";
 import { allDevices, withDevice } from "../devices.ts";
 

@@ -3,7 +3,7 @@
  * neighbour. Elementwise primitives need no entry: element by element, they are themselves on numbers.
  */
 import { node } from "../../dsl/build.ts";
-import { evaluate } from "../../dsl/interpret.ts";
+import { evaluate } from "../../dsl/interpret/interpret.ts";
 import type { Attributes, Node, Op } from "../../dsl/node.ts";
 import { type Shape, sizeOf } from "../../dsl/shape.ts";
 

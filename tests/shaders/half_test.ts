@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { add, cast, constant, expand, mul, node, scale, shift, sum } from "../../dsl/build.ts";
 import { backward } from "../../dsl/transforms/reverse.ts";
-import { evaluate } from "../../dsl/interpret.ts";
+import { evaluate } from "../../dsl/interpret/interpret.ts";
 import { halfValue, roundTo } from "../../dsl/half.ts";
 import { full, key, read, roundByChance } from "../../dsl/mod.ts";
 import { nodeOf, tensorOf } from "../../dsl/tensor.ts";

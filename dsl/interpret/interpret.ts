@@ -1,8 +1,8 @@
 /** @file The interpreter: every program's value in f64. It needs no device and is the oracle of all tests. */
-import { primitiveOf } from "./build.ts";
-import { isHalf, roundTo } from "./half.ts";
-import { type Node, topological } from "./node.ts";
-import type { Values } from "./primitive.ts";
+import { primitiveOf } from "../build.ts";
+import { isHalf, roundTo } from "../half.ts";
+import { type Node, topological } from "../node.ts";
+import type { Values } from "../primitive.ts";
 
 /** Values of `roots`, given those of some nodes (usually variables). */
 export function evaluate(roots: readonly Node[], given: ReadonlyMap<Node, Values> = new Map()): Values[] {

@@ -10,12 +10,12 @@
  * A decision (a comparison, an index, a whole number) that rounding could change has an error above 0; what depends on
  * it gets the difference it makes, or infinity: such elements say nothing about a device.
  */
-import { primitiveOf } from "./build.ts";
-import { isOp, type Node, topological } from "./node.ts";
-import { isReal, type Values } from "./primitive.ts";
+import { primitiveOf } from "../build.ts";
+import { isOp, type Node, topological } from "../node.ts";
+import { isReal, type Values } from "../primitive.ts";
 import { accumulated, type Bounded, hostError, scalarError, stored, unit } from "./bound_scalar.ts";
-import { along, loop } from "./primitives/loop.ts";
-import { stridesOf, without } from "./shape.ts";
+import { along, loop } from "../primitives/loop.ts";
+import { stridesOf, without } from "../shape.ts";
 
 export type { Bounded } from "./bound_scalar.ts";
 

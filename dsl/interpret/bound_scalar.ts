@@ -1,7 +1,7 @@
 /** @file How far scalar instructions in f32 may be off, given how far their operands are: one rule per instruction. */
-import { primitiveOf } from "./build.ts";
-import { isHalf, roundTo } from "./half.ts";
-import { isOp, type Node } from "./node.ts";
+import { primitiveOf } from "../build.ts";
+import { isHalf, roundTo } from "../half.ts";
+import { isOp, type Node } from "../node.ts";
 import {
   type BinaryOp,
   type Builder,
@@ -9,11 +9,11 @@ import {
   registerType,
   type UnaryOp,
   type Values,
-} from "./primitive.ts";
-import { along, fresh, loop } from "./primitives/loop.ts";
-import { errorFunction } from "./primitives/erf.ts";
-import { sameOrder, type Shape } from "./shape.ts";
-import type { DType } from "./tensor.ts";
+} from "../primitive.ts";
+import { along, fresh, loop } from "../primitives/loop.ts";
+import { errorFunction } from "../primitives/erf.ts";
+import { sameOrder, type Shape } from "../shape.ts";
+import type { DType } from "../tensor.ts";
 
 /** Values in f64, and for each how far a device may be from it. */
 export interface Bounded extends Values {
