@@ -48,7 +48,7 @@ export interface RecipeBenchmark {
   readonly models?: readonly RecipeModel[];
 }
 
-/** A whole run. Paths are relative to the recipe's file. */
+/** A whole run. Paths are relative to the recipe's file; `hf:…` is an address on the hub, wherever something is read. */
 export interface Recipe extends DataSettings {
   /** The dense model: a Hugging Face folder, GGUF or llama2.c. */
   readonly model: string;

@@ -81,13 +81,17 @@ export interface Ran {
 }
 
 /** Starts `xft` as `deno task xft` would, in a folder of the caller's choice. */
-export function startXft(args: readonly string[], cwd: string): Deno.ChildProcess {
+export function startXft(
+  args: readonly string[],
+  cwd: string,
+  environment: Record<string, string> = {},
+): Deno.ChildProcess {
   const task: string = JSON.parse(Deno.readTextFileSync(checkout("deno.json"))).tasks.xft.command;
   const flags = task.split(" ").filter((word) => word.startsWith("--"));
   return new Deno.Command(Deno.execPath(), {
     args: ["run", ...flags, checkout("recipes/cli/main.ts"), ...args],
     cwd,
-    env: { XFT_LIBRARY: libraryPath() },
+    env: { XFT_LIBRARY: libraryPath(), ...environment },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -95,8 +99,12 @@ export function startXft(args: readonly string[], cwd: string): Deno.ChildProces
 }
 
 /** Runs `xft` to its end. */
-export async function xft(args: readonly string[], cwd: string = ROOT): Promise<Ran> {
-  const { code, stdout, stderr } = await startXft(args, cwd).output();
+export async function xft(
+  args: readonly string[],
+  cwd: string = ROOT,
+  environment: Record<string, string> = {},
+): Promise<Ran> {
+  const { code, stdout, stderr } = await startXft(args, cwd, environment).output();
   return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
 }
 

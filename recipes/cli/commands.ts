@@ -1,6 +1,15 @@
 /** @file The command line as one table: every command, its positionals and its flags. `optique.ts` makes parsers of it. */
 import { UserError } from "../../dsl/errors.ts";
-import { DATA_HELP, dataFlags } from "./data_flags.ts";
+import {
+  checkLoading,
+  checkStage,
+  DATA_HELP,
+  dataFlags,
+  LAMBDA_RULE,
+  loading,
+  stage,
+  tensorboard,
+} from "./shared_flags.ts";
 import {
   choice,
   command,
@@ -15,6 +24,7 @@ import {
   text,
   texts,
   toggle,
+  wholeFolder,
 } from "./schema.ts";
 
 /** Of a mixture's experts, then of dense models. */
@@ -28,55 +38,8 @@ const BENCHMARKS = [
   ...["multipl-e:js", "multipl-e:ts", "multipl-e:cpp", "multipl-e:java", "multipl-e:php"] as const,
   ...["multipl-e:rs", "multipl-e:swift", "multipl-e:sh"] as const,
 ] as const;
-const LAMBDA_RULE = "λ is a share, between 0 and 1.";
-const WEIGHT_TYPES = ["stored", "f32", "bf16", "f16"] as const;
 const OPTIMIZERS = ["adafactor", "adamw", "sgd", "lion", "muon"] as const;
 const PRECISIONS = ["f32", "bf16", "bf16-master"] as const;
-
-const tensorboard = path("also write the metrics here, as TensorBoard's event files", { metavar: "DIR" });
-
-/** What `train` and `learn` share; what is absent comes from the preset. */
-const stage = {
-  preset: choice("settings: the paper's, or the project's", ["paper", "tuned"], { fallback: "tuned" }),
-  steps: integer("optimiser steps (default: from the epochs)", { min: 1 }),
-  epochs: number("passes over the data (default: the preset's)", { min: 0 }),
-  lr: number("highest learning rate (default: the preset's)", { min: 0 }),
-  warmup: integer("steps of warm-up (default: the preset's share)", { min: 0 }),
-  batch: integer("sequences per step (default: the preset's)", { min: 1 }),
-  seq: integer("longest sequence in tokens, longer ones are cut (default: the preset's)", { min: 2 }),
-  validation: integer("examples kept for validation", { fallback: 64, min: 1 }),
-  tensorboard,
-  ...dataFlags,
-};
-
-/** How a model's weights are loaded. */
-const loading = {
-  storage: choice("type of the weights in memory: as their file has them, or this one", WEIGHT_TYPES, {
-    fallback: "stored",
-  }),
-  coefficients: path("of a mixture: merge it while it is loaded, by this file from `learn`", { metavar: "FILE" }),
-  merge: choice("of a mixture: merge it while it is loaded, in this way", ["xft", "uniform", "shared"]),
-  lambda: number("share of the shared expert (default: the file's, else 0.75)", { min: 0, max: 1, rule: LAMBDA_RULE }),
-  overrideLambda: toggle("let --lambda win over the file's"),
-};
-
-function checkLoading(
-  { merge, coefficients, lambda }: {
-    readonly merge?: string;
-    readonly coefficients?: string;
-    readonly lambda?: number;
-  },
-): void {
-  if (lambda !== undefined && !merge && !coefficients) {
-    throw new UserError("--lambda: it goes with --coefficients FILE or --merge NAME.");
-  }
-  if (merge === "xft" && !coefficients) throw new UserError("--merge xft: it needs --coefficients FILE.");
-  if (coefficients && merge && merge !== "xft") throw new UserError(`--merge ${merge}: it takes no --coefficients.`);
-}
-
-function checkStage({ steps, epochs }: { readonly steps?: number; readonly epochs?: number }): void {
-  if (steps !== undefined && epochs !== undefined) throw new UserError("--steps and --epochs: give one of them.");
-}
 
 /** Every command by its name, in the order of `--help`. */
 export const commands = {
@@ -391,12 +354,43 @@ export const commands = {
       "verify models/merged --moe models/tuned",
     ],
     positionals: {
-      folder: path("a result's folder, or a model's with results in it", { metavar: "FOLDER", required: true }),
+      folder: wholeFolder("a result's folder, or a model's with results in it", { required: true }),
     },
     flags: {
       data: paths("benchmark files; the one of the right SHA-256 is taken", { metavar: "FILE" }),
       moe: path("the mixture that the model was merged from", { metavar: "DIR" }),
       jobs: integer("sandboxes at a time (default: 2)", { min: 1 }),
+    },
+  }),
+  publish: command({
+    summary: "uploads a model to the hub with its card, recipe, coefficients, samples and hashes",
+    description: "FOLDER is a model's, or one of `run`. The card says what it was made of, its scores with intervals " +
+      "and their protocol, the licence of the base, and how to load and verify it. HF_TOKEN says who uploads; what " +
+      "has arrived is not sent again.",
+    examples: [
+      "publish runs/mine --repo me/my-model --base hf:org/base --dry-run",
+      "publish models/merged --repo me/my-model --results scores --license mit",
+    ],
+    positionals: { folder: path("a model's folder, or a run's", { metavar: "FOLDER", required: true }) },
+    flags: {
+      repo: text("where to: org/name on the hub, made if there is none", { metavar: "ORG/NAME", required: true }),
+      branch: text("branch that is committed to", { fallback: "main", metavar: "NAME" }),
+      private: toggle("a repository that is made is private"),
+      results: paths("folder of a result (`evaluate --out`); those in FOLDER are taken anyway", { metavar: "DIR" }),
+      recipe: path("the recipe (default: the run's, or the training's)", { metavar: "FILE" }),
+      coefficients: path("the merge's coefficients (default: the run's)", { metavar: "FILE" }),
+      base: text("what it was made from: hf:org/name, a folder, or a name (default: as the recipe has it)", {
+        metavar: "MODEL",
+      }),
+      license: text("licence, such as apache-2.0 (default: as the base's card has it)", { metavar: "NAME" }),
+      dataset: texts("what it was trained on: hf:datasets/org/name, or a name (several: all of them)", {
+        metavar: "NAME",
+      }),
+      message: text("the commit's subject"),
+      dryRun: toggle("print the card and the list of files, upload nothing"),
+    },
+    check({ repo }) {
+      if (!/^[\w.-]+\/[\w.-]+$/.test(repo)) throw new UserError(`--repo ${repo}: it is written org/name.`);
     },
   }),
   tokenize: command({

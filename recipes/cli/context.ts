@@ -23,6 +23,8 @@ export interface Context {
   onInterrupt(sentence: string): Disposable;
   /** Says how a stage goes, as one line of a run's metrics.jsonl (nothing outside of `run`). */
   metric(line: JsonResult): void;
+  /** Where on this machine that lies which the command's files (a recipe, mergekit's) name on the hub, by address. */
+  readonly fetched: ReadonlyMap<string, string>;
 }
 
 /** A context and the levers that the main program keeps for itself. */
@@ -48,6 +50,7 @@ export function createContext(options: { readonly json: boolean }): ContextContr
       return { [Symbol.dispose]: () => void sentences.pop() };
     },
     metric: () => {},
+    fetched: new Map(),
   };
   return {
     context,

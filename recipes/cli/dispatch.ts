@@ -7,6 +7,8 @@ import type { Arguments } from "./schema.ts";
 export interface CommandModule<N extends CommandName> {
   /** Runs the command; what it returns is its `--json` object. */
   run(args: Arguments<typeof commands[N]>, context: Context): Promise<JsonResult>;
+  /** What the files that its command line names ask for on the hub: fetched beforehand, into `context.fetched`. */
+  addresses?(args: Arguments<typeof commands[N]>): Promise<readonly string[]>;
 }
 
 /** Loads a command's file. */
@@ -23,6 +25,7 @@ export const load: { readonly [N in CommandName]: () => Promise<CommandModule<N>
   evaluate: () => import("./commands/evaluate.ts"),
   compare: () => import("./commands/compare.ts"),
   verify: () => import("./commands/verify.ts"),
+  publish: () => import("./commands/publish.ts"),
   tokenize: () => import("./commands/tokenize.ts"),
   convert: () => import("./commands/convert.ts"),
   inspect: () => import("./commands/inspect.ts"),

@@ -1,20 +1,40 @@
-/** @file Models on the hub among a command's paths: they are fetched, and the command sees their folders. */
+/** @file What a command's paths name on the hub: it is fetched, and the command sees where it lies. */
 import { UserError } from "../../dsl/errors.ts";
 import { hubSettings, isHubAddress, parseHubAddress } from "../hub/address.ts";
-import { download } from "../hub/download.ts";
+import { download, type DownloadOptions } from "../hub/download.ts";
 import type { Context } from "./context.ts";
 import { type Command, flagName } from "./schema.ts";
 
 const wordsOf = (value: unknown): readonly unknown[] => Array.isArray(value) ? value : [value];
 
-/** Does a command line name a model on the hub? */
+/** Does a command line name something on the hub? */
 export const namesHub = (values: Readonly<Record<string, unknown>>): boolean =>
   Object.values(values).flatMap(wordsOf).some((word) => typeof word === "string" && isHubAddress(word));
 
+async function fetchAddress(
+  word: string,
+  context: Context,
+  options: Pick<DownloadOptions, "whole"> = {},
+): Promise<string> {
+  using bar = context.progress(word, undefined, "B");
+  const { signal } = context;
+  return await download(parseHubAddress(word), hubSettings(), { ...options, signal, progress: bar.of });
+}
+
+/** Fetches each address once; where each lies then. @throws {UserError} if one cannot be had */
+export async function fetchAddresses(words: readonly string[], context: Context): Promise<Map<string, string>> {
+  const fetched = new Map<string, string>();
+  for (const word of new Set(words)) fetched.set(word, await fetchAddress(word, context));
+  return fetched;
+}
+
+/** A path of this machine as it is, of the hub where it was fetched to. */
+export const localPath = (path: string, { fetched }: Pick<Context, "fetched">): string => fetched.get(path) ?? path;
+
 /**
- * A command's values with folders in place of models on the hub.
+ * A command's values with folders and files in place of what they name on the hub.
  *
- * @throws {UserError} if one cannot be had, or stands where something is written
+ * @throws {UserError} if something cannot be had, or stands where something is written
  */
 export async function fetchHubPaths(
   { positionals, flags }: Command,
@@ -28,8 +48,7 @@ export async function fetchHubPaths(
       wordsOf(values[name]).map(async (word) => {
         if (typeof word !== "string" || !isHubAddress(word)) return word;
         if (name === "out") throw new UserError(`${flagName(name)} ${word}: a path on this machine is needed.`);
-        using bar = context.progress(word, undefined, "B");
-        return await download(parseHubAddress(word), hubSettings(), { signal: context.signal, progress: bar.of });
+        return await fetchAddress(word, context, { whole: field.whole });
       }),
     );
     found[name] = Array.isArray(values[name]) ? words : words[0];

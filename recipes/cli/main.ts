@@ -54,7 +54,7 @@ function parse(words: string[]): Parsed {
 }
 
 /** Commands that open connections. */
-const CONNECTING: readonly CommandName[] = ["serve"];
+const CONNECTING: readonly CommandName[] = ["serve", "publish"];
 
 async function runCommand(name: CommandName, values: Record<string, unknown>, context: Context): Promise<JsonResult> {
   const entry: Command = commands[name];
@@ -63,12 +63,16 @@ async function runCommand(name: CommandName, values: Record<string, unknown>, co
   } catch (error) {
     throw error instanceof UserError ? new UserError(error.message, { usage: true }) : error;
   }
-  const { fetchHubPaths, namesHub } = await import("./hub_paths.ts");
+  const { fetchAddresses, fetchHubPaths, namesHub } = await import("./hub_paths.ts");
   const ready = namesHub(values) ? await fetchHubPaths(entry, values, context) : values;
+  const { run, addresses } = await load[name]() as {
+    run(values: unknown, context: Context): Promise<JsonResult>;
+    addresses?(values: unknown): Promise<readonly string[]>;
+  };
+  const fetched = await fetchAddresses(await addresses?.(ready) ?? [], context);
   // What follows opens no connection, and cannot once the permission is gone.
   if (!CONNECTING.includes(name)) await Deno.permissions.revoke({ name: "net" });
-  const { run } = await load[name]() as { run(values: unknown, context: Context): Promise<JsonResult> };
-  return await run(ready, context);
+  return await run(ready, { ...context, fetched });
 }
 
 /**

@@ -24,6 +24,8 @@ export interface Field<T> {
   readonly choices?: readonly string[];
   /** The word is a path, or may be one: it is made absolute. */
   readonly path?: boolean | ((word: string) => boolean);
+  /** Of a repository on the hub every file is wanted, not only what a model's folder needs. */
+  readonly whole?: boolean;
 }
 
 /** Fields by name; flags are camelCase here and `--kebab-case` on the command line. */
@@ -82,6 +84,11 @@ export function path<const S extends Settings<string>>(
   settings: S = {} as S,
 ): Field<Presence<string, S>> {
   return field(help, settings, "PATH", nonEmpty, { path: true });
+}
+
+/** A folder, made absolute; one on the hub with every file of its own. */
+export function wholeFolder<const S extends Settings<string>>(help: string, settings: S): Field<Presence<string, S>> {
+  return field(help, settings, "FOLDER", nonEmpty, { path: true, whole: true });
 }
 
 /** The name of an objective, or a path of a file with one. */

@@ -11,7 +11,7 @@ import {
 import type { Schedule } from "../optim/mod.ts";
 import type { TrainLine } from "../training/train.ts";
 import type { Context } from "./context.ts";
-import { dataSettings } from "./data_flags.ts";
+import { dataSettings } from "./shared_flags.ts";
 import { type PresetName, presets, reasons, type StageName, type StageSettings } from "./presets.ts";
 import type { Tokenizer } from "../../backend/tokenizer.ts";
 

@@ -1,12 +1,13 @@
 /**
- * @file A model from the hub into the cache that is shared with Python's huggingface_hub. What is there is not fetched
- * again, and what was cut short goes on where it stopped. Weights are taken as safetensors only: a pickle is a program.
+ * @file A model, or a file, from the hub into the cache that is shared with Python's huggingface_hub. What is there is
+ * not fetched again, and what was cut short goes on where it stopped. Weights are taken as safetensors or GGUF only: a
+ * pickle is a program.
  */
 import { createHash } from "node:crypto";
 import { dirname, join, relative } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
 import { kindOf } from "../convert/files.ts";
-import { type HubAddress, type HubSettings, repoFolder } from "./address.ts";
+import { formatHubAddress, type HubAddress, type HubSettings, repoFolder } from "./address.ts";
 
 /** How a download runs. */
 export interface DownloadOptions {
@@ -14,10 +15,14 @@ export interface DownloadOptions {
   readonly signal?: AbortSignal;
   /** Called with the bytes that are there and the file's name. */
   readonly progress?: (done: number, total: number, file: string) => void;
+  /** Every file but pickles, those in folders too (default: what a model's folder needs). */
+  readonly whole?: boolean;
 }
 
 /** What a model's folder needs; folders inside (other formats, mostly) are left alone. */
 const WANTED = /^[^/]+\.(safetensors|json|jinja|model|txt|md)$|^LICENSE$/;
+const PICKLE = /\.(bin|pt|pth|ckpt|pkl|pickle|h5|msgpack)$/;
+const DATA = /\.(jsonl?|parquet)(\.(gz|zst))?$/;
 
 /** What the hub says of a file before it sends it. */
 interface RemoteFile {
@@ -28,39 +33,41 @@ interface RemoteFile {
 }
 
 /**
- * Fetches a model.
+ * Fetches a model, or a file.
  *
- * @returns the folder of its snapshot; where the hub cannot be reached, the one that is in the cache
- * @throws {UserError} if there is no such model, it may not be read, it has no safetensors, or a file comes out wrong
+ * @returns the folder of its snapshot, or the file in it (for a model that has no safetensors, but one GGUF: that);
+ * where the hub cannot be reached, what is in the cache
+ * @throws {UserError} if there is no such thing, it may not be read, it has no safetensors, or a file comes out wrong
  */
 export async function download(
   address: HubAddress,
   settings: HubSettings,
   options: DownloadOptions = {},
 ): Promise<string> {
-  const folder = repoFolder(settings, address), { repo, revision } = address;
+  const folder = repoFolder(settings, address), { kind, repo, revision } = address;
   const ref = join(folder, "refs", revision);
-  const listing = `${settings.endpoint}/api/models/${repo}/revision/${encodeURIComponent(revision)}`;
+  const listing = `${settings.endpoint}/api/${kind}s/${repo}/revision/${encodeURIComponent(revision)}`;
   let response: Response;
   try {
     response = await ask(listing, settings, options);
   } catch (error) {
     options.signal?.throwIfAborted();
     const commit = kindOf(ref) === "file" ? Deno.readTextFileSync(ref).trim() : revision;
-    const snapshot = join(folder, "snapshots", commit);
-    if (error instanceof TypeError && kindOf(join(snapshot, "config.json")) === "file") return snapshot;
+    const kept = error instanceof TypeError ? inCache(address, join(folder, "snapshots", commit)) : undefined;
+    if (kept !== undefined) return kept;
     throw unreachable(address, settings, error);
   }
   if (!response.ok) throw await refusal(response, address, settings);
   const { sha, siblings } = await response.json() as { sha: string; siblings: { rfilename: string }[] };
   if (!/^[0-9a-f]{40}$/.test(sha)) throw new UserError(`${listing}: the hub named no commit.`);
-  const names = siblings.map(({ rfilename }) => rfilename), wanted = names.filter((name) => WANTED.test(name));
-  if (!wanted.some((name) => name.endsWith(".safetensors"))) throw noWeights(address, names);
+  const wanted = choose(address, siblings.map(({ rfilename }) => rfilename).filter(isInside), options);
   const snapshot = join(folder, "snapshots", sha);
-  for (const name of wanted) {
+  for (const name of wanted.names) {
     const target = join(snapshot, name);
     if (kindOf(target) === "file") continue;
-    const remote = await look(`${settings.endpoint}/${repo}/resolve/${sha}/${name}`, address, settings, options);
+    const place = `${kind === "dataset" ? "datasets/" : ""}${repo}/resolve/${sha}`;
+    const path = name.split("/").map(encodeURIComponent).join("/");
+    const remote = await look(`${settings.endpoint}/${place}/${path}`, address, settings, options);
     const blob = join(folder, "blobs", remote.etag);
     if (kindOf(blob) !== "file") await fetchFile(remote, blob, name, settings, options);
     link(blob, target);
@@ -69,7 +76,50 @@ export async function download(
     Deno.mkdirSync(dirname(ref), { recursive: true });
     Deno.writeTextFileSync(ref, sha);
   }
-  return snapshot;
+  return wanted.file === undefined ? snapshot : join(snapshot, wanted.file);
+}
+
+/** The hub's names become paths of ours. */
+const isInside = (name: string): boolean => !/^\/|\\|(^|\/)\.\.?(\/|$)/.test(name);
+
+/** Which files are fetched, and the one that was meant where it is one. */
+function choose(
+  address: HubAddress,
+  names: readonly string[],
+  { whole = false }: DownloadOptions,
+): { readonly names: readonly string[]; readonly file?: string } {
+  const { kind, file } = address, at = formatHubAddress(address);
+  if (file !== undefined) {
+    if (names.includes(file)) return { names: [file], file };
+    throw new UserError(`${at}: there is no such file in it; there are ${listed(names)}.`);
+  }
+  if (kind === "dataset") {
+    const data = names.filter((name) => DATA.test(name));
+    throw new UserError(
+      `${at}: name one of its files, such as ${at}/${data[0] ?? "FILE"} (there are ${listed(data)}).`,
+    );
+  }
+  if (whole) return { names: names.filter((name) => !PICKLE.test(name)) };
+  const wanted = names.filter((name) => WANTED.test(name));
+  if (wanted.some((name) => name.endsWith(".safetensors"))) return { names: wanted };
+  const [gguf, ...more] = names.filter((name) => name.endsWith(".gguf"));
+  if (gguf === undefined) throw noWeights(address, names);
+  if (more.length === 0) return { names: [gguf], file: gguf };
+  throw new UserError(
+    `${at}: it holds several GGUF files; name one: ${at}/${gguf} (there are ${listed([gguf, ...more])}).`,
+  );
+}
+
+const listed = (names: readonly string[]): string =>
+  names.length === 0 ? "none" : names.slice(0, 8).join(", ") + (names.length > 8 ? `, … (${names.length} in all)` : "");
+
+/** What an address names in a snapshot that is there already. */
+function inCache({ kind, file }: HubAddress, snapshot: string): string | undefined {
+  if (file !== undefined) return kindOf(join(snapshot, file)) === "file" ? join(snapshot, file) : undefined;
+  if (kind === "dataset" || kindOf(snapshot) !== "folder") return undefined;
+  if (kindOf(join(snapshot, "config.json")) === "file") return snapshot;
+  const [gguf, ...more] = [...Deno.readDirSync(snapshot)].filter(({ name }) => name.endsWith(".gguf"));
+  return gguf !== undefined && more.length === 0 ? join(snapshot, gguf.name) : undefined;
 }
 
 /** Links a snapshot's file to its content; where links are not allowed (Windows), it is copied. */
@@ -169,29 +219,29 @@ function ask(
   return fetch(url, { ...init, headers, signal });
 }
 
-async function refusal(response: Response, { repo, revision }: HubAddress, { token }: HubSettings): Promise<UserError> {
+async function refusal(response: Response, address: HubAddress, { token }: HubSettings): Promise<UserError> {
   await response.body?.cancel();
-  const { status } = response, what = `hf:${repo}@${revision}`;
-  if (status === 404) return new UserError(`${what}: the hub has no such model or revision.`);
+  const { status } = response, what = formatHubAddress(address);
+  if (status === 404) return new UserError(`${what}: the hub has no such ${address.kind} or revision.`);
   if (status === 401 || status === 403) {
     const way = token ? "HF_TOKEN's owner may not read it" : "set HF_TOKEN to a token of somebody who may read it";
-    return new UserError(`${what}: there is no such model, or not for everybody; ${way}.`);
+    return new UserError(`${what}: there is no such ${address.kind}, or not for everybody; ${way}.`);
   }
   return new UserError(`${what}: the hub answered ${status}; try again later.`);
 }
 
-function unreachable({ repo }: HubAddress, { endpoint }: HubSettings, error: unknown): Error {
+function unreachable(address: HubAddress, { endpoint }: HubSettings, error: unknown): Error {
   if (!(error instanceof TypeError)) return error as Error;
   return new UserError(
-    `hf:${repo}: ${endpoint} cannot be reached (${error.message}), and the model is not in the cache.`,
+    `${formatHubAddress(address)}: ${endpoint} cannot be reached (${error.message}), and it is not in the cache.`,
   );
 }
 
-function noWeights({ repo }: HubAddress, names: readonly string[]): UserError {
-  const pickle = names.find((name) => /\.(bin|pt|pth|ckpt)$/.test(name));
-  if (pickle === undefined) return new UserError(`hf:${repo}: there are no safetensors in it.`);
+function noWeights(address: HubAddress, names: readonly string[]): UserError {
+  const pickle = names.find((name) => PICKLE.test(name)), what = formatHubAddress(address);
+  if (pickle === undefined) return new UserError(`${what}: there are neither safetensors nor a GGUF file in it.`);
   return new UserError(
-    `hf:${repo}: its weights are a pickle (${pickle}), a program that could do anything; use a revision with ` +
+    `${what}: its weights are a pickle (${pickle}), a program that could do anything; use a revision with ` +
       "safetensors, or convert it where you trust it: from_pretrained(…).save_pretrained(…, safe_serialization=True).",
   );
 }

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
 import { withTempDir } from "../../tests/support.ts";
-import { hubSettings, nameOf, parseHubAddress } from "./address.ts";
+import { formatHubAddress, type HubAddress, hubSettings, nameOf, parseHubAddress } from "./address.ts";
 import { download } from "./download.ts";
 
 const COMMIT = "0123456789abcdef0123456789abcdef01234567";
@@ -121,8 +121,24 @@ Deno.test("hub: pickles, wrong contents, closed doors and silent hubs are refuse
   }));
 
 Deno.test("hub: addresses and the environment are read as Python reads them", () => {
-  assertEquals(parseHubAddress("hf:org/name@refs/pr/1"), { repo: "org/name", revision: "refs/pr/1" });
-  for (const word of ["hf:", "hf:../x", "hf:a/b/c", "hf:org/name@../..", "hf:org/.."]) {
+  const addresses: Record<string, HubAddress> = {
+    "hf:name": { kind: "model", repo: "name", revision: "main" },
+    "hf:org/name@refs/pr/1": { kind: "model", repo: "org/name", revision: "refs/pr/1" },
+    "hf:org/name/in/q4_0.gguf@v1": { kind: "model", repo: "org/name", revision: "v1", file: "in/q4_0.gguf" },
+    "hf:datasets/org/name/data/a.jsonl.gz": {
+      kind: "dataset",
+      repo: "org/name",
+      revision: "main",
+      file: "data/a.jsonl.gz",
+    },
+  };
+  for (const [word, address] of Object.entries(addresses)) {
+    assertEquals(parseHubAddress(word), address);
+    assertEquals(formatHubAddress(address), word);
+  }
+  for (
+    const word of ["hf:", "hf:../x", "hf:a/b/c", "hf:a/b/c.bin", "hf:a/b/../c.json", "hf:org/name@../..", "hf:org/.."]
+  ) {
     assertThrows(() => parseHubAddress(word), UserError, "org/name");
   }
   assertEquals(nameOf(join("/a", "models--org--name", "snapshots", COMMIT)), "org/name");

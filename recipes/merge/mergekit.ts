@@ -3,12 +3,13 @@ import { resolve } from "node:path";
 import { parse } from "npm:yaml@2.9.1";
 import { UserError } from "../../dsl/errors.ts";
 import type { StoredDtype } from "../../backend/checkpoint.ts";
+import { isHubAddress } from "../hub/address.ts";
 import { DEFAULT_GAMMA, type DenseMergeOptions } from "./dense.ts";
 import { isMethodName, methods } from "./methods/mod.ts";
 
 /** A merge as a file describes it. */
 export interface DescribedMerge {
-  /** The models' folders, without the base. */
+  /** The models' folders (or addresses on the hub, as they are written), without the base. */
   readonly models: readonly string[];
   /** Everything else. */
   readonly options: DenseMergeOptions;
@@ -56,8 +57,10 @@ export function readMergekit(text: string, name: string, folder: string): Descri
     return fail(`merge_method is ${JSON.stringify(method)}; there are ${Object.keys(methods).join(", ")}.`);
   }
   if (!Array.isArray(file.models)) return fail("models is no list of models.");
-  const place = (path: unknown, what: string): string =>
-    typeof path === "string" && path !== "" ? resolve(folder, path) : fail(`${what} is no path of a model.`);
+  const place = (path: unknown, what: string): string => {
+    if (typeof path !== "string" || path === "") return fail(`${what} is no path of a model.`);
+    return isHubAddress(path) ? path : resolve(folder, path);
+  };
   const shared = fields(file.parameters, "parameters", knownParameters);
   const base = file.base_model === undefined || !methods[method].base
     ? undefined

@@ -6,7 +6,7 @@ import type { DataReport, Encoder, Removal } from "../../data/mod.ts";
 import type { Sample } from "../../model/batch.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
-import { dataSettings } from "../data_flags.ts";
+import { dataSettings } from "../shared_flags.ts";
 import { columns } from "../format.ts";
 import type { Arguments } from "../schema.ts";
 import { readData, summaryOf } from "../stage.ts";

@@ -11,11 +11,20 @@ import { readMergekit } from "../../merge/mergekit.ts";
 import { isMethodName } from "../../merge/methods/mod.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
+import { isHubAddress } from "../../hub/address.ts";
 import { readText, workingFolder } from "../files.ts";
+import { localPath } from "../hub_paths.ts";
 import { mixtureWeights } from "../mixture_weights.ts";
 import type { Arguments } from "../schema.ts";
 
 type MergeArguments = Arguments<typeof commands.merge>;
+
+/** The models on the hub that mergekit's file names. */
+export function addresses({ mergekit }: MergeArguments): Promise<readonly string[]> {
+  if (mergekit === undefined) return Promise.resolve([]);
+  const { models, options } = readMergekit(readText(mergekit), mergekit, workingFolder());
+  return Promise.resolve([...models, options.base ?? ""].filter(isHubAddress));
+}
 
 /** Runs the command. */
 export async function run(args: MergeArguments, context: Context): Promise<JsonResult> {
@@ -77,7 +86,7 @@ async function runOther(mixture: OtherMixture, args: MergeArguments, context: Co
 
 /** Merges dense models. */
 async function runDense(args: MergeArguments, context: Context): Promise<JsonResult> {
-  const { out, overwrite, mergekit, dtype, t, scale, base, seed } = args, method = args.method ?? "linear";
+  const { out, overwrite, mergekit, dtype, t, scale, seed } = args, method = args.method ?? "linear";
   if (!isMethodName(method)) {
     throw new UserError(`--method ${method}: it merges a mixture's experts, not several models.`, { usage: true });
   }
@@ -89,7 +98,7 @@ async function runDense(args: MergeArguments, context: Context): Promise<JsonRes
         weights: args.weights,
         densities: args.density,
         gammas: args.gamma,
-        base,
+        base: args.base,
         t,
         lambda: scale,
       },
@@ -102,7 +111,8 @@ async function runDense(args: MergeArguments, context: Context): Promise<JsonRes
   }
   using bar = context.progress("merge", undefined, "tensors");
   const writing = { overwrite, signal: context.signal, progress: bar.of, seed, ...(dtype && { dtype }) };
-  await mergeDense(models, out, { ...options, ...writing });
+  const base = options.base && localPath(options.base, context);
+  await mergeDense(models.map((model) => localPath(model, context)), out, { ...options, base, ...writing });
   context.print(`${out}: ${models.length} models merged by ${options.method}`);
   return result;
 }

@@ -1,18 +1,19 @@
 /** @file `xft run`: the whole method on a user's model and data, one resumable command made of the others. */
-import { dirname, join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
+import { join } from "node:path";
 import { UserError } from "../../../dsl/errors.ts";
 import { checkTarget, kindOf } from "../../convert/files.ts";
 import { readJson } from "../../convert/huggingface.ts";
 import { isUnfinished } from "../../snapshots/unfinished.ts";
 import { type PlannedStage, planRecipe } from "../../planning.ts";
-import { checkRecipe, type Recipe } from "../../recipe.ts";
+import type { Recipe } from "../../recipe.ts";
 import { type CommandName, commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
-import { dataSettings } from "../data_flags.ts";
+import { dataSettings } from "../shared_flags.ts";
 import { load } from "../dispatch.ts";
 import { columns, size } from "../format.ts";
+import { localPath } from "../hub_paths.ts";
 import { presets } from "../presets.ts";
+import { addressesBeforehand, readRecipe, withPaths } from "../recipe_file.ts";
 import { type Arguments, type Command, COMMON_FLAGS, type Fields } from "../schema.ts";
 
 type RunArguments = Arguments<typeof commands.run>;
@@ -27,6 +28,11 @@ const PLACES = {
   merged: "models/merged",
 } as const;
 
+/** What the recipe names on the hub; a dry run fetches nothing. */
+export function addresses({ recipe, dryRun }: RunArguments): Promise<readonly string[]> {
+  return dryRun ? Promise.resolve([]) : addressesBeforehand(recipe);
+}
+
 /** Runs the command. */
 export async function run(args: RunArguments, context: Context): Promise<JsonResult> {
   const recipe = await readRecipe(args.recipe);
@@ -34,16 +40,17 @@ export async function run(args: RunArguments, context: Context): Promise<JsonRes
   if (out === undefined) throw new UserError("--out DIR: say where the run's folder is to be (the recipe does not).");
   const seed = args.seed > 0 ? args.seed : recipe.seed ?? 0;
   const resolved = { ...recipe, ...dataSettings(args), out: undefined, seed };
+  const local = withPaths(resolved, (path) => localPath(path, context));
   if (args.dryRun) {
     context.print(JSON.stringify({ ...resolved, out }, null, 2));
-    const plan = planRecipe(resolved, args.recipe, (stage) => presets[resolved.preset ?? "tuned"][stage]);
+    const plan = planRecipe(local, args.recipe, (stage) => presets[resolved.preset ?? "tuned"][stage]);
     context.print(
       plan ? planText(plan) : "The stages are planned once the model's config.json, or `architecture`, is there.",
     );
     return { dry_run: true, out, recipe: resolved, ...(plan && { plan }) };
   }
   openFolder(out, resolved, args);
-  const stages = new Stages(out, resolved, args, context);
+  const stages = new Stages(out, local, args, context);
   const results = await stages.all();
   Deno.writeTextFileSync(join(out, "report.json"), `${JSON.stringify(results, null, 2)}\n`);
   context.print(summary(results));
@@ -77,34 +84,6 @@ function planText(plan: readonly PlannedStage[]): string {
     ...plan[0].on.map(({ device }) => device.name),
   ];
   return `${columns([heads, ...rows])}\nTimes are estimates: half of what a card's data sheet promises, in f32.`;
-}
-
-/** The recipe with absolute paths. */
-async function readRecipe(path: string): Promise<Recipe> {
-  if (kindOf(path) !== "file") throw new UserError(`${path}: there is no such recipe.`);
-  let value: unknown;
-  if (/\.[mc]?[jt]s$/.test(path)) {
-    try {
-      value = (await import(pathToFileURL(path).href)).default;
-    } catch (cause) {
-      if (cause instanceof UserError) throw cause;
-      throw new UserError(`${path}: this recipe cannot be loaded: ${(cause as Error).message}`, { cause });
-    }
-  } else value = readJson(path);
-  const recipe = checkRecipe(value, path);
-  const absolute = (name: string): string => resolve(dirname(path), name);
-  const { tokenizer, out, evaluate, learn } = recipe;
-  return {
-    ...recipe,
-    model: absolute(recipe.model),
-    data: recipe.data.map(absolute),
-    decontaminate: recipe.decontaminate?.map(absolute),
-    tokenizer: tokenizer && absolute(tokenizer),
-    out: out && absolute(out),
-    evaluate: evaluate && { ...evaluate, data: absolute(evaluate.data) },
-    learn: learn &&
-      { ...learn, objective: learn.objective?.endsWith(".ts") ? absolute(learn.objective) : learn.objective },
-  };
 }
 
 /** Makes the run's folder, or goes on in one of the same recipe. */

@@ -1,28 +1,27 @@
-/** @file `xft verify`: a published folder's samples are graded again, and its merge is repeated. */
-import { basename, join } from "node:path";
+/** @file `xft verify`: a published folder's hashes are checked, its samples graded again, its merge repeated. */
+import { basename } from "node:path";
 import { UserError } from "../../../dsl/errors.ts";
 import { kindOf } from "../../convert/files.ts";
 import { gradeSamples, loadBenchmark } from "../../evaluate/mod.ts";
 import { sha256 } from "../../evaluate/bytes.ts";
-import { holdsResult, readResult } from "../../evaluate/result.ts";
+import { readResult } from "../../evaluate/result.ts";
 import { differingFiles } from "../../merge/repeat.ts";
+import { differingFromSums, resultsIn } from "../../publish/contents.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
 import type { Arguments } from "../schema.ts";
-
-/** Where a published model's results are, in its folder. */
-const places = ["samples", "evaluation", "results"] as const;
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.verify>, context: Context): Promise<JsonResult> {
   const { folder, data, moe } = args;
   if (kindOf(folder) !== "folder") throw new UserError(`${folder}: there is no such folder.`);
-  const results = resultsIn(folder);
-  if (results.length === 0 && moe === undefined) {
+  const results = resultsIn(folder), changed = await differingFromSums(folder);
+  if (results.length === 0 && moe === undefined && changed === undefined) {
     throw new UserError(
       `${folder}: no result to grade again (report.json, samples.jsonl, verdicts.jsonl); for its merge give --moe DIR.`,
     );
   }
+  if (changed) context.print(`files: ${changed.length === 0 ? "every SHA-256 as published" : changed.join("; ")}`);
   const files = new Map(
     await Promise.all(data.map(async (path) => [await sha256(readBytes(path)), path] as const)),
   );
@@ -33,26 +32,23 @@ export async function run(args: Arguments<typeof commands.verify>, context: Cont
     context.print(`merge: ${differing.length === 0 ? "every weight equal, bit for bit" : differing.join("; ")}`);
   }
   const wrong = [
+    ...changed ?? [],
     ...graded.flatMap(({ place, different }) => different.length > 0 ? [`${place}: ${different.join(", ")}`] : []),
     ...differing ?? [],
   ];
   if (wrong.length > 0) throw new UserError(`${folder} is not what it says: ${wrong.join("; ")}.`);
-  return { folder, verified: true, results: graded, merge: differing && { equal: true } };
+  return {
+    folder,
+    verified: true,
+    results: graded,
+    merge: differing && { equal: true },
+    hashes: changed && { equal: true },
+  };
 }
 
 function readBytes(path: string): Uint8Array<ArrayBuffer> {
   if (kindOf(path) !== "file") throw new UserError(`${path}: there is no such file.`);
   return Deno.readFileSync(path);
-}
-
-/** The folder itself, or folders of results in it. */
-function resultsIn(folder: string): string[] {
-  if (holdsResult(folder)) return [folder];
-  return places.map((place) => join(folder, place)).filter((place) => kindOf(place) === "folder").flatMap((place) =>
-    holdsResult(place)
-      ? [place]
-      : [...Deno.readDirSync(place)].map(({ name }) => join(place, name)).filter(holdsResult).sort()
-  );
 }
 
 async function gradeAgain(
