@@ -77,7 +77,7 @@ export interface Recipe extends DataSettings {
   readonly moe?: RecipeStage & { readonly optimizer?: "adafactor" | "adamw" };
   /** The coefficients. */
   readonly learn?: Omit<RecipeStage, "accumulate" | "clip" | "checkpoint" | "precision" | "rates"> & {
-    /** Share of the shared expert (default 0.75). */
+    /** Share of the shared expert (default: the preset's, 0.25 in tuned and 0.75 in paper). */
     readonly lambda?: number;
     /** Name of an objective, or a TypeScript file with one (default: xft). */
     readonly objective?: string;

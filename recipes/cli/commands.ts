@@ -170,7 +170,7 @@ export const commands = {
       ...output("coefficients file (JSON)"),
       data: paths(DATA_HELP, { metavar: "FILE", required: true }),
       objective: objective("built-in objective, or a TypeScript file with one"),
-      lambda: number("share of the shared expert", { fallback: 0.75, min: 0, max: 1, rule: LAMBDA_RULE }),
+      lambda: number("share of the shared expert (default: the preset's)", { min: 0, max: 1, rule: LAMBDA_RULE }),
       vertices: toggle("also measure the loss with each routed expert alone"),
       lambdas: numbers("also measure the loss of the uniform merge at each of these λ: 0,0.25,0.5,0.75,1"),
       ...stage,

@@ -33,6 +33,8 @@ export interface StageFlags extends DataSettings {
   readonly batch?: number;
   /** Tokens. */
   readonly seq?: number;
+  /** Of `learn`: the shared expert's share. */
+  readonly lambda?: number;
   /** Examples. */
   readonly validation: number;
   /** Start of every random choice. */
@@ -69,7 +71,14 @@ export async function prepareStage(
   const epochs = flags.epochs ?? preset.epochs;
   const steps = flags.steps ?? Math.max(1, Math.ceil(data.batches.stepsFor(epochs) / (model.accumulate ?? 1)));
   const warmup = Math.min(steps - 1, flags.warmup ?? Math.round(steps * preset.warmup));
-  const settings = { ...preset, batch, seq, epochs, rate: flags.lr ?? preset.rate };
+  const settings = {
+    ...preset,
+    batch,
+    seq,
+    epochs,
+    rate: flags.lr ?? preset.rate,
+    lambda: flags.lambda ?? preset.lambda,
+  };
   const { report } = data;
   context.note(
     `${name}: preset ${flags.preset}, ${steps} steps of ${batch} × ${seq} tokens at most, learning rate ${settings.rate}, ` +

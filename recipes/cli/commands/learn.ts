@@ -17,13 +17,13 @@ import type { Arguments } from "../schema.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.learn>, context: Context): Promise<JsonResult> {
-  const { moe, out, overwrite, lambda } = args;
+  const { moe, out, overwrite } = args;
   checkTarget(out, "file", { overwrite });
   const objective = await loadObjective(args.objective);
   using tokenizer = loadTokenizer(moe);
   const { vocabSize: vocab } = readConfig(moe);
   const prepared = await prepareStage("learn", args, { tokenizer, vocab }, context);
-  const { schedule } = prepared;
+  const { schedule, settings: { lambda } } = prepared;
   using data = prepared.data;
   if (args.dryRun) {
     context.print(`would learn coefficients of ${moe} by ${args.objective} and write ${out}`);

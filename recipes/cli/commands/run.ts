@@ -128,7 +128,7 @@ class Stages {
     await this.#stage("upcycle", "upcycle", mixed, { dense, data: recipe.data, ...read, ...mixture });
     await this.#stage("moe", "train", tuned, { model: mixed, stage: "moe", ...data, ...moe });
     await this.#stage("learn", "learn", coefficients, { moe: tuned, ...data, ...learn });
-    const lambda = learn?.lambda;
+    const lambda = learn?.lambda ?? presets[preset].learn.lambda;
     await this.#stage("merge uniform", "merge", this.#place(PLACES.uniform), {
       models: [tuned],
       method: "uniform",
