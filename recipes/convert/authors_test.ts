@@ -89,6 +89,12 @@ Deno.test("the authors' coefficients come back from ours", () =>
     assertEquals(readCoefficients(join(folder, "again.json")), readCoefficients(path));
   }));
 
+Deno.test("a folder of the authors' FFNs is refused with the way round: they are pickles, and in the mixture", () =>
+  withTempDir(async (folder) => {
+    Deno.writeTextFileSync(join(folder, "ffn_layer_0.pt"), "");
+    await assertRejects(() => convert(folder, join(folder, "out")), UserError, "The mixture holds all of them");
+  }));
+
 Deno.test("settings of their code that we do not compute are refused", () => {
   const json = JSON.parse(Deno.readTextFileSync(golden("authors/moe/config.json")));
   parseAuthorsConfig(json, "c", true);

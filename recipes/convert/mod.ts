@@ -167,6 +167,12 @@ async function convertFolder(input: string, out: string, options: FolderConversi
     throw new UserError(`--tokenizer: a folder brings its own; the option is for llama2.c models.`, { usage: true });
   }
   const where = join(input, "config.json");
+  if (kindOf(join(input, "ffn_layer_0.pt")) === "file") {
+    throw new UserError(
+      `${input}: these are the FFNs that the authors take out of their mixture, pickles, and reading one runs whatever ` +
+        "program is in it. The mixture holds all of them: convert its folder.",
+    );
+  }
   if (kindOf(where) !== "file") throw new UserError(`${input}: there is no config.json, so this is no model's folder.`);
   const json = readJson(where);
   if (!isJsonObject(json)) throw new UserError(`${where}: a JSON object was expected.`);

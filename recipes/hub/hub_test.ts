@@ -120,6 +120,25 @@ Deno.test("hub: pickles, wrong contents, closed doors and silent hubs are refuse
     await assertRejects(() => download(address, nobody), UserError, "cannot be reached");
   }));
 
+Deno.test("hub: a whole repository has its folders' files, but no pickle and nothing outside of its folder", () =>
+  withTempDir(async (cache) => {
+    await using server = await hub({ ...model, "../evil.json": text("{}"), "/evil.json": text("{}") });
+    const settings = { endpoint: server.endpoint, cache };
+    const folder = await download(address, settings, { whole: true });
+    assertEquals(Deno.readTextFileSync(join(folder, "onnx/model.json")), "other");
+    assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name).sort(), [
+      "config.json",
+      "model.safetensors",
+      "onnx",
+    ]);
+    assert(!server.asked.some((line) => line.includes("evil") || line.includes("pytorch_model")));
+    // A file alone, then from the cache without a hub.
+    const one = { ...address, file: "onnx/model.json" }, nobody = { endpoint: "http://127.0.0.1:9", cache };
+    assertEquals(await download(one, settings), join(folder, "onnx/model.json"));
+    assertEquals(await download(one, nobody), join(folder, "onnx/model.json"));
+    await assertRejects(() => download({ ...one, file: "b.json" }, settings), UserError, "no such file in it");
+  }));
+
 Deno.test("hub: addresses and the environment are read as Python reads them", () => {
   const addresses: Record<string, HubAddress> = {
     "hf:name": { kind: "model", repo: "name", revision: "main" },

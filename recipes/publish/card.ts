@@ -19,7 +19,12 @@ export interface CardFacts {
 const ON_HUB = /^[\w.-]+\/[\w.-]+$/;
 
 /** The hub's names of benchmarks' data. */
-const hubNames: Readonly<Record<string, string>> = { humaneval: "openai/openai_humaneval", mbpp: "google/mbpp" };
+const hubNames: Readonly<Record<string, string>> = {
+  humaneval: "openai/openai_humaneval",
+  mbpp: "google/mbpp",
+  "ds-1000": "xlangai/DS-1000",
+  "multipl-e": "nuprl/MultiPL-E",
+};
 
 /**
  * A model's card: the hub's fields in YAML, and the text for people.
@@ -66,7 +71,7 @@ function indexed({ report: { benchmark, pass_at } }: PublishedResult): unknown[]
       ? []
       : [{ type: `pass@${k}`, name: `pass@${k} (plus tests)`, value: percent(plus), verified: false }]),
   ]);
-  const dataset = { type: hubNames[benchmark] ?? benchmark, name: benchmark };
+  const dataset = { type: hubNames[benchmark.split(":")[0]] ?? benchmark, name: benchmark };
   return [{ task: { type: "text-generation" }, dataset, metrics }];
 }
 

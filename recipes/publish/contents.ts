@@ -8,6 +8,7 @@ import { isJsonObject, type JsonObject, type ModelConfig } from "../convert/conf
 import { kindOf } from "../convert/files.ts";
 import { checkModel, promptFile, readJson } from "../convert/huggingface.ts";
 import type { Report } from "../evaluate/grading/grade.ts";
+import type { ProgramReport } from "../evaluate/programs/mod.ts";
 import { holdsResult } from "../evaluate/result.ts";
 import { mergeRecord } from "../merge/folder.ts";
 
@@ -27,7 +28,7 @@ export interface PublishedResult {
   readonly place: string;
   /** Whether it is of the model that is published, not of one it is compared with. */
   readonly isOwn: boolean;
-  readonly report: Omit<Report, "verdicts">;
+  readonly report: Omit<Report | ProgramReport, "verdicts">;
 }
 
 /** Where the parts lie. */

@@ -70,6 +70,30 @@ Deno.test("compare lists tasks won and lost with both programs, and refuses unli
     assertMatch(await refused(["compare", "a", "."], folder), /this is no result .* xft evaluate SAMPLES/);
   }));
 
+Deno.test("verify runs programs in other languages again", () =>
+  withTempDir(async (folder) => {
+    const write = (name: string, rows: readonly unknown[]): void =>
+      Deno.writeTextFileSync(join(folder, name), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    const tests = "const assert = require('node:assert');\nassert.deepEqual(double(2), 4);";
+    write("js.jsonl", [
+      { name: "double", language: "js", prompt: "function double(x){\n", tests, stop_tokens: ["\nfunction "] },
+    ]);
+    write(
+      "answers.jsonl",
+      ["  return 2 * x;\n}", "  return x;\n}"].map((completion) => ({ task_id: "double", completion })),
+    );
+    await ran(
+      ["evaluate", "answers.jsonl", "--benchmark", "multipl-e:js", "--data", "js.jsonl", "--out", "js"],
+      folder,
+    );
+    const verify = ["verify", "js", "--data", "js.jsonl"];
+    const { results } = await ran(verify, folder) as { results: { samples: number; different: string[] }[] };
+    assertEquals(results.map(({ samples, different }) => [samples, different]), [[2, []]]);
+    const path = join(folder, "js/samples.jsonl");
+    Deno.writeTextFileSync(path, Deno.readTextFileSync(path).replace("return x;", "return 4;"));
+    assertMatch(await refused(verify, folder), /sample 2 \(double\) was base false/);
+  }));
+
 Deno.test("verify repeats a merge bit for bit, and sees one bit that is another", () =>
   withTempDir(async (folder) => {
     await writeTinyModel(join(folder, "moe"), "mixture");

@@ -144,6 +144,13 @@ Deno.test("publish takes a run's folder whole, and refuses without licence or le
     }
     // What the base scores is in the table, but no claim about the model.
     assert(card.includes("`samples/dense`") && !card.includes("model-index"));
+    const mixture = await ran(
+      ["publish", "moe", "--repo", "me/moe", "--license", "mit", "--dry-run"],
+      folder,
+      variables,
+    );
+    assertStringIncludes(mixture.card as string, 'from_pretrained("me/moe", trust_remote_code=True)');
+    assert((mixture.files as { path: string }[]).some(({ path }) => path === "modeling_xft_moe.py"));
     assertMatch(await refused(command, folder, { ...variables, HF_TOKEN: "" }), /set HF_TOKEN/);
     assertMatch(await refused(command, folder, { ...variables, HF_TOKEN: "hf_other" }), /may not write there/);
     assertEquals(hub.repositories.size, 0);

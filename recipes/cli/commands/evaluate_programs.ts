@@ -24,7 +24,7 @@ type EvaluateArguments = Arguments<typeof commands.evaluate>;
 export type ProgramBenchmarkName = Extract<EvaluateArguments["benchmark"], `multipl-e:${string}` | "ds-1000">;
 
 /** Whether a benchmark's answers are programs that are run by themselves. */
-export function isProgramBenchmark(name: EvaluateArguments["benchmark"]): name is ProgramBenchmarkName {
+export function isProgramBenchmark(name: string): name is ProgramBenchmarkName {
   return name === "ds-1000" || name.startsWith("multipl-e:");
 }
 
@@ -75,9 +75,9 @@ export async function evaluatePrograms(
 }
 
 /** Reads a benchmark of programs. @throws {UserError} if its file is malformed */
-async function loadPrograms(
+export async function loadPrograms(
   name: ProgramBenchmarkName,
-  { data, limit }: Pick<EvaluateArguments, "data" | "limit">,
+  { data, limit }: { readonly data: string; readonly limit?: number },
 ): Promise<ProgramBenchmark> {
   if (name === "ds-1000") return await loadDs1000(data, { limit });
   const language = name.slice("multipl-e:".length);

@@ -2,14 +2,17 @@
 import { basename } from "node:path";
 import { UserError } from "../../../dsl/errors.ts";
 import { kindOf } from "../../convert/files.ts";
-import { gradeSamples, loadBenchmark } from "../../evaluate/mod.ts";
+import { gradeSamples, loadBenchmark, openNativeSandbox, openSandbox } from "../../evaluate/mod.ts";
+import type { Verdict } from "../../evaluate/grading/grade.ts";
+import { gradePrograms } from "../../evaluate/programs/mod.ts";
 import { sha256 } from "../../evaluate/bytes.ts";
-import { readResult } from "../../evaluate/result.ts";
+import { readResult, type StoredResult } from "../../evaluate/result.ts";
 import { differingFiles } from "../../merge/repeat.ts";
 import { differingFromSums, resultsIn } from "../../publish/contents.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
 import type { Arguments } from "../schema.ts";
+import { isProgramBenchmark, loadPrograms } from "./evaluate_programs.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.verify>, context: Context): Promise<JsonResult> {
@@ -58,9 +61,6 @@ async function gradeAgain(
   context: Context,
 ): Promise<{ place: string; benchmark: string; samples: number; different: string[] }> {
   const { benchmark: name, protocol, samples, verdicts } = await readResult(place);
-  if (name !== "humaneval" && name !== "mbpp") {
-    throw new UserError(`${place}: results of ${name} cannot be graded again yet.`);
-  }
   const wanted = String(protocol.dataset_sha256), path = files.get(wanted);
   if (!path) {
     throw new UserError(
@@ -68,17 +68,10 @@ async function gradeAgain(
         "give that file by --data.",
     );
   }
-  const whole = await loadBenchmark(path, name), ids = new Set(samples.map(({ task_id }) => task_id));
-  const benchmark = { ...whole, tasks: whole.tasks.filter(({ id }) => ids.has(id)) };
   using bar = context.progress(`grade ${basename(place)}`, samples.length, "samples");
-  const again = await gradeSamples(benchmark, samples, {
-    ...(jobs === undefined ? {} : { concurrency: jobs }),
-    ...(typeof protocol.min_call_seconds === "number" && { minCallSeconds: protocol.min_call_seconds }),
-    ...(typeof protocol.time_factor === "number" && { timeFactor: protocol.time_factor }),
-    onProgress: (done) => bar.update(done),
-  });
+  const again = await verdictsOf({ name, path, protocol, samples }, { jobs, onProgress: (done) => bar.update(done) });
   const different = verdicts.flatMap(({ task_id, base, plus }, i) => {
-    const now = again.verdicts[i];
+    const now = again[i];
     return now.base === base && now.plus === plus
       ? []
       : [`sample ${i + 1} (${task_id}) was base ${base}, plus ${plus} and is base ${now.base}, plus ${now.plus}`];
@@ -86,4 +79,41 @@ async function gradeAgain(
   const same = samples.length - different.length;
   context.print(`${place}: ${same} of ${samples.length} verdicts are the same again`);
   return { place, benchmark: name, samples: samples.length, different };
+}
+
+/** Samples of a result, with what grades them. */
+interface Graded extends Pick<StoredResult, "protocol" | "samples"> {
+  readonly name: string;
+  /** The benchmark's file. */
+  readonly path: string;
+}
+
+/** Verdicts by the sandbox and the limits of the protocol. @throws {UserError} if something is missing that they need */
+async function verdictsOf(
+  { name, path, protocol, samples }: Graded,
+  { jobs, onProgress }: { readonly jobs?: number; readonly onProgress: (done: number) => void },
+): Promise<readonly Verdict[]> {
+  const ids = new Set(samples.map(({ task_id }) => task_id));
+  const settings = { ...(jobs !== undefined && { concurrency: jobs }), onProgress };
+  if (isProgramBenchmark(name)) {
+    const whole = await loadPrograms(name, { data: path });
+    const benchmark = { ...whole, tasks: whole.tasks.filter(({ id }) => ids.has(id)) };
+    const { verdicts, not_run } = await gradePrograms(benchmark, samples, settings);
+    for (const [needs, { reason }] of Object.entries(not_run)) {
+      throw new UserError(`${name}: samples of ${needs} cannot be run here: ${reason}`);
+    }
+    return verdicts;
+  }
+  if (name !== "humaneval" && name !== "mbpp") throw new UserError(`results of ${name} cannot be graded again.`);
+  const whole = await loadBenchmark(path, name);
+  const benchmark = { ...whole, tasks: whole.tasks.filter(({ id }) => ids.has(id)) };
+  const isNative = String(protocol.sandbox).includes("bubblewrap");
+  await using sandbox = await (isNative ? openNativeSandbox : openSandbox)({ concurrency: jobs ?? 2 });
+  const { verdicts } = await gradeSamples(benchmark, samples, {
+    ...settings,
+    sandbox,
+    ...(typeof protocol.min_call_seconds === "number" && { minCallSeconds: protocol.min_call_seconds }),
+    ...(typeof protocol.time_factor === "number" && { timeFactor: protocol.time_factor }),
+  });
+  return verdicts;
 }
