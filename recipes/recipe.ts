@@ -11,6 +11,8 @@ export interface RecipeStage {
   readonly epochs?: number;
   /** Highest learning rate. */
   readonly lr?: number;
+  /** How the rate falls after the warm-up (default linear). */
+  readonly decay?: "linear" | "cosine" | "constant" | "wsd";
   /** Steps of warm-up. */
   readonly warmup?: number;
   /** Sequences per step. */

@@ -49,12 +49,17 @@ export function dataSettings(values: Readonly<Record<string, unknown>>): DataSet
 /** Where metrics go, too. */
 export const tensorboard = path("also write the metrics here, as TensorBoard's event files", { metavar: "DIR" });
 
+const SCHEDULES = ["linear", "cosine", "constant", "wsd"] as const;
+
 /** What `train` and `learn` share; what is absent comes from the preset. */
 export const stage = {
   preset: choice("settings: the paper's, or the project's", ["paper", "tuned"], { fallback: "tuned" }),
   steps: integer("optimiser steps (default: from the epochs)", { min: 1 }),
   epochs: number("passes over the data (default: the preset's)", { min: 0 }),
   lr: number("highest learning rate (default: the preset's)", { min: 0 }),
+  decay: choice("how the rate falls after the warm-up; wsd: kept, and straight to 0 in the last tenth", SCHEDULES, {
+    fallback: "linear",
+  }),
   warmup: integer("steps of warm-up (default: the preset's share)", { min: 0 }),
   batch: integer("sequences per step (default: the preset's)", { min: 1 }),
   seq: integer("longest sequence in tokens, longer ones are cut (default: the preset's)", { min: 2 }),

@@ -27,6 +27,8 @@ export interface StageFlags extends DataSettings {
   readonly epochs?: number;
   /** Highest learning rate. */
   readonly lr?: number;
+  /** How the rate falls after the warm-up. */
+  readonly decay: Schedule["kind"];
   /** Steps. */
   readonly warmup?: number;
   /** Sequences per step. */
@@ -90,7 +92,7 @@ export async function prepareStage(
     }
   }
   context.note(`data: ${summaryOf(report)}`);
-  return { settings, schedule: { kind: "linear", rate: settings.rate, steps, warmup }, data };
+  return { settings, schedule: { kind: flags.decay, rate: settings.rate, steps, warmup }, data };
 }
 
 /** Prepares data, with a line of progress where that takes long. @throws {UserError} if the data is no good */

@@ -46,7 +46,10 @@ Deno.test("upcycle, train, learn, merge, generate, evaluate: each takes what the
     assertLessOrEqual((upcycled.step_zero as { largest: number }).largest, 1e-4);
 
     const tuning = ["--stage", "moe", ...stage, "--steps", "4", "--lr", "0.01", "--optimizer", "adamw"];
+    const planned = await run("train", "moe", "--out", "tuned", ...tuning, "--decay", "wsd", "--dry-run");
+    assertEquals((planned.schedule as { kind: string }).kind, "wsd");
     const trained = await run("train", "moe", "--out", "tuned", ...tuning);
+    assertEquals((trained.schedule as { kind: string }).kind, "linear");
     assertLess(trained.after as number, trained.before as number);
     const lines = Deno.readTextFileSync(join(folder, "tuned/metrics.jsonl")).trim().split("\n");
     assertEquals(lines.map((line) => JSON.parse(line)).filter(({ loss }) => loss !== undefined).length, 4);
