@@ -121,24 +121,27 @@ Deno.test("validator of group: a value in two kernels, a stored one in none, a f
   assertCaught("group", /is in a kernel of \d buffers, the device allows 2/, check({}, 2));
 });
 
-Deno.test("validator of panels: a slot without memory, too many slots, a value that nobody computed before", () => {
-  const { steps } = stepsOf(lowered, {
-    maxBindings,
-    maxBufferBytes: 2 ** 30,
-    fuse: "on",
-    handsOn: "rows",
-    validate: false,
-  }, donated);
-  validatePanels({ steps }, maxBindings);
+Deno.test("validator of panels: a slot without memory, too many slots, what nobody computed or filled before", () => {
+  const limits = { maxBindings, maxBufferBytes: 2 ** 30, fuse: "on", handsOn: "rows", validate: false } as const;
+  const { steps, inPlace } = stepsOf(lowered, limits, donated);
+  validatePanels({ steps, inPlace }, maxBindings);
   const [first, ...rest] = steps;
   const bare = { ...first, slots: first.slots.slice(1) };
   assertCaught(
     "panels",
     /has (\d) slots, and memory for \d/,
-    () => validatePanels({ steps: [bare, ...rest] }, maxBindings),
+    () => validatePanels({ steps: [bare, ...rest], inPlace }, maxBindings),
   );
-  assertCaught("panels", /binds \d buffers, the device allows 2/, () => validatePanels({ steps }, 2));
-  assertCaught("panels", /before it is computed/, () => validatePanels({ steps: steps.toReversed() }, maxBindings));
+  assertCaught("panels", /binds \d buffers, the device allows 2/, () => validatePanels({ steps, inPlace }, 2));
+  const reversed = steps.toReversed();
+  assertCaught("panels", /before it is computed/, () => validatePanels({ steps: reversed, inPlace }, maxBindings));
+  // A row of a product is written; the rest stays where the product is, unless the product is nowhere.
+  const start = node("variable", [], { shape: {}, dtype: "i32", name: "start" }), row = variable({ a: 1, c: 5 });
+  const written = node("write", [contract(x, w, ["b"]), start, row], { axis: "a" });
+  const partly = stepsOf(lower([node("tanh", [written], {})], { maxBindings }), limits, new Set());
+  validatePanels(partly, maxBindings);
+  const apart = { ...partly, inPlace: new Map() };
+  assertCaught("panels", /is written into what nobody has filled/, () => validatePanels(apart, maxBindings));
 });
 
 Deno.test("validator of schedule: read before computed, computed twice or never, donated memory read too late", () => {
