@@ -4,7 +4,7 @@
  */
 import { assertEquals, assertLess } from "@std/assert";
 import { routing } from "../../bench/families/sizes.ts";
-import { foresee, planned } from "../../backend/compile.ts";
+import { foresee, planned, traced } from "../../backend/compile.ts";
 import type { KernelReport, ProgramReport } from "../../backend/compiler/explain.ts";
 import type { Capabilities } from "../../backend/device.ts";
 import {
@@ -20,7 +20,7 @@ import {
   valueAndGrad,
 } from "../../dsl/mod.ts";
 import type { ModelConfig } from "../../recipes/convert/config.ts";
-import { explainStep } from "../../recipes/explain.ts";
+import { explainStep, planStep } from "../../recipes/explain.ts";
 import { xft } from "../../recipes/objectives/xft.ts";
 
 const golden = new URL("../golden/plans/", import.meta.url);
@@ -155,5 +155,23 @@ Deno.test("plans on gpu: weights of 16 bits take about the intermediate memory o
         objective: xft,
       }).arena;
     assertLess(arena("bf16"), 1.25 * arena("f32"));
+  }
+});
+
+Deno.test("a step's plan is the same whatever the process made before, and whether that is still there or not", () => {
+  const options = { batch: 2, seq: 32, optimizer: "adafactor", objective: xft, step: "train" } as const;
+  const others = [{ ...options, seq: 16 }, { ...options, step: "learn" }, { ...options, checkpoint: true }] as const;
+  const kept: unknown[] = [];
+  for (const machine of machines) {
+    const plan = (): string => JSON.stringify(explainStep(mixture, machine, options).kernels);
+    const first = plan();
+    for (const other of [...others, options]) {
+      // Equal expressions are one node while they live: those of a kept program are older than what uses them next.
+      const { f, args, donate } = planStep(mixture, other);
+      kept.push(traced(f, args, donate));
+      explainStep(mixture, machine, other);
+      assertEquals(plan(), first, `after ${JSON.stringify({ step: other.step, seq: other.seq })}`);
+    }
+    kept.length = 0;
   }
 });
