@@ -1,7 +1,7 @@
 /** @file compile: a function of trees of tensors becomes a program of a device, traced once per set of shapes. */
 import { expand, node } from "../dsl/build.ts";
 import { type DisplayBundle, displaySymbol } from "../dsl/display/mod.ts";
-import { isNode, mistake, type Node, withSources } from "../dsl/node.ts";
+import { asProgram, isNode, mistake, type Node, withSources } from "../dsl/node.ts";
 import { type AnyTensor, type DType, type Kind, nodeOf, type Tensor, tensorOf } from "../dsl/tensor.ts";
 import { entriesOf, leavesOf, mapLeaves, refill } from "../dsl/tree.ts";
 import { axesOf, showShape } from "../dsl/shape.ts";
@@ -126,6 +126,14 @@ export function traced<P extends readonly unknown[], R>(
   args: P,
   donate: readonly number[],
 ): { readonly program: Program; readonly result: R } & Pick<BuildOptions, "donated" | "hosted"> {
+  return asProgram(() => tracedProgram(f, args, donate));
+}
+
+function tracedProgram<P extends readonly unknown[], R>(
+  f: (...args: P) => R,
+  args: P,
+  donate: readonly number[],
+): ReturnType<typeof traced<P, R>> {
   const parameters: Node[] = [], donated: boolean[] = [], hosted: boolean[] = [];
   const variables = args.map((arg, position) =>
     mapLeaves((leaf) => {

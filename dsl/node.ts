@@ -45,6 +45,8 @@ interface Interned {
   walks: number;
   readonly table: Map<string, WeakRef<Node>>;
   readonly registry: FinalizationRegistry<string>;
+  /** What the program that is being traced made and the table holds weakly: none of it is made twice. */
+  kept: Node[] | undefined;
   /** Where this library was loaded from: once, or several times. */
   readonly roots: Set<string>;
   /** The line that made a node, while `withSources` runs. */
@@ -63,6 +65,7 @@ const shared: Interned = sharedState(() => {
     walks: 0,
     table,
     registry,
+    kept: undefined,
     roots: new Set<string>(),
     sources: new WeakMap(),
     recording: false,
@@ -124,6 +127,7 @@ export function intern<O extends Op>(
     if (known) return noted(known as Node<O>);
     const made = make();
     shared.table.set(name, new WeakRef<Node>(made));
+    shared.kept?.push(made);
     shared.registry.register(made, name);
     return noted(made);
   }
@@ -152,6 +156,21 @@ export function intern<O extends Op>(
     home[users] = new Map(known.map((each) => [nameOf(each.op, each.attributes, each.inputs), each]));
   }
   return noted(made);
+}
+
+/**
+ * Traces a program whose constants, and what is made of them alone, are its own: where they stand in the order of making
+ * then depends neither on the programs before nor on when memory was collected, so that equal programs have equal plans.
+ */
+export function asProgram<T>(trace: () => T): T {
+  if (shared.kept) return trace();
+  shared.table.clear();
+  shared.kept = [];
+  try {
+    return trace();
+  } finally {
+    shared.kept = undefined;
+  }
 }
 
 /** JSON cannot tell −0, NaN and infinities apart, but programs can. */
