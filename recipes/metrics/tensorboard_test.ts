@@ -36,7 +36,9 @@ print(json.dumps([[tag, e.step, e.value] for tag in events.Tags()["scalars"] for
 
 function python(...args: string[]): Deno.CommandOutput | undefined {
   try {
-    return new Deno.Command("python3", { args }).outputSync();
+    // Where the tests' set-up left it; else the machine's own.
+    const place = Deno.env.get("XFT_TENSORBOARD");
+    return new Deno.Command("python3", { args, ...(place && { env: { PYTHONPATH: place } }) }).outputSync();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
