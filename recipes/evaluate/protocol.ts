@@ -21,16 +21,7 @@ export function releaseOf(sha256: string): string | null {
 /** Fields that say where an answer came from or what it cost, and change no verdict. */
 const aside = new Set(["model", "model_sha256", "samples", "samples_sha256", "device", "seed", "jobs"]);
 
-/**
- * Where two protocols are not the same, in words; empty where numbers made under them may be compared.
- *
- * @example
- * ```ts
- * import { protocolDifferences } from "./protocol.ts";
- * const [first] = protocolDifferences({ prompt: "base", model: "a" }, { prompt: "chat", model: "b" });
- * console.assert(first === 'prompt is "base" in one and "chat" in the other');
- * ```
- */
+/** Where two protocols are not the same, in words; empty where numbers made under them may be compared. */
 function protocolDifferences(one: Protocol, two: Protocol): string[] {
   const names = [...new Set([...Object.keys(one), ...Object.keys(two)])].filter((name) => !aside.has(name));
   const show = (value: Protocol[string] | undefined): string =>
@@ -41,7 +32,17 @@ function protocolDifferences(one: Protocol, two: Protocol): string[] {
   });
 }
 
-/** Refuses to compare what was measured differently. @throws {UserError} naming every difference */
+/**
+ * Refuses to compare what was measured differently.
+ *
+ * @throws {UserError} naming every difference
+ *
+ * @example
+ * ```ts
+ * import { assertSameProtocol } from "./protocol.ts";
+ * assertSameProtocol({ prompt: "base", model: "a" }, { prompt: "base", model: "b" });
+ * ```
+ */
 export function assertSameProtocol(one: Protocol, two: Protocol): void {
   const differences = protocolDifferences(one, two);
   if (differences.length === 0) return;

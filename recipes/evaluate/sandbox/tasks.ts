@@ -35,7 +35,8 @@ export interface RunOptions {
  *
  * @example
  * ```ts
- * import { equal, runTasks } from "../mod.ts";
+ * import { equal } from "../python/compare.ts";
+ * import { runTasks } from "./tasks.ts";
  * const [outcome] = await runTasks([{ code: "def f(x): return x * 2", entry: "f", inputs: [[21]] }]);
  * const [result] = outcome.results;
  * console.log("value" in result && equal(result.value, 42n));
