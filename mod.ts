@@ -60,7 +60,7 @@
  * - **Trees** of tensors, which parameters are: `mapTree`, `entries`, `stack`, `mix`, `atTree`.
  * - **Transforms**: `grad`, `valueAndGrad`, `valueAndGradWith`, `vjp`, `jvp`, `checkpoint`, `customVjp`, `stopGradient`.
  * - **Layers**: `rmsNorm`, `ropeFrequencies`, `ropeTable`, `ropeAt`, `ropeInOrder`, `rotate`, `causal`, `maskedSoftmax`.
- * - **Losses**: `crossEntropy`, `crossEntropySum`, `kl`, `entropy`.
+ * - **Losses**: `crossEntropy`, `crossEntropySum`, `negativeLogLikelihood`, `kl`, `entropy`.
  * - **Looking**: `read`, `readAll` and `item` compute at once, in f64; `show` prints the program, `parse` (with
  *   its `leavesIn`) reads it.
  *
@@ -92,7 +92,7 @@
  * - **Coefficients**: `learn`, `objectives` by name, `loadObjective` from a file.
  * - **Merging**: `merged`, `collapse`, `eachFfn` as formulas; `mergeFolder`, `mergeDense`, `denseConfig` on disk;
  *   `weightsOf`, `uniformWeights`, `singleExpert`, `distanceFromUniform`.
- * - **Using it**: `generate`, `perplexity`.
+ * - **Using it**: `generate`, `perplexity`, `logLikelihoods` of given continuations.
  *
  * @module
  */
@@ -218,12 +218,15 @@ export {
   weightsOf,
 } from "./recipes/merge/weights.ts";
 export {
+  type Continuation,
   type Decoder,
   type Finish,
   generate,
   type GenerateOptions,
   type GenerateProgress,
   type Generation,
+  type Likelihood,
+  logLikelihoods,
   perplexity,
   type Sampling,
 } from "./recipes/generate/mod.ts";

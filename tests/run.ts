@@ -2,10 +2,12 @@
  * @file `deno task test`: sets this machine up, builds the library, runs every test of both languages and ends with
  * one line that counts them.
  *
- * `--quick` leaves out the set-up and the Rust tests. Further arguments go to `deno test` (files, `--filter`).
+ * `--quick` leaves out the set-up, the Rust tests and, where no file is named, the slow ones (`quick.ts`). Further
+ * arguments go to `deno test` (files, `--filter`).
  */
 import { libraryPath } from "../backend/library/library.ts";
 import { prepare, type Prepared } from "./setup.ts";
+import { slow } from "./quick.ts";
 import { checkout } from "./support.ts";
 
 interface Counts {
@@ -82,8 +84,13 @@ if (!quick) {
   results.push(await run("cargo", translator, environment, () => ({ passed: 0, failed: 0, skipped: 0 })));
 }
 const preload = `--preload=${checkout("tests/preload.ts")}`;
-const denoArguments = ["test", "--allow-all", "--quiet", preload, ...(quick ? [] : ["--doc"]), ...rest];
-results.push(await run(Deno.execPath(), denoArguments, { ...environment, XFT_LIBRARY: library }, countDeno));
+const variables = { ...environment, XFT_LIBRARY: library };
+const testing = ["test", "--allow-all", "--quiet", preload, ...(quick ? [] : ["--doc"])];
+const fast = `--ignore=${slow.map(checkout).join()}`;
+// The fast tests come first: most mistakes are seen within a minute.
+for (const chosen of rest.length > 0 ? [rest] : quick ? [[fast]] : [[fast], slow.map(checkout)]) {
+  results.push(await run(Deno.execPath(), [...testing, ...chosen], variables, countDeno));
+}
 if (swiftShader && rest.length === 0) {
   // A slow driver: what tests kernels runs there too, with fewer random programs.
   const names = [
@@ -95,8 +102,8 @@ if (swiftShader && rest.length === 0) {
   ];
   const files = names.map((name) => checkout(`tests/${name}_test.ts`));
   const args = ["test", "--allow-all", "--quiet", preload, ...files, checkout("backend/compiler")];
-  const variables = { ...swiftShader, XFT_LIBRARY: library, XFT_RANDOM_PROGRAMS: "40" };
-  results.push(await run(Deno.execPath(), args, variables, countDeno));
+  const onSwiftShader = { ...swiftShader, XFT_LIBRARY: library, XFT_RANDOM_PROGRAMS: "40" };
+  results.push(await run(Deno.execPath(), args, onSwiftShader, countDeno));
 }
 
 const sum = (key: keyof Counts): number => results.reduce((total, counts) => total + counts[key], 0);

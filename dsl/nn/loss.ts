@@ -23,10 +23,29 @@ export function crossEntropySum<A extends string>(
   labels: Tensor<A, "int">,
 ): { readonly total: Scalar; readonly count: Scalar } {
   const keep = complement(cast(less(labels, 0), "f32"));
+  return { total: sum(negativeLogLikelihood(logits, labels)), count: sum(keep) };
+}
+
+/**
+ * −log p(label) at each position, in nats; 0 where the label is −1, which is none.
+ *
+ * @param logits unnormalised log-probabilities, along "vocab"
+ * @param labels ids below the vocabulary's size
+ * @throws TypeError when the labels have an axis that the logits lack
+ * @example
+ * ```ts
+ * import { item, negativeLogLikelihood, sum, tensor } from "../mod.ts";
+ * const logits = tensor({ seq: 2, vocab: 2 }, [[0, 0], [9, 9]]), labels = tensor({ seq: 2 }, [1, -1], "i32");
+ * console.assert(Math.abs(item(sum(negativeLogLikelihood(logits, labels))) - Math.LN2) < 1e-12);
+ * ```
+ */
+export function negativeLogLikelihood<A extends string>(
+  logits: Tensor<A | "vocab">,
+  labels: Tensor<A, "int">,
+): Tensor<A> {
   const normaliser = logSumExp(logits, "vocab") as unknown as Tensor<A>;
   const picked = take(logits, "vocab", labels) as unknown as Tensor<A>;
-  const each = where(less(labels, 0), mul(normaliser, 0), sub(normaliser, picked));
-  return { total: sum(each), count: sum(keep) };
+  return where(less(labels, 0), mul(normaliser, 0), sub(normaliser, picked));
 }
 
 /**

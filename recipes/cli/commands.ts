@@ -34,7 +34,7 @@ const MERGE_METHODS = [
   ...["breadcrumbs", "breadcrumbs_ties", "model_stock", "slerp"] as const,
 ] as const;
 const BENCHMARKS = [
-  ...["humaneval", "mbpp", "perplexity", "ds-1000"] as const,
+  ...["humaneval", "mbpp", "perplexity", "choices", "ds-1000"] as const,
   ...["multipl-e:js", "multipl-e:ts", "multipl-e:cpp", "multipl-e:java", "multipl-e:php"] as const,
   ...["multipl-e:rs", "multipl-e:swift", "multipl-e:sh"] as const,
 ] as const;
@@ -282,13 +282,14 @@ export const commands = {
     check: checkLoading,
   }),
   evaluate: command({
-    summary: "pass@k of a model or of a file of samples, or perplexity",
+    summary: "pass@k of a model or of a file of samples, perplexity, or choices by likelihood",
     description: "Generated code runs in a sandbox without files, network or processes.",
     examples: [
       "evaluate models/merged --benchmark humaneval --data HumanEval.jsonl.gz",
       "evaluate samples.jsonl --benchmark mbpp --data MbppPlus.jsonl.gz",
       "evaluate models/merged --benchmark multipl-e:js --data humaneval-js.jsonl --greedy",
       "evaluate models/merged --benchmark perplexity --data text.txt",
+      "evaluate models/merged --benchmark choices --data questions.jsonl",
     ],
     positionals: { target: path("a model's folder, or samples (JSONL)", { metavar: "MODEL|SAMPLES", required: true }) },
     flags: {
@@ -323,6 +324,9 @@ export const commands = {
       overwrite: toggle("replace what is at --out"),
     },
     check({ benchmark, samples, temperature, topP, greedy, prompt, resume, out }) {
+      if (out !== undefined && (benchmark === "perplexity" || benchmark === "choices")) {
+        throw new UserError(`--out keeps samples and verdicts, and ${benchmark} has none; --json prints its result.`);
+      }
       if (resume && out === undefined) throw new UserError("--resume goes on with what is at --out: give --out, too.");
       if (greedy && (samples ?? 1) + (temperature ?? 0) + (topP ?? 1) !== 2) {
         throw new UserError("--greedy is one answer at temperature 0: leave out --samples, --temperature and --top-p.");

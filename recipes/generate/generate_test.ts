@@ -8,7 +8,7 @@ import type { Device } from "../../backend/runtime.ts";
 import { allDevices, withDevice } from "../../tests/devices.ts";
 import { withTempDir } from "../../tests/support.ts";
 import { tinyDense, tinyMixture, tinyModel } from "../../tests/fixtures/tiny.ts";
-import { generate, perplexity } from "./mod.ts";
+import { generate, logLikelihoods, perplexity } from "./mod.ts";
 import { llama, type Model, swiglu, type Tokens } from "../model/llama.ts";
 import { type Moe, moe } from "../model/moe.ts";
 import { type Loaded, loadModel, saveModel } from "../model/parameters.ts";
@@ -133,6 +133,41 @@ Deno.test("perplexity: the mean over all predicted tokens, however long their te
     assertEquals(tokens, count);
     assert(Math.abs(nll - total / count) < 1e-6, `${nll}, expected ${total / count}`);
   }));
+
+for (const config of [tinyDense(), tinyMixture()]) {
+  Deno.test(`likelihoods of a ${config.kind}: each continuation's own tokens are counted, whatever stands beside it`, () =>
+    withDevice("interpreter", async (device) => {
+      const loaded = tinyModel(config, device) as Loaded;
+      const pairs = [[[3, 4, 5], [6]], [[7], [1, 2, 3]], [[2, 9, 2, 9, 2, 9, 2, 9, 2, 9, 2, 9, 2, 9, 2, 9, 2], [4, 4]]]
+        .map(([context, continuation]) => ({ context, continuation }));
+      const found = await logLikelihoods(loaded, device, pairs, { batch: 2 });
+      for (const [i, { context, continuation }] of pairs.entries()) {
+        const ids = [...context, ...continuation], logits = await logitsOf(loaded, ids, device);
+        const wanted = continuation.reduce((total, id, k) => {
+          const row = logits[context.length + k - 1];
+          return total + row[id] - Math.log(row.reduce((sum, x) => sum + Math.exp(x), 0));
+        }, 0);
+        assertEquals(found[i].tokens, continuation.length);
+        assert(Math.abs(found[i].logLikelihood - wanted) < 1e-6, `${found[i].logLikelihood}, expected ${wanted}`);
+      }
+      const longest = config.maxPositions, long = Array.from({ length: longest }, (_, i) => i % 10);
+      const [cut, whole] = await logLikelihoods(loaded, device, [
+        { context: [1, 1, ...long.slice(0, -1)], continuation: [5] },
+        { context: long.slice(0, -1), continuation: [5] },
+      ]);
+      assertEquals(cut, whole);
+      await assertRejects(
+        () => logLikelihoods(loaded, device, [{ context: [], continuation: [1] }]),
+        UserError,
+        "token",
+      );
+      await assertRejects(
+        () => logLikelihoods(loaded, device, [{ context: [1], continuation: long }]),
+        UserError,
+        `was made for ${longest}`,
+      );
+    }));
+}
 
 Deno.test("generate: what cannot be continued is refused in words", () =>
   withDevice("interpreter", async (device) => {

@@ -107,12 +107,16 @@ export interface Measurement {
 /** Measures models of one configuration; compiled once for each shape of batch. */
 export type Evaluator = (model: AnyModel, batches: readonly HostBatch[], signal?: AbortSignal) => Promise<Measurement>;
 
-/** An evaluator: no balance loss, no noise. */
-export function evaluator(config: ModelConfig, device: Device): Evaluator {
-  const logits = (model: AnyModel, { tokens, packing }: Batch) =>
+/** A batch's logits as a function of a model of this kind, without noise. */
+export const logitsFor =
+  (config: ModelConfig) => (model: AnyModel, { tokens, packing }: Batch): Tensor<"batch" | "seq" | "vocab"> =>
     config.kind === "llama"
       ? llama(config, model as Model, tokens, swiglu, { packing }).logits
       : llama(config, model as Model<Moe>, tokens, moe(config), { packing }).logits;
+
+/** An evaluator: no balance loss, no noise. */
+export function evaluator(config: ModelConfig, device: Device): Evaluator {
+  const logits = logitsFor(config);
   const run = compile(
     (model: AnyModel, batch: Batch) => crossEntropySum(logits(widened(model), batch), batch.labels),
     device,

@@ -89,6 +89,21 @@ Deno.test("upcycle, train, learn, merge, generate, evaluate: each takes what the
     assertEquals(loss.tokens, 6);
     assert((loss.nll as number) > 0);
 
+    const questions = [{ prompt: "cat ", choices: ["cat", "dog"], answer: 0 }, {
+      question: "b",
+      choices: ["c", "d"],
+      answer: 1,
+    }];
+    Deno.writeTextFileSync(join(folder, "questions.jsonl"), questions.map((each) => JSON.stringify(each)).join("\n"));
+    const choices = ["--benchmark", "choices", "--data", "questions.jsonl"];
+    const both = await run("evaluate", "merged", ...choices);
+    const first = await run("evaluate", "merged", ...choices, "--limit", "1");
+    const { value, interval } = both.accuracy as { value: number; interval: [number, number] };
+    assert([0, 0.5, 1].includes(value) && interval[0] <= value && value <= interval[1]);
+    assertEquals([both.questions, first.questions], [2, 1]);
+    Deno.writeTextFileSync(join(folder, "questions.jsonl"), '{"prompt": "a", "choices": ["b", "c"], "answer": 2}');
+    assertMatch(await refused(["evaluate", "merged", ...choices], 1, folder), /questions\.jsonl:1: "answer" is 2/);
+
     const dry = await run("merge", "tuned", "--out", "elsewhere", "--method", "shared", "--dry-run");
     assertEquals([dry.dry_run, dry.lambda], [true, 1]);
     const differs = await refused(
@@ -107,6 +122,7 @@ Deno.test("upcycle, train, learn, merge, generate, evaluate: each takes what the
       "dense",
       "merged",
       "moe",
+      "questions.jsonl",
       "text",
       "tuned",
     ]);

@@ -1,4 +1,4 @@
-/** @file `xft evaluate`: pass@k of a model or of a file of samples, or perplexity. */
+/** @file `xft evaluate`: pass@k of a model or of a file of samples, perplexity, or choices. */
 import { join } from "node:path";
 import { open } from "../../../backend/open.ts";
 import { loadTokenizer } from "../../../backend/tokenizer.ts";
@@ -27,6 +27,7 @@ import type { Context, JsonResult } from "../context.ts";
 import type { Arguments } from "../schema.ts";
 import { unfinishedEvaluation } from "../evaluation.ts";
 import { solve } from "../solve.ts";
+import { measureChoices } from "./choices.ts";
 import { measurePerplexity } from "./perplexity.ts";
 
 /** Sandboxes at a time, at most, unless the user says otherwise: each may take half a gigabyte. */
@@ -38,6 +39,7 @@ export async function run(args: Arguments<typeof commands.evaluate>, context: Co
   const kind = kindOf(target);
   if (kind === "nothing") throw new UserError(`${target}: there is no such model or file of samples.`);
   if (args.benchmark === "perplexity") return await measurePerplexity(args, context);
+  if (args.benchmark === "choices") return await measureChoices(args, context);
   if (isProgramBenchmark(args.benchmark)) return await evaluatePrograms(args, args.benchmark, context);
   const marks = ["samples.jsonl"];
   if (out) checkTarget(out, "folder", { overwrite: overwrite || resume, marks });
