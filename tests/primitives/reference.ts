@@ -64,7 +64,7 @@ const reference: Reference = {
     return inputs[piece]({ ...i, [axis]: at });
   },
   write: ({ attributes: { axis }, inputs: [x, start, value], shapes: [, , written] }) => (i) => {
-    const at = i[axis] - start({});
+    const at = i[axis] - start(i);
     return at >= 0 && at < written[axis] ? value({ ...i, [axis]: at }) : x(i);
   },
   sum: ({ attributes: { over }, inputs: [x], shapes: [from] }) => (i) =>

@@ -31,18 +31,27 @@ function resizedAttributes(attributes: Attributes[Op], axis: string, size: numbe
   return Object.fromEntries(changed) as Attributes[Op];
 }
 
+/** The index that points nowhere; what is written must lie somewhere. */
+const nowhere = (op: Op): number => op === "write" ? 0 : -1;
+
 /** Indices into an axis of another size: none beyond its end, or only "nothing" where it is empty. */
-function resizedInput(input: SampleInput, attributes: Attributes[Op], axis: string, size: number): SampleInput {
+function resizedInput(
+  op: Op,
+  input: SampleInput,
+  attributes: Attributes[Op],
+  axis: string,
+  size: number,
+): SampleInput {
   const shape = axis in input.shape ? { ...input.shape, [axis]: size } : input.shape;
   const { range: [low, high] = [-1, 1], dtype } = input;
   if (dtype !== "i32" || (attributes as { axis?: string }).axis !== axis) return { ...input, shape };
   if (size > 0) return { ...input, shape, range: [low, Math.min(high, 0)] };
-  return { ...input, shape, range: axesOf(shape).length > 0 ? [-1, -1] : [0, 0] };
+  return { ...input, shape, range: axesOf(shape).length > 0 ? [nowhere(op), nowhere(op)] : [0, 0] };
 }
 
-function resized(sample: Sample<Op>, axis: string, size: number): Sample<Op> {
+function resized(op: Op, sample: Sample<Op>, axis: string, size: number): Sample<Op> {
   const attributes = resizedAttributes(sample.attributes, axis, size);
-  return { ...sample, attributes, inputs: sample.inputs.map((x) => resizedInput(x, attributes, axis, size)) };
+  return { ...sample, attributes, inputs: sample.inputs.map((x) => resizedInput(op, x, attributes, axis, size)) };
 }
 
 /** Every axis that a sample's inputs or result have. */
@@ -76,7 +85,10 @@ export const sizeVariants = (primitive: Primitive<Op>): Variant[] =>
     primitive.op,
     small(primitive).flatMap((sample, i) =>
       axesOfSample(sample).flatMap((axis) =>
-        edgeSizes.map((size) => ({ name: `sample ${i}, ${axis}:${size}`, sample: resized(sample, axis, size) }))
+        edgeSizes.map((size) => ({
+          name: `sample ${i}, ${axis}:${size}`,
+          sample: resized(primitive.op, sample, axis, size),
+        }))
       )
     ),
   );
@@ -86,7 +98,10 @@ export const longVariants = (primitive: Primitive<Op>): Variant[] =>
   accepted(
     primitive.op,
     small(primitive).flatMap((sample) =>
-      axesOfSample(sample).map((axis) => ({ name: `${axis}:${manyRows}`, sample: resized(sample, axis, manyRows) }))
+      axesOfSample(sample).map((axis) => ({
+        name: `${axis}:${manyRows}`,
+        sample: resized(primitive.op, sample, axis, manyRows),
+      }))
     ),
   ).slice(0, 1);
 
@@ -117,7 +132,7 @@ export const groupVariants = ({ op, samples }: Primitive<Op>): Variant[] =>
     op,
     samples.flatMap((sample, i) =>
       "groups" in sample.attributes || "axis" in sample.attributes
-        ? [0, -1].flatMap((index): Variant[] => {
+        ? [...new Set([0, nowhere(op)])].flatMap((index): Variant[] => {
           const points = sample.inputs.map((x) =>
             x.dtype === "i32" && axesOf(x.shape).length > 0 ? { ...x, range: [index, index] as const } : x
           );
