@@ -37,7 +37,7 @@ export type RecipeModel = "dense" | "tuned" | "uniform" | "merged";
 /** A benchmark that models of a run are measured on. */
 export interface RecipeBenchmark {
   /** Its name. */
-  readonly benchmark: "humaneval" | "mbpp";
+  readonly benchmark: "humaneval" | "mbpp" | "mbpp-google";
   /** Its file. */
   readonly data: string;
   /** Only the first so many tasks. */

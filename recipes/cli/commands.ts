@@ -34,7 +34,7 @@ const MERGE_METHODS = [
   ...["breadcrumbs", "breadcrumbs_ties", "model_stock", "slerp"] as const,
 ] as const;
 const BENCHMARKS = [
-  ...["humaneval", "mbpp", "perplexity", "choices", "ds-1000"] as const,
+  ...["humaneval", "mbpp", "mbpp-google", "perplexity", "choices", "ds-1000"] as const,
   ...["multipl-e:js", "multipl-e:ts", "multipl-e:cpp", "multipl-e:java", "multipl-e:php"] as const,
   ...["multipl-e:rs", "multipl-e:swift", "multipl-e:sh"] as const,
 ] as const;
@@ -287,6 +287,7 @@ export const commands = {
     examples: [
       "evaluate models/merged --benchmark humaneval --data HumanEval.jsonl.gz",
       "evaluate samples.jsonl --benchmark mbpp --data MbppPlus.jsonl.gz",
+      "evaluate samples.jsonl --benchmark mbpp-google --data mbpp.jsonl",
       "evaluate models/merged --benchmark multipl-e:js --data humaneval-js.jsonl --greedy",
       "evaluate models/merged --benchmark perplexity --data text.txt",
       "evaluate models/merged --benchmark choices --data questions.jsonl",

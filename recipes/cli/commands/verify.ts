@@ -104,7 +104,9 @@ async function verdictsOf(
     }
     return verdicts;
   }
-  if (name !== "humaneval" && name !== "mbpp") throw new UserError(`results of ${name} cannot be graded again.`);
+  if (name !== "humaneval" && name !== "mbpp" && name !== "mbpp-google") {
+    throw new UserError(`results of ${name} cannot be graded again.`);
+  }
   const whole = await loadBenchmark(path, name);
   const benchmark = { ...whole, tasks: whole.tasks.filter(({ id }) => ids.has(id)) };
   const isNative = String(protocol.sandbox).includes("bubblewrap");

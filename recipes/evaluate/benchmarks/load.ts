@@ -1,8 +1,9 @@
-/** @file Benchmarks as files have them: HumanEval, HumanEval+, MBPP+. */
+/** @file Benchmarks as files have them: HumanEval, HumanEval+, MBPP+, MBPP. */
 import { UserError } from "../../../dsl/errors.ts";
 import { itemsOf } from "../python/compare.ts";
 import { parsePythonJson } from "../python/json.ts";
 import { readLines } from "./lines.ts";
+import { readGoogleTask } from "./mbpp_google.ts";
 import { mbppInput } from "./mbpp_inputs.ts";
 import type { Rules } from "../grading/oracle.ts";
 import { PyDict, type PythonValue } from "../python/values.ts";
@@ -19,14 +20,16 @@ export interface Task extends Rules {
   readonly base: readonly (readonly PythonValue[])[];
   /** The arguments of each call of the plus tests. */
   readonly plus: readonly (readonly PythonValue[])[];
-  /** Tests as code that defines `check(candidate)`: the original HumanEval, which has no inputs. */
+  /** Tests as code that defines `check(candidate)`: the original HumanEval and MBPP, which have no inputs. */
   readonly check?: string;
+  /** Why no program can pass its tests, where none can. */
+  readonly unrunnable?: string;
 }
 
 /** A benchmark: tasks of one file. */
 export interface Benchmark {
-  /** Which one. */
-  readonly name: "humaneval" | "mbpp";
+  /** Which one: `mbpp` is evalplus' selection, `mbpp-google` the test split of the original. */
+  readonly name: "humaneval" | "mbpp" | "mbpp-google";
   /** Whether the file has extra inputs ("plus"). */
   readonly hasPlus: boolean;
   /** SHA-256 of the file. */
@@ -42,7 +45,8 @@ export interface LoadOptions {
 }
 
 /**
- * Reads a benchmark from a `.jsonl` or `.jsonl.gz` file: OpenAI's HumanEval, or evalplus' HumanEval+ or MBPP+.
+ * Reads a benchmark from a `.jsonl` or `.jsonl.gz` file: OpenAI's HumanEval, Google's MBPP, or evalplus'
+ * HumanEval+ or MBPP+.
  *
  * @throws UserError where the file is missing, is not JSON lines, or has tasks of another form
  *
@@ -58,11 +62,17 @@ export async function loadBenchmark(
   options: LoadOptions = {},
 ): Promise<Benchmark> {
   const { sha256, rows } = await readLines(path);
-  const tasks = rows.slice(0, options.limit).map(({ text, where }) => readTask(name, text, where));
+  const tasks: Task[] = [];
+  for (const { text, where } of rows) {
+    if (tasks.length === options.limit) break;
+    const task = name === "mbpp-google" ? readGoogleTask(text, where) : readTask(name, text, where);
+    if (task) tasks.push(task);
+  }
+  if (tasks.length === 0) throw new UserError(`${path}: it has no task of ${name}.`);
   return { name, hasPlus: tasks.some((task) => task.plus.length > 0), sha256, tasks };
 }
 
-function readTask(benchmark: Benchmark["name"], line: string, where: string): Task {
+function readTask(benchmark: Task["benchmark"], line: string, where: string): Task {
   let row: PythonValue;
   try {
     row = parsePythonJson(line);

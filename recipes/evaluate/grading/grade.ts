@@ -155,6 +155,9 @@ async function gradeAll(
   const keyOf = ({ task, code }: Program): string => `${task.id}\n${code}`;
   for (const [place, old] of known ?? []) graded.set(keyOf(programs[place]), Promise.resolve(old));
   const first = async ({ task, code }: Program): Promise<Graded> => {
+    if (task.unrunnable !== undefined) {
+      return { verdict: { task_id: task.id, base: false, plus: null, reason: task.unrunnable }, leftOut: [] };
+    }
     if (!references.has(task.id)) references.set(task.id, referenceOf(benchmark, task, sandbox));
     const reference = await references.get(task.id)!;
     return { verdict: await grade(task, code, reference, sandbox, options), leftOut: reference.leftOut };

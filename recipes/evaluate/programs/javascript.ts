@@ -1,4 +1,5 @@
 /** @file Runs JavaScript and TypeScript in a Deno process that may do nothing: no files, network, processes, environment. */
+import { withoutPermissions } from "../sandbox/child.ts";
 
 /**
  * What runs in the process: it takes the program from its input and makes a function of it (as Node's CommonJS does: not
@@ -40,13 +41,7 @@ export async function runJavaScript(program: string, typed: boolean, seconds: nu
   }
   const word = crypto.randomUUID(), done = `done_${crypto.randomUUID().replaceAll("-", "")}`;
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-npm", "--no-remote", "--cached-only"]
-      .concat("--v8-flags=--max-old-space-size=256", "data:text/javascript," + encodeURIComponent(runner)),
-    clearEnv: true,
-    env: Object.fromEntries(["HOME", "DENO_DIR"].flatMap((name) => {
-      const value = Deno.env.get(name);
-      return value === undefined ? [] : [[name, value]];
-    })),
+    ...withoutPermissions(runner, ["--max-old-space-size=256"]),
     stdin: "piped",
     stdout: "piped",
     stderr: "null",

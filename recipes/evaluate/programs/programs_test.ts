@@ -35,6 +35,7 @@ const doubled: Partial<
       ["  return 4;\n}\nprocess.exit(0);", /ended/],
       ["  return 4;\n}\nreturn;", /ended before/],
       ["  return require('fs').readFileSync('/etc/passwd').length;\n}", /NotCapable|Requires read access/],
+      ["  Deno.listen({ port: 0 });\n  return 4;\n}", /NotCapable: Requires net access/],
     ],
   },
   ts: {

@@ -11,6 +11,26 @@
  * let a sample that broke out leave something behind in JavaScript.
  */
 
+/**
+ * How a process of Deno is started that may do nothing: no files, network, other processes, environment, and no modules
+ * but its program, either.
+ *
+ * @param program source of its module
+ * @param engineFlags flags of V8
+ */
+export function withoutPermissions(program: string, engineFlags: readonly string[]): Deno.CommandOptions {
+  const inherited = ["HOME", "DENO_DIR", "SystemRoot", "TEMP", "LOCALAPPDATA", "USERPROFILE"].flatMap((name) => {
+    const value = Deno.env.get(name);
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return {
+    args: ["run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-npm", "--no-remote", "--cached-only"]
+      .concat(`--v8-flags=${engineFlags.join()}`, `data:text/javascript,${encodeURIComponent(program)}`),
+    clearEnv: true,
+    env: { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1", ...Object.fromEntries(inherited) },
+  };
+}
+
 /** What the parent tells a child first; the assets follow as raw bytes in this order: wasm, stdlib, glue, image. */
 export interface Welcome {
   /** Proves that a frame comes from the supervisor; workers never learn it. */

@@ -8,7 +8,14 @@
  * returned, and the caller judges. A sample that forges messages can do no more than return those values would do.
  */
 import { UserError } from "../../../dsl/errors.ts";
-import { type AnswerHeader, childProgram, type JobHeader, type MessageHeader, type Welcome } from "./child.ts";
+import {
+  type AnswerHeader,
+  childProgram,
+  type JobHeader,
+  type MessageHeader,
+  type Welcome,
+  withoutPermissions,
+} from "./child.ts";
 import { preparePython, startPython, withheldModules } from "./harness.ts";
 import { cachedImage, type Image, packImage, type Parts, pyodideVersion, readParts } from "./image.ts";
 import { decode, encode } from "../python/marshal.ts";
@@ -227,17 +234,9 @@ class Child implements AsyncDisposable {
       "--max-old-space-size=256",
       "--disallow-code-generation-from-strings",
     ];
-    const program = "data:text/javascript," + encodeURIComponent(childProgram());
     try {
       this.#process = new Deno.Command(Deno.execPath(), {
-        args: ["run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--no-npm", "--no-remote", "--cached-only"]
-          .concat(`--v8-flags=${flags.join()}`, program),
-        clearEnv: true,
-        env: {
-          NO_COLOR: "1",
-          DENO_NO_UPDATE_CHECK: "1",
-          ...inherited(["HOME", "DENO_DIR", "SystemRoot", "TEMP", "LOCALAPPDATA", "USERPROFILE"]),
-        },
+        ...withoutPermissions(childProgram(), flags),
         stdin: "piped",
         stdout: "piped",
         stderr: "null",
@@ -354,13 +353,6 @@ function frame(header: Welcome | JobHeader): Uint8Array {
   new DataView(out.buffer).setUint32(0, text.length, true);
   out.set(text, 4);
   return out;
-}
-
-function inherited(names: readonly string[]): Record<string, string> {
-  return Object.fromEntries(names.flatMap((name) => {
-    const value = Deno.env.get(name);
-    return value === undefined ? [] : [[name, value]];
-  }));
 }
 
 /** Reads the interpreter's messages, which a sample may have forged: whatever makes no sense is a crash. */

@@ -1,7 +1,9 @@
 /** @file The WebAssembly sandbox: outcomes, limits, and that samples do not meet. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { withoutPermissions } from "./child.ts";
 import { type Job, openSandbox, type Outcome, type Sandbox } from "./pyodide.ts";
 import { runTasks } from "./tasks.ts";
+import { withTempDir } from "../../../tests/support.ts";
 import { PyComplex, PyDict, PySet, type PythonValue, Tuple } from "../python/values.ts";
 
 const limitBytes = 1.5 * 2 ** 30;
@@ -208,6 +210,79 @@ Deno.test("a sample cannot say that it passed: it can only claim values, and onl
     await goesOn(sandbox);
   });
 });
+
+/** Each way out of a JavaScript realm, tried: what it answered. Runs in the child, as text. */
+async function reachOut(port: number, folder: string): Promise<Record<string, string>> {
+  const url = `http://127.0.0.1:${port}/`;
+  const tried = async (attempt: () => unknown): Promise<string> => {
+    try {
+      await attempt();
+      return "went through";
+    } catch (error) {
+      return `${(error as Error).name}: ${(error as Error).message}`;
+    }
+  };
+  return {
+    connect: await tried(() => Deno.connect({ hostname: "127.0.0.1", port })),
+    listen: await tried(() => Deno.listen({ hostname: "127.0.0.1", port: 0 })),
+    fetch: await tried(() => fetch(url)),
+    socket: await tried(() =>
+      new Promise((resolve, reject) => {
+        const socket = new WebSocket(url.replace("http", "ws"));
+        socket.onopen = resolve;
+        socket.onerror = (event) => reject(new Error((event as ErrorEvent).message));
+      })
+    ),
+    resolve: await tried(() => Deno.resolveDns("localhost", "A")),
+    module: await tried(() => import(`${url}module.js`)),
+    node: await tried(async () => (await import("node:net")).createServer().listen(0)),
+    read: await tried(() => Deno.readTextFileSync("/etc/hosts")),
+    write: await tried(() => Deno.writeTextFileSync(`${folder}/left`, "")),
+    run: await tried(() => new Deno.Command("/bin/sh", { args: ["-c", "exit"] }).outputSync()),
+    env: await tried(() => Deno.env.toObject()),
+    sys: await tried(() => Deno.hostname()),
+    ffi: await tried(() => Deno.dlopen("libc.so.6", {})),
+  };
+}
+
+Deno.test("the child's process may do nothing, nor may its workers: every way out is refused", () =>
+  withTempDir(async (folder) => {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    let reached = 0;
+    const accepting = (async () => {
+      for await (const connection of listener) {
+        reached++;
+        connection.close();
+      }
+    })();
+    const asked = `(${reachOut})(${listener.addr.port}, ${JSON.stringify(folder)})`;
+    const program = `
+const text = "postMessage(await " + ${JSON.stringify(asked)} + ")";
+const worker = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })), { type: "module" });
+const inside = new Promise((resolve) => worker.onmessage = ({ data }) => resolve(data));
+console.log(JSON.stringify([await ${asked}, await inside]));
+Deno.exit(0);`;
+    const answers = async (change: (args: readonly string[]) => string[]): Promise<[way: string, answer: string][]> => {
+      const { args = [], ...options } = withoutPermissions(program, ["--max-old-space-size=256"]);
+      const { stdout, stderr } = await new Deno.Command(Deno.execPath(), { ...options, args: change(args) }).output();
+      const text = new TextDecoder().decode(stdout);
+      assert(text !== "", new TextDecoder().decode(stderr));
+      return JSON.parse(text).flatMap((each: Record<string, string>) => Object.entries(each));
+    };
+    // The same program where it may: the ways are there, so that it is the missing permission that closes them.
+    const open = await answers((args) => args.toSpliced(1, 0, "--allow-all"));
+    const shut = open.filter(([, answer]) => answer !== "went through").map(([way]) => way);
+    for (const way of ["connect", "listen", "node", "read", "write", "env", "sys"]) assert(!shut.includes(way), way);
+    assert(reached > 0);
+    reached = 0;
+    await Deno.remove(`${folder}/left`);
+    for (const [way, answer] of await answers((args) => [...args])) {
+      assertMatch(answer, way === "module" ? /--no-remote/ : /^NotCapable: Requires/, `${way}: ${answer}`);
+    }
+    listener.close();
+    await accepting.catch(() => {});
+    assertEquals([reached, [...Deno.readDirSync(folder)]], [0, []]);
+  }));
 
 Deno.test("reruns give the same values: hashes and random numbers start the same", async () => {
   const sample = { code: "import random\ndef f(): return [hash('a'), random.random()]", entry: "f", inputs: [[]] };
