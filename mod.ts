@@ -101,8 +101,8 @@
 export * from "./dsl/mod.ts";
 
 // Running programs: devices, compiling, memory.
-export { pageOf as reportPage } from "./backend/compiler/report.ts";
-export type { KernelReport, ProgramReport, Roofs, RoofShare } from "./backend/compiler/explain.ts";
+export { pageOf as reportPage } from "./backend/compiler/explain/report.ts";
+export type { KernelReport, ProgramReport, Roofs, RoofShare } from "./backend/compiler/explain/explain.ts";
 export { compile, type Compiled, type CompileOptions, free, number, put, values } from "./backend/compile.ts";
 export { installLibrary } from "./backend/install.ts";
 export { open } from "./backend/open.ts";

@@ -5,9 +5,9 @@ import { asProgram, isNode, mistake, type Node, withSources } from "../dsl/node.
 import { type AnyTensor, type DType, type Kind, nodeOf, type Tensor, tensorOf } from "../dsl/tensor.ts";
 import { entriesOf, leavesOf, mapLeaves, refill } from "../dsl/tree.ts";
 import { axesOf, showShape } from "../dsl/shape.ts";
-import { emptyReport, type ProgramReport, reportOf } from "./compiler/explain.ts";
+import { emptyReport, type ProgramReport, reportOf } from "./compiler/explain/explain.ts";
 import { pipeline } from "./compiler/pipeline.ts";
-import { pageOf, textOf } from "./compiler/report.ts";
+import { pageOf, textOf } from "./compiler/explain/report.ts";
 import type { Capabilities } from "./device.ts";
 import type { BuildOptions, Device, DeviceArray, Executable, Program } from "./runtime.ts";
 

@@ -4,7 +4,7 @@
  */
 import { UserError } from "../dsl/errors.ts";
 import type { Plan } from "./compiler/kernel.ts";
-import type { Tuning } from "./compiler/templates/tuning.ts";
+import type { Tuning } from "./compiler/wgsl/templates/tuning.ts";
 import { check, deviceSymbols, type Functions, openLibrary, readBytes } from "./library/ffi.ts";
 
 /** Matrices that the invocations of a subgroup multiply together: c[m, n] += a[m, k] · b[k, n]. */

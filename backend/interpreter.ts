@@ -5,7 +5,7 @@ import { evaluate } from "../dsl/interpret/interpret.ts";
 import type { HostArray, Node } from "../dsl/node.ts";
 import { registerType, type Values } from "../dsl/primitive.ts";
 import { sizeOf } from "../dsl/shape.ts";
-import { emptyReport } from "./compiler/explain.ts";
+import { emptyReport } from "./compiler/explain/explain.ts";
 import type { Device, DeviceArray } from "./runtime.ts";
 import "../dsl/primitives/mod.ts";
 

@@ -8,7 +8,7 @@ import { add, type AnyTensor, contract, type Tensor, tensor } from "../dsl/mod.t
 import { nodeOf } from "../dsl/tensor.ts";
 import { userCache } from "./cache.ts";
 import { compile, free, put } from "./compile.ts";
-import type { Roofs } from "./compiler/explain.ts";
+import type { Roofs } from "./compiler/explain/explain.ts";
 import type { Capabilities } from "./device.ts";
 import type { Device } from "./runtime.ts";
 

@@ -1,6 +1,6 @@
 /** @file What runs programs: a device, as the rest of the project sees it. */
 import type { Node } from "../dsl/node.ts";
-import type { ProgramReport } from "./compiler/explain.ts";
+import type { ProgramReport } from "./compiler/explain/explain.ts";
 import type { DType } from "../dsl/tensor.ts";
 
 /** A traced function: results in terms of its parameters (variables). Other leaves are constants and device memory. */

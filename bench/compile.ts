@@ -6,7 +6,7 @@ import { type Scalar, valueAndGradWith } from "../dsl/mod.ts";
 import { withSources } from "../dsl/node.ts";
 import { traced } from "../backend/compile.ts";
 import { pipeline } from "../backend/compiler/pipeline.ts";
-import { stopwatch } from "../backend/compiler/stopwatch.ts";
+import { stopwatch } from "../backend/compiler/explain/stopwatch.ts";
 import type { Capabilities } from "../backend/device.ts";
 import { planStep } from "../recipes/explain.ts";
 import type { Batch } from "../recipes/model/batch.ts";

@@ -3,7 +3,7 @@ import { type DType, full, type Kind, type Tensor, tensor } from "../dsl/mod.ts"
 import { nodeOf, tensorOf } from "../dsl/tensor.ts";
 import { mapLeaves } from "../dsl/tree.ts";
 import { compile, foresee, planned } from "../backend/compile.ts";
-import type { ProgramReport } from "../backend/compiler/explain.ts";
+import type { ProgramReport } from "../backend/compiler/explain/explain.ts";
 import type { Capabilities } from "../backend/device.ts";
 import type { Device } from "../backend/runtime.ts";
 import { UserError } from "../dsl/errors.ts";

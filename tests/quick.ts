@@ -6,8 +6,8 @@
 /** Files and folders. */
 export const slow: readonly string[] = [
   "bench",
-  "backend/compiler/wgsl_test.ts",
-  "backend/compiler/wgsl_product_test.ts",
+  "backend/compiler/wgsl/wgsl_test.ts",
+  "backend/compiler/wgsl/product_test.ts",
   "recipes/convert/gguf",
   "recipes/data/read",
   "recipes/demo",

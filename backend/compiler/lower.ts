@@ -14,8 +14,8 @@ import { isHalf } from "../../dsl/half.ts";
 import { isOp, type Node, standingFor, topological } from "../../dsl/node.ts";
 import { axesOf, sizeOf } from "../../dsl/shape.ts";
 import { substitute } from "../../dsl/substitute.ts";
-import { lowerContractAt, lowerContractInto } from "./grouped.ts";
-import { contiguous, copy, flattened, narrow, operands, stored } from "./storage.ts";
+import { lowerContractAt, lowerContractInto } from "./lowering/grouped.ts";
+import { contiguous, copy, flattened, narrow, operands, stored } from "./lowering/storage.ts";
 import { isView } from "./views.ts";
 
 /** Replaces every call by the function's body. */

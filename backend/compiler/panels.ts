@@ -5,10 +5,10 @@
  * In: steps in order. Out: the same work in fewer steps; a product that nobody else reads is never stored.
  */
 import type { Node } from "../../dsl/node.ts";
-import { behindElements, behindRows, behindSums, type ProductKernel } from "./behind.ts";
+import { behindElements, behindRows, behindSums, type ProductKernel } from "./emission/behind.ts";
 import type { ContractKernel, LoopKernel } from "./kernel.ts";
 import { isNodeMemory, type Scratch, type Slot, type Step, type Steps } from "./step.ts";
-import { bindingCount } from "./wgsl.ts";
+import { bindingCount } from "./wgsl/wgsl.ts";
 
 /** What a device's products hand on to the loops behind them. */
 export interface HandingOn {

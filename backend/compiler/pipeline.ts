@@ -17,14 +17,14 @@ import { type Need, refuseUnlessFitting } from "./peak.ts";
 import { bytesOf } from "./memory.ts";
 import { type StepLimits, stepsOf } from "./steps.ts";
 import { isNodeMemory, type Scratch, type Slot, type Step, type Steps } from "./step.ts";
-import { type Stopwatch, timed } from "./stopwatch.ts";
+import { type Stopwatch, timed } from "./explain/stopwatch.ts";
 import { tile } from "./tile.ts";
 import { validatePlan } from "./validate/emit.ts";
 import { describe } from "./validate/fault.ts";
 import { validateLowered } from "./validate/lower.ts";
 import { type Placed, validatePlaces } from "./validate/place.ts";
 import { validateTiled } from "./validate/tile.ts";
-import { wgsl } from "./wgsl.ts";
+import { wgsl } from "./wgsl/wgsl.ts";
 
 /** What the compiler is asked for. */
 export interface PipelineOptions {

@@ -6,12 +6,12 @@
 import { NodeMap, NodeSet } from "../../dsl/graph/node_map.ts";
 import { isOp, type Node } from "../../dsl/node.ts";
 import { sizeOf } from "../../dsl/shape.ts";
-import type { LoopBody } from "./body.ts";
+import type { LoopBody } from "./emission/body.ts";
 import type { Group, Grouping, Resolver } from "./group.ts";
 import type { Access, LoopKernel } from "./kernel.ts";
-import { type Kernels, kernelsOf } from "./kernels.ts";
+import { type Kernels, kernelsOf } from "./emission/kernels.ts";
 import { bytesOf } from "./memory.ts";
-import { inOrder } from "./ready.ts";
+import { inOrder } from "./ordering/ready.ts";
 import { barriersOf, isAffineView, operandOf, storedBase } from "./views.ts";
 
 /** A group with what it reads and writes. */

@@ -10,9 +10,9 @@ import { NodeMap } from "../../dsl/graph/node_map.ts";
 import { isOp, type Node, standingFor, topological } from "../../dsl/node.ts";
 import { type Placement, placementOf, placeOf, type Tile, type TiledBody } from "../../dsl/primitives/tiled.ts";
 import { type Shape, sizeOf, stridesOf } from "../../dsl/shape.ts";
-import { type Cluster, clustersOf } from "./clusters.ts";
-import { type Band, type Reach, reachOf } from "./reach.ts";
-import { Structures } from "./structure.ts";
+import { type Cluster, clustersOf } from "./tiling/clusters.ts";
+import { type Band, type Reach, reachOf } from "./tiling/reach.ts";
+import { Structures } from "./emission/structure.ts";
 
 /** What tiling may count on. */
 export interface TileLimits {

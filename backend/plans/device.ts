@@ -5,7 +5,7 @@ import { evaluate } from "../../dsl/interpret/interpret.ts";
 import type { Node } from "../../dsl/node.ts";
 import type { DType } from "../../dsl/tensor.ts";
 import { showShape, sizeOf } from "../../dsl/shape.ts";
-import { indexedBy, reportOf } from "../compiler/explain.ts";
+import { indexedBy, reportOf } from "../compiler/explain/explain.ts";
 import type { Plan } from "../compiler/kernel.ts";
 import { type CompiledProgram, pipeline } from "../compiler/pipeline.ts";
 import { bytesOf } from "../compiler/memory.ts";

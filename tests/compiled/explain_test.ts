@@ -2,8 +2,8 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { compile, foresee, planned, put, values } from "../../backend/compile.ts";
-import { type ProgramReport, withRoofs } from "../../backend/compiler/explain.ts";
-import { pageOf, textOf } from "../../backend/compiler/report.ts";
+import { type ProgramReport, withRoofs } from "../../backend/compiler/explain/explain.ts";
+import { pageOf, textOf } from "../../backend/compiler/explain/report.ts";
 import { capabilitiesOf, open } from "../../backend/open.ts";
 import { roofsOf } from "../../backend/roofs.ts";
 import { type DisplayBundle, displaySymbol } from "../../dsl/display/mod.ts";

@@ -5,7 +5,7 @@
 import { assertEquals, assertLess } from "@std/assert";
 import { routing } from "../../bench/families/sizes.ts";
 import { foresee, planned, traced } from "../../backend/compile.ts";
-import type { KernelReport, ProgramReport } from "../../backend/compiler/explain.ts";
+import type { KernelReport, ProgramReport } from "../../backend/compiler/explain/explain.ts";
 import type { Capabilities } from "../../backend/device.ts";
 import {
   add,

@@ -3,10 +3,10 @@
  * gradients are those of the program without loops, and a later token changes nothing before it.
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { clustersOf } from "../../backend/compiler/clusters.ts";
+import { clustersOf } from "../../backend/compiler/tiling/clusters.ts";
 import { inline } from "../../backend/compiler/lower.ts";
-import { rangeOf } from "../../backend/compiler/ranges.ts";
-import { reachOf } from "../../backend/compiler/reach.ts";
+import { rangeOf } from "../../backend/compiler/tiling/ranges.ts";
+import { reachOf } from "../../backend/compiler/tiling/reach.ts";
 import { tile } from "../../backend/compiler/tile.ts";
 import { validateTiled } from "../../backend/compiler/validate/tile.ts";
 import { constant, mul, node, sum } from "../../dsl/build.ts";

@@ -1,6 +1,6 @@
 /** @file Products in all the shapes that cooperative matrices meet: edges, strides, batches, groups, 16-bit storage. */
 import type { Kernel, OperandTypes } from "../../backend/compiler/kernel.ts";
-import { type Memory, reference } from "../../backend/compiler/wgsl_reference.ts";
+import { type Memory, reference } from "../../backend/compiler/wgsl/reference.ts";
 import { randomNumbers } from "../agreement.ts";
 
 /** A kernel with the values of its slots; the last one is what it writes. */

@@ -6,7 +6,7 @@
 import { assertEquals, assertGreater } from "@std/assert";
 import { join } from "node:path";
 import { adapters, shadersFor } from "./kernels.ts";
-import { wgsl } from "../../backend/compiler/wgsl.ts";
+import { wgsl } from "../../backend/compiler/wgsl/wgsl.ts";
 import { cooperativeAdapters } from "./cooperative.ts";
 import { productCases } from "./cooperative_kernels.ts";
 import { isFile, namesIn } from "../commands.ts";

@@ -1,7 +1,7 @@
 /** @file wgpu with sizes of tiles and workgroups that a tuner might try. */
 import { openNative } from "../../backend/device.ts";
 import { PlannedDevice, type PlanRunner } from "../../backend/plans/device.ts";
-import type { Tuning } from "../../backend/compiler/templates/tuning.ts";
+import type { Tuning } from "../../backend/compiler/wgsl/templates/tuning.ts";
 
 const direct = { engine: "direct", lanes: 8, own: [8, 16], smallOwn: [4, 4], small: 0 } as const;
 const tiles = { engine: "tiles", side: 64, depth: 16, largeFrom: Infinity, largeDepth: 8, fewRows: 0 } as const;

@@ -9,7 +9,7 @@ const all = modules();
 const byPath = new Map(all.map((module) => [module.path, module]));
 
 /** Tests and what only they use: they may import everything. */
-const isTest = (path: string): boolean => path.startsWith("tests/") || /_(test|testing)\.ts$/.test(path);
+const isTest = (path: string): boolean => path.startsWith("tests/") || /[_/](test|testing)\.ts$/.test(path);
 
 /** Folders and what they may import beside themselves. The first that a path begins with is its own. */
 const rooms: Readonly<Record<string, readonly string[]>> = {

@@ -4,7 +4,7 @@ import { add, expand, mul, node, sum } from "../../../dsl/build.ts";
 import "../../../dsl/mod.ts";
 import type { Node } from "../../../dsl/node.ts";
 import { group, type Grouping, type LoopGroup } from "../group.ts";
-import { kernelsOf } from "../kernels.ts";
+import { kernelsOf } from "../emission/kernels.ts";
 import { schedule } from "../schedule.ts";
 import { validateGrouping } from "../validate/group.ts";
 

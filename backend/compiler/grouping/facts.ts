@@ -4,7 +4,7 @@
 import { NodeMap, NodeSet } from "../../../dsl/graph/node_map.ts";
 import { usersOf } from "../../../dsl/graph/wiring.ts";
 import { isOp, type Node } from "../../../dsl/node.ts";
-import { freeNodes, inlineCosts, inlineLimit } from "../costs.ts";
+import { freeNodes, inlineCosts, inlineLimit } from "./costs.ts";
 import { isArgument, isReduction, isTemplate } from "../kinds.ts";
 import type { Group, GroupLimits, Resolver } from "../group.ts";
 import {

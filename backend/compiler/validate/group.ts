@@ -3,7 +3,7 @@
  * crosses from one to another lies in memory, and no kernel needs more buffers than the device binds.
  */
 import { type Node, topological } from "../../../dsl/node.ts";
-import { circleIn } from "../circles.ts";
+import { circleIn } from "../ordering/circles.ts";
 import { isArgument, isReduction, isTemplate } from "../kinds.ts";
 import type { Group, Grouping, LoopGroup, Resolver } from "../group.ts";
 import { eachInput, identity, type IndexMap } from "../views.ts";

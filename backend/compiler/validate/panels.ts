@@ -6,7 +6,7 @@ import type { Node } from "../../../dsl/node.ts";
 import { sizeOf } from "../../../dsl/shape.ts";
 import { isArgument } from "../kinds.ts";
 import { isNodeMemory, type Steps } from "../step.ts";
-import { bindingCount, slotCount } from "../wgsl.ts";
+import { bindingCount, slotCount } from "../wgsl/wgsl.ts";
 import { fault } from "./fault.ts";
 
 /** Kernels in order, loops joined with products. @throws Error that names the first kernel that is wrong */

@@ -2,7 +2,7 @@
 import { compile, put, values } from "../../../backend/compile.ts";
 import { type Adapter, type CooperativeMatrices, listAdapters } from "../../../backend/device.ts";
 import { libraryPath } from "../../../backend/library/library.ts";
-import { type KernelReport, withRoofs } from "../../../backend/compiler/explain.ts";
+import { type KernelReport, withRoofs } from "../../../backend/compiler/explain/explain.ts";
 import { capabilitiesOf, open } from "../../../backend/open.ts";
 import { roofsOf } from "../../../backend/roofs.ts";
 import type { ModelConfig } from "../../convert/config.ts";

@@ -1,6 +1,6 @@
 /** @file `xft explain`: the kernels that a step of a model compiles to, and what each costs. */
-import { pageOf, textOf } from "../../../backend/compiler/report.ts";
-import { type ProgramReport, withRoofs } from "../../../backend/compiler/explain.ts";
+import { pageOf, textOf } from "../../../backend/compiler/explain/report.ts";
+import { type ProgramReport, withRoofs } from "../../../backend/compiler/explain/explain.ts";
 import type { Capabilities } from "../../../backend/device.ts";
 import { capabilitiesOf, open } from "../../../backend/open.ts";
 import { roofsOf } from "../../../backend/roofs.ts";
