@@ -1,7 +1,6 @@
 /**
  * @file Rewrites what has no kernel of its own in terms of what has one.
- * In: any program. Out: the same values, with
- * - functions (`call`) inlined,
+ * In: a program without calls. Out: the same values, with
  * - products of nothing as zeros, products without rows or without columns as multiply and sum,
  * - grouped contractions as `grouped.ts` has them,
  * - sums, maxima, products and look-up gradients of 16-bit tensors as those of f32 ones, with casts around them,
@@ -13,25 +12,9 @@ import { NodeMap } from "../../dsl/graph/node_map.ts";
 import { isHalf } from "../../dsl/half.ts";
 import { isOp, type Node, standingFor, topological } from "../../dsl/node.ts";
 import { axesOf, sizeOf } from "../../dsl/shape.ts";
-import { substitute } from "../../dsl/substitute.ts";
 import { lowerContractAt, lowerContractInto } from "./lowering/grouped.ts";
 import { contiguous, copy, flattened, narrow, operands, stored } from "./lowering/storage.ts";
 import { isView } from "./views.ts";
-
-/** Replaces every call by the function's body. */
-export function inline(roots: readonly Node[]): Node[] {
-  const order = topological(roots), made = new NodeMap<Node>(order);
-  for (const each of order) {
-    if (isOp(each, "call")) {
-      const inputs = each.inputs.map((input) => made.get(input)!);
-      const { parameters, result } = each.attributes.func, [body] = inline([result]);
-      made.set(each, substitute([body], new Map(parameters.map((parameter, i) => [parameter, inputs[i]])))[0]);
-    } else {
-      made.set(each, standingFor(each, () => rebuilt(each, made)));
-    }
-  }
-  return roots.map((root) => made.get(root)!);
-}
 
 /** What a device can do that decides how programs are lowered. */
 export interface LowerOptions {

@@ -10,7 +10,7 @@ import type { LoopBody } from "./emission/body.ts";
 import type { Group, Grouping, Resolver } from "./group.ts";
 import type { Access, LoopKernel } from "./kernel.ts";
 import { type Kernels, kernelsOf } from "./emission/kernels.ts";
-import { bytesOf } from "./memory.ts";
+import { bytesOf } from "./place.ts";
 import { inOrder } from "./ordering/ready.ts";
 import { barriersOf, isAffineView, operandOf, storedBase } from "./views.ts";
 

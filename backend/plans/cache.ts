@@ -11,7 +11,9 @@ import type { Func } from "../../dsl/primitives/call.ts";
 import { node } from "../../dsl/build.ts";
 import { cacheVariables, userCache } from "../cache.ts";
 import type { Plan } from "../compiler/kernel.ts";
-import type { ArgumentSource, CompiledProgram, PipelineOptions } from "../compiler/pipeline.ts";
+import type { CompiledProgram } from "../compiler/emit.ts";
+import type { ArgumentSource } from "../compiler/emission/arguments.ts";
+import type { PipelineOptions } from "../compiler/pipeline.ts";
 import type { Program } from "../runtime.ts";
 
 /** What of a compiled program a device runs. */

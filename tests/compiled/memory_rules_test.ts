@@ -4,8 +4,9 @@
  * from here, the broken plan is run too: the check must notice.
  */
 import { assert, assertEquals } from "@std/assert";
-import { inline } from "../../backend/compiler/lower.ts";
-import { type CompiledProgram, pipeline } from "../../backend/compiler/pipeline.ts";
+import { inline } from "../../backend/compiler/inline.ts";
+import type { CompiledProgram } from "../../backend/compiler/emit.ts";
+import { pipeline } from "../../backend/compiler/pipeline.ts";
 import { phasesOf } from "../../backend/compiler/validate/walk.ts";
 import type { Plan } from "../../backend/compiler/kernel.ts";
 import { type NativeDevice, openNative } from "../../backend/device.ts";

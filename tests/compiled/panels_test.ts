@@ -4,7 +4,8 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import type { Kernel } from "../../backend/compiler/kernel.ts";
-import { type CompiledProgram, pipeline } from "../../backend/compiler/pipeline.ts";
+import type { CompiledProgram } from "../../backend/compiler/emit.ts";
+import { pipeline } from "../../backend/compiler/pipeline.ts";
 
 import { node } from "../../dsl/build.ts";
 import {

@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { clustersOf } from "../../backend/compiler/tiling/clusters.ts";
-import { inline } from "../../backend/compiler/lower.ts";
+import { inline } from "../../backend/compiler/inline.ts";
 import { rangeOf } from "../../backend/compiler/tiling/ranges.ts";
 import { reachOf } from "../../backend/compiler/tiling/reach.ts";
 import { tile } from "../../backend/compiler/tile.ts";

@@ -3,7 +3,7 @@
  * are those of the program without loops.
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { inline } from "../../backend/compiler/lower.ts";
+import { inline } from "../../backend/compiler/inline.ts";
 import { tile } from "../../backend/compiler/tile.ts";
 import { pipeline } from "../../backend/compiler/pipeline.ts";
 import { validateTiled } from "../../backend/compiler/validate/tile.ts";

@@ -7,7 +7,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { node } from "../../dsl/build.ts";
 import { type Node, type Op, topological } from "../../dsl/node.ts";
 import { simplify } from "../../dsl/simplify.ts";
-import { inline } from "../../backend/compiler/lower.ts";
+import { inline } from "../../backend/compiler/inline.ts";
 import { tile } from "../../backend/compiler/tile.ts";
 import { type Case, withDecisionsFedIn } from "../agreement.ts";
 import { allDevices, withDevice } from "../devices.ts";

@@ -4,7 +4,8 @@
  */
 import { assert, assertEquals, assertGreater, assertLessOrEqual } from "@std/assert";
 import type { Sums, Then } from "../../backend/compiler/kernel.ts";
-import { type CompiledProgram, pipeline } from "../../backend/compiler/pipeline.ts";
+import type { CompiledProgram } from "../../backend/compiler/emit.ts";
+import { pipeline } from "../../backend/compiler/pipeline.ts";
 import { add } from "../../dsl/build.ts";
 import { assertAgree, type Case, expected, onDevice } from "../agreement.ts";
 import { wgpuDevice } from "../support.ts";

@@ -6,7 +6,7 @@ import { axesOf, type Shape, sizeOf, stridesOf } from "../../../dsl/shape.ts";
 import { registerType } from "../../../dsl/primitive.ts";
 import type { ColumnAxis, DepthAxis, Kernel, LoopKernel, OperandTypes, RowAxis, StorageType } from "../kernel.ts";
 import { stagesOf } from "./body.ts";
-import { bytesOf } from "../memory.ts";
+import { bytesOf } from "../place.ts";
 import { type Operand, operandOf } from "../views.ts";
 
 /** A kernel and the nodes behind its slots. */

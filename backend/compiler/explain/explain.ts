@@ -3,8 +3,8 @@ import { isOp, type Node, sourceOf } from "../../../dsl/node.ts";
 import { axesOf, showShape, without } from "../../../dsl/shape.ts";
 import type { Group, Merge } from "../group.ts";
 import type { Kernel } from "../kernel.ts";
-import type { CompiledProgram } from "../pipeline.ts";
-import { bytesOf } from "../memory.ts";
+import type { CompiledProgram } from "../emit.ts";
+import { bytesOf } from "../place.ts";
 import type { Step } from "../step.ts";
 
 const product = (sizes: readonly number[]): number => sizes.reduce((a, b) => a * b, 1);

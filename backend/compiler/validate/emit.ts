@@ -4,7 +4,7 @@
  */
 import type { Capabilities } from "../../device.ts";
 import type { Kernel, LoopKernel, Plan, PlanBuffer, WgslKernel } from "../kernel.ts";
-import { alignment } from "../memory.ts";
+import { alignment } from "../place.ts";
 import { fault } from "./fault.ts";
 import { elementsOf, hullOf, isDense, phasesOf, type Walk } from "./walk.ts";
 

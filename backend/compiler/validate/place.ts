@@ -1,5 +1,5 @@
 /** @file Checks where `place` put intermediate values: within their chunk, and never two live ones over each other. */
-import { alignment, type Place } from "../memory.ts";
+import { alignment, type Place } from "../place.ts";
 import { fault } from "./fault.ts";
 
 /** An intermediate value: its bytes and place, and how a fault names it. */

@@ -7,7 +7,7 @@ import { sizeOf } from "../../../dsl/shape.ts";
 import { isArgument } from "../kinds.ts";
 import type { Grouping } from "../group.ts";
 import type { Schedule } from "../schedule.ts";
-import { bytesOf } from "../memory.ts";
+import { bytesOf } from "../place.ts";
 import { fault } from "./fault.ts";
 
 /** What a schedule was made of. */

@@ -1,8 +1,8 @@
 /** @file Refuses a program that does not fit into the device's memory, before anything is allocated. */
-import { UserError } from "../../dsl/errors.ts";
-import type { Node } from "../../dsl/node.ts";
-import { showShape } from "../../dsl/shape.ts";
-import type { Capabilities } from "../device.ts";
+import { UserError } from "../../../dsl/errors.ts";
+import type { Node } from "../../../dsl/node.ts";
+import { showShape } from "../../../dsl/shape.ts";
+import type { Capabilities } from "../../device.ts";
 
 /** What a program takes of a device's memory while it runs, beside its arguments. */
 export interface Need {
