@@ -4,10 +4,10 @@ import { UserError } from "../../dsl/errors.ts";
 import { commands } from "./commands.ts";
 import { Interrupted } from "./context.ts";
 import { explainFailure } from "./errors.ts";
-import { columns, count, size } from "./format.ts";
-import { parseCommandLine, type Parsed } from "./optique.ts";
-import { clock, progressLine } from "./progress.ts";
-import { type Command, flagName } from "./schema.ts";
+import { columns, count, size } from "./output/format.ts";
+import { parseCommandLine, type Parsed } from "./flags/optique.ts";
+import { clock, progressLine } from "./output/progress.ts";
+import { type Command, flagName } from "./flags/schema.ts";
 
 const program = { name: "xft", version: "1.2.3", summary: "Summary." };
 const table: Record<string, Command> = commands;

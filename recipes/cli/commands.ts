@@ -9,7 +9,7 @@ import {
   loading,
   stage,
   tensorboard,
-} from "./shared_flags.ts";
+} from "./flags/shared.ts";
 import {
   choice,
   command,
@@ -25,7 +25,7 @@ import {
   texts,
   toggle,
   wholeFolder,
-} from "./schema.ts";
+} from "./flags/schema.ts";
 
 /** Of a mixture's experts, then of dense models. */
 const MERGE_METHODS = [

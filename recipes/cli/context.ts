@@ -1,5 +1,5 @@
 /** @file What a command gets besides its arguments: where to print, and the interrupt. */
-import { Progress } from "./progress.ts";
+import { Progress } from "./output/progress.ts";
 
 /** What a command returns: the fields of its `--json` object. */
 export type JsonResult = Readonly<Record<string, unknown>>;

@@ -8,9 +8,9 @@ import { type CommandName, commands } from "./commands.ts";
 import { type Context, createContext, Interrupted, type JsonResult, writeAll } from "./context.ts";
 import { load } from "./dispatch.ts";
 import { explainFailure } from "./errors.ts";
-import { workingFolder } from "./files.ts";
-import { parseCommandLine, type Parsed } from "./optique.ts";
-import type { Command } from "./schema.ts";
+import { workingFolder } from "./inputs/files.ts";
+import { parseCommandLine, type Parsed } from "./flags/optique.ts";
+import type { Command } from "./flags/schema.ts";
 
 /** Version of the project. */
 export const VERSION = "0.1.0";
@@ -63,7 +63,7 @@ async function runCommand(name: CommandName, values: Record<string, unknown>, co
   } catch (error) {
     throw error instanceof UserError ? new UserError(error.message, { usage: true }) : error;
   }
-  const { fetchAddresses, fetchHubPaths, namesHub } = await import("./hub_paths.ts");
+  const { fetchAddresses, fetchHubPaths, namesHub } = await import("./inputs/hub_paths.ts");
   const ready = namesHub(values) ? await fetchHubPaths(entry, values, context) : values;
   const { run, addresses } = await load[name]() as {
     run(values: unknown, context: Context): Promise<JsonResult>;

@@ -3,8 +3,8 @@ import { openCheckpoint } from "../../../backend/checkpoint.ts";
 import { checkTarget, convert, kindOf } from "../../convert/mod.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
-import { columns, count } from "../format.ts";
-import type { Arguments } from "../schema.ts";
+import { columns, count } from "../output/format.ts";
+import type { Arguments } from "../flags/schema.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.convert>, context: Context): Promise<JsonResult> {

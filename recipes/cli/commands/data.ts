@@ -6,10 +6,10 @@ import type { DataReport, Encoder, Removal } from "../../data/mod.ts";
 import type { Sample } from "../../model/batch.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
-import { dataSettings } from "../shared_flags.ts";
-import { columns } from "../format.ts";
-import type { Arguments } from "../schema.ts";
-import { readData, summaryOf } from "../stage.ts";
+import { dataSettings } from "../flags/shared.ts";
+import { columns } from "../output/format.ts";
+import type { Arguments } from "../flags/schema.ts";
+import { readData, summaryOf } from "./stages/stage.ts";
 
 /** Removals that are told one by one on a terminal; `--drops` has them all. */
 const TOLD = 10;

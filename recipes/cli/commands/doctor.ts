@@ -12,8 +12,8 @@ import { contract, read, softmax, type Tensor, tensor } from "../../../dsl/mod.t
 import { UserError } from "../../../dsl/errors.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
-import { columns, size } from "../format.ts";
-import type { Arguments } from "../schema.ts";
+import { columns, size } from "../output/format.ts";
+import type { Arguments } from "../flags/schema.ts";
 
 /** Largest difference from the f64 interpreter that counts as right, for values up to 1. */
 const TOLERANCE = 1e-5;

@@ -11,7 +11,7 @@ import { type ExplainOptions, explainStep, profileStep } from "../../explain.ts"
 import { loadObjective } from "../../objectives/mod.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
-import type { Arguments } from "../schema.ts";
+import type { Arguments } from "../flags/schema.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.explain>, context: Context): Promise<JsonResult> {

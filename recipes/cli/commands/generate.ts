@@ -5,9 +5,9 @@ import { checkTarget, writeFile } from "../../convert/files.ts";
 import { generate } from "../../generate/mod.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
-import { readText } from "../files.ts";
-import { loadAsTold } from "../mixture_weights.ts";
-import type { Arguments } from "../schema.ts";
+import { readText } from "../inputs/files.ts";
+import { loadAsTold } from "../inputs/mixture_weights.ts";
+import type { Arguments } from "../flags/schema.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.generate>, context: Context): Promise<JsonResult> {

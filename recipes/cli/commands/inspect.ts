@@ -11,8 +11,8 @@ import { knownDevices, stageNeed, stagesOf, stepSeconds } from "../../fitting.ts
 import { distanceFromUniform, softmaxOf } from "../../merge/weights.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
-import { columns, count, size } from "../format.ts";
-import type { Arguments } from "../schema.ts";
+import { columns, count, size } from "../output/format.ts";
+import type { Arguments } from "../flags/schema.ts";
 
 /** Runs the command. */
 export function run(args: Arguments<typeof commands.inspect>, context: Context): Promise<JsonResult> {

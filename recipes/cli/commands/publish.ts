@@ -10,9 +10,9 @@ import { type Contents, describeFile, findSources, readContents, type Sources } 
 import { licenseOnHub, upload } from "../../publish/upload.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
-import { workingFolder } from "../files.ts";
-import { columns, size } from "../format.ts";
-import type { Arguments } from "../schema.ts";
+import { workingFolder } from "../inputs/files.ts";
+import { columns, size } from "../output/format.ts";
+import type { Arguments } from "../flags/schema.ts";
 
 type PublishArguments = Arguments<typeof commands.publish>;
 

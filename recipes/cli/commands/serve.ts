@@ -6,8 +6,8 @@ import { nameOf } from "../../hub/address.ts";
 import { serve } from "../../serve/server.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
-import { loadAsTold } from "../mixture_weights.ts";
-import type { Arguments } from "../schema.ts";
+import { loadAsTold } from "../inputs/mixture_weights.ts";
+import type { Arguments } from "../flags/schema.ts";
 
 /** Names of this machine that nobody else can reach. */
 const LOOPBACK = /^(127(\.\d+){3}|::1|localhost)$/;

@@ -3,8 +3,8 @@ import { loadTokenizer } from "../../../backend/tokenizer.ts";
 import { UserError } from "../../../dsl/errors.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
-import { readText } from "../files.ts";
-import type { Arguments } from "../schema.ts";
+import { readText } from "../inputs/files.ts";
+import type { Arguments } from "../flags/schema.ts";
 
 /** Runs the command. */
 export function run(args: Arguments<typeof commands.tokenize>, context: Context): Promise<JsonResult> {

@@ -5,7 +5,7 @@ import { open } from "../../../backend/open.ts";
 import { loadTokenizer } from "../../../backend/tokenizer.ts";
 import { startXft, withTempDir, xft } from "../../../tests/support.ts";
 import { writeTinyModel } from "../../../tests/fixtures/tiny_folder.ts";
-import { solve } from "../../cli/solve.ts";
+import { solve } from "../../cli/commands/evaluate/solve.ts";
 import { loadModel } from "../../model/parameters.ts";
 import { loadBenchmark } from "../benchmarks/load.ts";
 

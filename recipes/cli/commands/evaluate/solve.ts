@@ -1,10 +1,17 @@
 /** @file A model's answers to a benchmark's tasks: greedy or sampled, raw and sanitised. */
-import type { Tokenizer } from "../../backend/tokenizer.ts";
-import type { Device } from "../../backend/runtime.ts";
-import { chatRenderer } from "../data/chat.ts";
-import { type Benchmark, promptOf, type PromptStyle, type Sample, sanitize, styleRules } from "../evaluate/mod.ts";
-import { generate, type GenerateOptions } from "../generate/mod.ts";
-import type { Loaded } from "../model/parameters.ts";
+import type { Tokenizer } from "../../../../backend/tokenizer.ts";
+import type { Device } from "../../../../backend/runtime.ts";
+import { chatRenderer } from "../../../data/chat.ts";
+import {
+  type Benchmark,
+  promptOf,
+  type PromptStyle,
+  type Sample,
+  sanitize,
+  styleRules,
+} from "../../../evaluate/mod.ts";
+import { generate, type GenerateOptions } from "../../../generate/mod.ts";
+import type { Loaded } from "../../../model/parameters.ts";
 
 /** How tasks are asked. */
 export interface SolveOptions

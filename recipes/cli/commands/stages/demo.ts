@@ -1,17 +1,17 @@
 /** @file `xft demo`: the whole method in miniature, from nothing. */
 import { join } from "node:path";
-import { open } from "../../../backend/open.ts";
-import { checkTarget, kindOf } from "../../convert/files.ts";
-import { runDemo } from "../../demo/run.ts";
-import { table } from "../../demo/rows.ts";
-import { type DemoSettings, settings } from "../../demo/settings.ts";
-import { openSandbox } from "../../evaluate/sandbox/pyodide.ts";
-import { namedRegimes } from "../../demo/study/regimes.ts";
-import { studyRegime, studyTable, type Trial } from "../../demo/study/run.ts";
-import type { commands } from "../commands.ts";
-import type { Context, JsonResult } from "../context.ts";
-import type { Progress } from "../progress.ts";
-import type { Arguments } from "../schema.ts";
+import { open } from "../../../../backend/open.ts";
+import { checkTarget, kindOf } from "../../../convert/files.ts";
+import { runDemo } from "../../../demo/run.ts";
+import { table } from "../../../demo/rows.ts";
+import { type DemoSettings, settings } from "../../../demo/settings.ts";
+import { openSandbox } from "../../../evaluate/sandbox/pyodide.ts";
+import { namedRegimes } from "../../../demo/study/regimes.ts";
+import { studyRegime, studyTable, type Trial } from "../../../demo/study/run.ts";
+import type { commands } from "../../commands.ts";
+import type { Context, JsonResult } from "../../context.ts";
+import type { Progress } from "../../output/progress.ts";
+import type { Arguments } from "../../flags/schema.ts";
 
 /** A run that only shows that everything works. */
 const quick = (full: DemoSettings): DemoSettings => ({

@@ -1,6 +1,6 @@
 /** @file Flags that several commands share: how data is read, how a stage is tuned, how weights are loaded. */
-import { UserError } from "../../dsl/errors.ts";
-import type { DataSettings } from "../data/settings.ts";
+import { UserError } from "../../../dsl/errors.ts";
+import type { DataSettings } from "../../data/settings.ts";
 import { choice, integer, number, path, paths, text, toggle } from "./schema.ts";
 
 /** What λ is, for errors. */

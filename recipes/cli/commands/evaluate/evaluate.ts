@@ -1,9 +1,9 @@
 /** @file `xft evaluate`: pass@k of a model or of a file of samples, perplexity, or choices. */
 import { join } from "node:path";
-import { open } from "../../../backend/open.ts";
-import { loadTokenizer } from "../../../backend/tokenizer.ts";
-import { UserError } from "../../../dsl/errors.ts";
-import { checkTarget, kindOf, writeFolder } from "../../convert/files.ts";
+import { open } from "../../../../backend/open.ts";
+import { loadTokenizer } from "../../../../backend/tokenizer.ts";
+import { UserError } from "../../../../dsl/errors.ts";
+import { checkTarget, kindOf, writeFolder } from "../../../convert/files.ts";
 import {
   type Benchmark,
   gradeSamples,
@@ -16,17 +16,17 @@ import {
   type Sample,
   sanitizerVersion,
   styleRules,
-} from "../../evaluate/mod.ts";
-import { evaluatePrograms, isProgramBenchmark } from "./evaluate_programs.ts";
-import { trainedPrompt } from "../../evaluate/benchmarks/trained_prompt.ts";
-import { sha256 } from "../../evaluate/bytes.ts";
-import type { UnfinishedEvaluation } from "../../evaluate/samples/unfinished.ts";
-import { loadModel } from "../../model/parameters.ts";
-import type { commands } from "../commands.ts";
-import type { Context, JsonResult } from "../context.ts";
-import type { Arguments } from "../schema.ts";
-import { unfinishedEvaluation } from "../evaluation.ts";
-import { solve } from "../solve.ts";
+} from "../../../evaluate/mod.ts";
+import { evaluatePrograms, isProgramBenchmark } from "./programs.ts";
+import { trainedPrompt } from "../../../evaluate/benchmarks/trained_prompt.ts";
+import { sha256 } from "../../../evaluate/bytes.ts";
+import type { UnfinishedEvaluation } from "../../../evaluate/samples/unfinished.ts";
+import { loadModel } from "../../../model/parameters.ts";
+import type { commands } from "../../commands.ts";
+import type { Context, JsonResult } from "../../context.ts";
+import type { Arguments } from "../../flags/schema.ts";
+import { unfinishedEvaluation } from "./evaluation.ts";
+import { solve } from "./solve.ts";
 import { measureChoices } from "./choices.ts";
 import { measurePerplexity } from "./perplexity.ts";
 

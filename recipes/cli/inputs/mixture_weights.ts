@@ -1,12 +1,12 @@
 /** @file How a mixture is merged, as flags say it: into a folder (`merge`), or while it is loaded (`generate`, `serve`). */
 import { join } from "node:path";
-import type { Device } from "../../backend/runtime.ts";
-import { type Coefficients, readCoefficients } from "../convert/coefficients.ts";
-import type { MoeConfig } from "../convert/config.ts";
-import { kindOf } from "../convert/files.ts";
-import { loadMerged } from "../merge/load.ts";
-import { type MergeWeights, singleExpert, uniformWeights, weightsOf } from "../merge/weights.ts";
-import { type Loaded, loadModel, type WeightType } from "../model/parameters.ts";
+import type { Device } from "../../../backend/runtime.ts";
+import { type Coefficients, readCoefficients } from "../../convert/coefficients.ts";
+import type { MoeConfig } from "../../convert/config.ts";
+import { kindOf } from "../../convert/files.ts";
+import { loadMerged } from "../../merge/load.ts";
+import { type MergeWeights, singleExpert, uniformWeights, weightsOf } from "../../merge/weights.ts";
+import { type Loaded, loadModel, type WeightType } from "../../model/parameters.ts";
 
 /** λ where neither a file nor a flag says it: the paper's. */
 const DEFAULT_LAMBDA = 0.75;

@@ -1,20 +1,20 @@
 /** @file `xft run`: the whole method on a user's model and data, one resumable command made of the others. */
 import { join } from "node:path";
-import { UserError } from "../../../dsl/errors.ts";
-import { checkTarget, kindOf } from "../../convert/files.ts";
-import { readJson } from "../../convert/huggingface.ts";
-import { isUnfinished } from "../../snapshots/unfinished.ts";
-import { type PlannedStage, planRecipe } from "../../planning.ts";
-import type { Recipe } from "../../recipe.ts";
-import { type CommandName, commands } from "../commands.ts";
-import type { Context, JsonResult } from "../context.ts";
-import { dataSettings } from "../shared_flags.ts";
-import { load } from "../dispatch.ts";
-import { columns, size } from "../format.ts";
-import { localPath } from "../hub_paths.ts";
-import { presets } from "../presets.ts";
-import { addressesBeforehand, readRecipe, withPaths } from "../recipe_file.ts";
-import { type Arguments, type Command, COMMON_FLAGS, type Fields } from "../schema.ts";
+import { UserError } from "../../../../dsl/errors.ts";
+import { checkTarget, kindOf } from "../../../convert/files.ts";
+import { readJson } from "../../../convert/huggingface.ts";
+import { isUnfinished } from "../../../snapshots/unfinished.ts";
+import { type PlannedStage, planRecipe } from "../../../planning.ts";
+import type { Recipe } from "../../../recipe.ts";
+import { type CommandName, commands } from "../../commands.ts";
+import type { Context, JsonResult } from "../../context.ts";
+import { dataSettings } from "../../flags/shared.ts";
+import { load } from "../../dispatch.ts";
+import { columns, size } from "../../output/format.ts";
+import { localPath } from "../../inputs/hub_paths.ts";
+import { presets } from "../../flags/presets.ts";
+import { addressesBeforehand, readRecipe, withPaths } from "../../inputs/recipe_file.ts";
+import { type Arguments, type Command, COMMON_FLAGS, type Fields } from "../../flags/schema.ts";
 
 type RunArguments = Arguments<typeof commands.run>;
 

@@ -4,7 +4,7 @@
  * A field knows how to read one word of the command line and what it is worth when absent; the types of a command's
  * arguments follow from its entry. Nothing here knows which library parses the command line.
  */
-import { UserError } from "../../dsl/errors.ts";
+import { UserError } from "../../../dsl/errors.ts";
 
 /** One positional or flag whose value has type T. */
 export interface Field<T> {

@@ -1,19 +1,19 @@
 /** @file `xft learn`: the coefficients of a merge, by any objective. */
 import { basename } from "node:path";
-import { open } from "../../../backend/open.ts";
-import { loadTokenizer } from "../../../backend/tokenizer.ts";
-import { formatCoefficients } from "../../convert/coefficients.ts";
-import { checkTarget, writeFile } from "../../convert/files.ts";
-import { readConfig } from "../../convert/huggingface.ts";
-import { learn } from "../../training/learn.ts";
-import { softmaxOf } from "../../merge/weights.ts";
-import { loadMixture } from "../../model/parameters.ts";
-import { loadObjective } from "../../objectives/mod.ts";
-import { openEvents } from "../../metrics/tensorboard.ts";
-import type { commands } from "../commands.ts";
-import type { Context, JsonResult } from "../context.ts";
-import { metricsPath, openMetrics, prepareStage, stageLines } from "../stage.ts";
-import type { Arguments } from "../schema.ts";
+import { open } from "../../../../backend/open.ts";
+import { loadTokenizer } from "../../../../backend/tokenizer.ts";
+import { formatCoefficients } from "../../../convert/coefficients.ts";
+import { checkTarget, writeFile } from "../../../convert/files.ts";
+import { readConfig } from "../../../convert/huggingface.ts";
+import { learn } from "../../../training/learn.ts";
+import { softmaxOf } from "../../../merge/weights.ts";
+import { loadMixture } from "../../../model/parameters.ts";
+import { loadObjective } from "../../../objectives/mod.ts";
+import { openEvents } from "../../../metrics/tensorboard.ts";
+import type { commands } from "../../commands.ts";
+import type { Context, JsonResult } from "../../context.ts";
+import { metricsPath, openMetrics, prepareStage, stageLines } from "./stage.ts";
+import type { Arguments } from "../../flags/schema.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.learn>, context: Context): Promise<JsonResult> {

@@ -1,7 +1,7 @@
 /** @file Files that the command line names: where relative paths start, and reading texts. */
 import { fileURLToPath } from "node:url";
-import { UserError } from "../../dsl/errors.ts";
-import { kindOf } from "../convert/files.ts";
+import { UserError } from "../../../dsl/errors.ts";
+import { kindOf } from "../../convert/files.ts";
 
 /** A file's text, every byte of it. @throws {UserError} if there is no such file, or it is no UTF-8 */
 export function readText(path: string): string {
@@ -23,6 +23,6 @@ export function workingFolder(): string {
   const called = Deno.env.get("INIT_CWD");
   if (!called || !import.meta.url.startsWith("file:")) return cwd;
   // Inherited from some outer task, the variable means nothing to a command started elsewhere.
-  const checkout = Deno.realPathSync(fileURLToPath(new URL("../..", import.meta.url)));
+  const checkout = Deno.realPathSync(fileURLToPath(new URL("../../..", import.meta.url)));
   return Deno.realPathSync(cwd) === checkout ? called : cwd;
 }

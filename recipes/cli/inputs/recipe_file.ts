@@ -1,11 +1,11 @@
 /** @file A recipe's file: reading it, its paths, and what it names on the hub. */
 import { dirname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { UserError } from "../../dsl/errors.ts";
-import { kindOf } from "../convert/files.ts";
-import { readJson } from "../convert/huggingface.ts";
-import { isHubAddress } from "../hub/address.ts";
-import { checkRecipe, type Recipe } from "../recipe.ts";
+import { UserError } from "../../../dsl/errors.ts";
+import { kindOf } from "../../convert/files.ts";
+import { readJson } from "../../convert/huggingface.ts";
+import { isHubAddress } from "../../hub/address.ts";
+import { checkRecipe, type Recipe } from "../../recipe.ts";
 
 const isModule = (path: string): boolean => /\.[mc]?[jt]s$/.test(path);
 

@@ -11,8 +11,8 @@ import type { Parser } from "npm:@optique/core@1.3.6/parser";
 import { argument, command, constant, flag, option } from "npm:@optique/core@1.3.6/primitives";
 import { findSimilar } from "npm:@optique/core@1.3.6/suggestion";
 import type { ValueParser } from "npm:@optique/core@1.3.6/valueparser";
-import { UserError } from "../../dsl/errors.ts";
-import { isHubAddress } from "../hub/address.ts";
+import { UserError } from "../../../dsl/errors.ts";
+import { isHubAddress } from "../../hub/address.ts";
 import { type Command, COMMON_FLAGS, type Field, type Fields, flagName } from "./schema.ts";
 
 /** How a checkout's command line is called, for examples that can be copied. */

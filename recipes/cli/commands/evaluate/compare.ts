@@ -1,11 +1,11 @@
 /** @file `xft compare`: two results on the same tasks, and whether they differ by more than chance. */
-import { UserError } from "../../../dsl/errors.ts";
-import { assertSameProtocol, comparePaired, type Paired } from "../../evaluate/mod.ts";
-import { byTask, readResult, type TaskResult } from "../../evaluate/result.ts";
-import type { commands } from "../commands.ts";
-import type { Context, JsonResult } from "../context.ts";
-import { beside } from "../side_by_side.ts";
-import type { Arguments } from "../schema.ts";
+import { UserError } from "../../../../dsl/errors.ts";
+import { assertSameProtocol, comparePaired, type Paired } from "../../../evaluate/mod.ts";
+import { byTask, readResult, type TaskResult } from "../../../evaluate/result.ts";
+import type { commands } from "../../commands.ts";
+import type { Context, JsonResult } from "../../context.ts";
+import { beside } from "../../output/side_by_side.ts";
+import type { Arguments } from "../../flags/schema.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.compare>, context: Context): Promise<JsonResult> {

@@ -7,13 +7,13 @@ import {
   prepareData,
   type PreparedData,
   type PrepareOptions,
-} from "../data/mod.ts";
-import type { Schedule } from "../optim/mod.ts";
-import type { TrainLine } from "../training/train.ts";
-import type { Context } from "./context.ts";
-import { dataSettings } from "./shared_flags.ts";
-import { type PresetName, presets, reasons, type StageName, type StageSettings } from "./presets.ts";
-import type { Tokenizer } from "../../backend/tokenizer.ts";
+} from "../../../data/mod.ts";
+import type { Schedule } from "../../../optim/mod.ts";
+import type { TrainLine } from "../../../training/train.ts";
+import type { Context } from "../../context.ts";
+import { dataSettings } from "../../flags/shared.ts";
+import { type PresetName, presets, reasons, type StageName, type StageSettings } from "../../flags/presets.ts";
+import type { Tokenizer } from "../../../../backend/tokenizer.ts";
 
 /** The flags that say how a stage runs. */
 export interface StageFlags extends DataSettings {

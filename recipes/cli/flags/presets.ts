@@ -1,5 +1,5 @@
 /** @file Settings that a command starts from: the paper's, and those that the project finds better. */
-import type { OptimizerName } from "../optim/mod.ts";
+import type { OptimizerName } from "../../optim/mod.ts";
 
 /** The stages that have settings. */
 export type StageName = "sft" | "moe" | "learn";

@@ -1,12 +1,12 @@
 /** @file `xft evaluate --benchmark perplexity`: how well a model predicts a text. */
-import { open } from "../../../backend/open.ts";
-import { loadTokenizer } from "../../../backend/tokenizer.ts";
-import { perplexity } from "../../generate/mod.ts";
-import { loadModel } from "../../model/parameters.ts";
-import type { commands } from "../commands.ts";
-import type { Context, JsonResult } from "../context.ts";
-import { readText } from "../files.ts";
-import type { Arguments } from "../schema.ts";
+import { open } from "../../../../backend/open.ts";
+import { loadTokenizer } from "../../../../backend/tokenizer.ts";
+import { perplexity } from "../../../generate/mod.ts";
+import { loadModel } from "../../../model/parameters.ts";
+import type { commands } from "../../commands.ts";
+import type { Context, JsonResult } from "../../context.ts";
+import { readText } from "../../inputs/files.ts";
+import type { Arguments } from "../../flags/schema.ts";
 
 /** Mean loss of every token but the first; no tokens are added to the text. */
 export async function measurePerplexity(

@@ -1,21 +1,21 @@
 /** @file `xft merge`: mixture → dense Hugging Face folder, or several dense models → one. */
-import { UserError } from "../../../dsl/errors.ts";
-import { readCoefficients } from "../../convert/coefficients.ts";
-import { checkTarget } from "../../convert/files.ts";
-import { readConfig } from "../../convert/huggingface.ts";
-import { mergeDense } from "../../merge/dense.ts";
-import { mergeFolder } from "../../merge/folder.ts";
-import { mergeOther, type OtherMixture, otherMixture } from "../../merge/other_mixtures.ts";
-import { distanceFromUniform, softmaxOf } from "../../merge/weights.ts";
-import { readMergekit } from "../../merge/mergekit.ts";
-import { isMethodName } from "../../merge/methods/mod.ts";
-import type { commands } from "../commands.ts";
-import type { Context, JsonResult } from "../context.ts";
-import { isHubAddress } from "../../hub/address.ts";
-import { readText, workingFolder } from "../files.ts";
-import { localPath } from "../hub_paths.ts";
-import { mixtureWeights } from "../mixture_weights.ts";
-import type { Arguments } from "../schema.ts";
+import { UserError } from "../../../../dsl/errors.ts";
+import { readCoefficients } from "../../../convert/coefficients.ts";
+import { checkTarget } from "../../../convert/files.ts";
+import { readConfig } from "../../../convert/huggingface.ts";
+import { mergeDense } from "../../../merge/dense.ts";
+import { mergeFolder } from "../../../merge/folder.ts";
+import { mergeOther, type OtherMixture, otherMixture } from "../../../merge/other_mixtures.ts";
+import { distanceFromUniform, softmaxOf } from "../../../merge/weights.ts";
+import { readMergekit } from "../../../merge/mergekit.ts";
+import { isMethodName } from "../../../merge/methods/mod.ts";
+import type { commands } from "../../commands.ts";
+import type { Context, JsonResult } from "../../context.ts";
+import { isHubAddress } from "../../../hub/address.ts";
+import { readText, workingFolder } from "../../inputs/files.ts";
+import { localPath } from "../../inputs/hub_paths.ts";
+import { mixtureWeights } from "../../inputs/mixture_weights.ts";
+import type { Arguments } from "../../flags/schema.ts";
 
 type MergeArguments = Arguments<typeof commands.merge>;
 

@@ -1,20 +1,20 @@
 /** @file `xft train`: instruction tuning of a dense model or a mixture. */
 import { resolve } from "node:path";
-import { open } from "../../../backend/open.ts";
-import { loadTokenizer } from "../../../backend/tokenizer.ts";
-import { checkTarget } from "../../convert/files.ts";
-import { promptRecord } from "../../evaluate/benchmarks/trained_prompt.ts";
-import { readConfig } from "../../convert/huggingface.ts";
-import { loadDense, type Loaded, loadMixture, saveModel } from "../../model/parameters.ts";
-import { movedFrom } from "../../metrics/health.ts";
-import { openEvents } from "../../metrics/tensorboard.ts";
-import { train } from "../../training/train.ts";
-import type { commands } from "../commands.ts";
-import type { Context, JsonResult } from "../context.ts";
-import { openTrainingFolder } from "../../snapshots/training_folder.ts";
-import { checkUnfinished, isUnfinished, unfinishedPath } from "../../snapshots/unfinished.ts";
-import { prepareStage, stageLines } from "../stage.ts";
-import type { Arguments } from "../schema.ts";
+import { open } from "../../../../backend/open.ts";
+import { loadTokenizer } from "../../../../backend/tokenizer.ts";
+import { checkTarget } from "../../../convert/files.ts";
+import { promptRecord } from "../../../evaluate/benchmarks/trained_prompt.ts";
+import { readConfig } from "../../../convert/huggingface.ts";
+import { loadDense, type Loaded, loadMixture, saveModel } from "../../../model/parameters.ts";
+import { movedFrom } from "../../../metrics/health.ts";
+import { openEvents } from "../../../metrics/tensorboard.ts";
+import { train } from "../../../training/train.ts";
+import type { commands } from "../../commands.ts";
+import type { Context, JsonResult } from "../../context.ts";
+import { openTrainingFolder } from "../../../snapshots/training_folder.ts";
+import { checkUnfinished, isUnfinished, unfinishedPath } from "../../../snapshots/unfinished.ts";
+import { prepareStage, stageLines } from "./stage.ts";
+import type { Arguments } from "../../flags/schema.ts";
 
 /** How far experts have moved, in words. */
 function movement(moved: readonly (readonly number[])[]): string {

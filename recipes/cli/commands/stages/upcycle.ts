@@ -1,17 +1,17 @@
 /** @file `xft upcycle`: dense model → mixture, and the proof that it computes at first what the dense model computes. */
 import { join } from "node:path";
-import { open } from "../../../backend/open.ts";
-import { loadTokenizer, type Tokenizer } from "../../../backend/tokenizer.ts";
-import { checkTarget, writeFolder } from "../../convert/files.ts";
-import { readConfig } from "../../convert/huggingface.ts";
-import { parseFields, type Placed, readExamples, templateOf, tokenizeExamples } from "../../data/mod.ts";
-import { batchesOf, type HostBatch } from "../../model/batch.ts";
-import { loadDense, loadMixture } from "../../model/parameters.ts";
-import { mixtureConfig, proveStepZero, type StepZero, upcycle } from "../../upcycle.ts";
-import type { commands } from "../commands.ts";
-import type { Context, JsonResult } from "../context.ts";
-import { readText } from "../files.ts";
-import type { Arguments } from "../schema.ts";
+import { open } from "../../../../backend/open.ts";
+import { loadTokenizer, type Tokenizer } from "../../../../backend/tokenizer.ts";
+import { checkTarget, writeFolder } from "../../../convert/files.ts";
+import { readConfig } from "../../../convert/huggingface.ts";
+import { parseFields, type Placed, readExamples, templateOf, tokenizeExamples } from "../../../data/mod.ts";
+import { batchesOf, type HostBatch } from "../../../model/batch.ts";
+import { loadDense, loadMixture } from "../../../model/parameters.ts";
+import { mixtureConfig, proveStepZero, type StepZero, upcycle } from "../../../upcycle.ts";
+import type { commands } from "../../commands.ts";
+import type { Context, JsonResult } from "../../context.ts";
+import { readText } from "../../inputs/files.ts";
+import type { Arguments } from "../../flags/schema.ts";
 
 /** What the proof uses where the user gives nothing: both prose and code. */
 const BUILT_IN_TEXT = "The sum of the first n odd numbers is a square.\n\ndef squares(n):\n    total = 0\n" +

@@ -1,18 +1,18 @@
 /** @file `xft verify`: a published folder's hashes are checked, its samples graded again, its merge repeated. */
 import { basename } from "node:path";
-import { UserError } from "../../../dsl/errors.ts";
-import { kindOf } from "../../convert/files.ts";
-import { gradeSamples, loadBenchmark, openNativeSandbox, openSandbox } from "../../evaluate/mod.ts";
-import type { Verdict } from "../../evaluate/grading/grade.ts";
-import { gradePrograms } from "../../evaluate/programs/mod.ts";
-import { sha256 } from "../../evaluate/bytes.ts";
-import { readResult, type StoredResult } from "../../evaluate/result.ts";
-import { differingFiles } from "../../merge/repeat.ts";
-import { differingFromSums, resultsIn } from "../../publish/contents.ts";
-import type { commands } from "../commands.ts";
-import type { Context, JsonResult } from "../context.ts";
-import type { Arguments } from "../schema.ts";
-import { isProgramBenchmark, loadPrograms } from "./evaluate_programs.ts";
+import { UserError } from "../../../../dsl/errors.ts";
+import { kindOf } from "../../../convert/files.ts";
+import { gradeSamples, loadBenchmark, openNativeSandbox, openSandbox } from "../../../evaluate/mod.ts";
+import type { Verdict } from "../../../evaluate/grading/grade.ts";
+import { gradePrograms } from "../../../evaluate/programs/mod.ts";
+import { sha256 } from "../../../evaluate/bytes.ts";
+import { readResult, type StoredResult } from "../../../evaluate/result.ts";
+import { differingFiles } from "../../../merge/repeat.ts";
+import { differingFromSums, resultsIn } from "../../../publish/contents.ts";
+import type { commands } from "../../commands.ts";
+import type { Context, JsonResult } from "../../context.ts";
+import type { Arguments } from "../../flags/schema.ts";
+import { isProgramBenchmark, loadPrograms } from "./programs.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.verify>, context: Context): Promise<JsonResult> {

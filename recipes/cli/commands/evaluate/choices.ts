@@ -1,13 +1,13 @@
 /** @file `xft evaluate --benchmark choices`: how often the likeliest of several answers is the right one. */
-import { open } from "../../../backend/open.ts";
-import { loadTokenizer } from "../../../backend/tokenizer.ts";
-import { loadQuestions, type Question, splitAtChoice } from "../../evaluate/benchmarks/choices.ts";
-import { exactInterval } from "../../evaluate/statistics/estimate.ts";
-import { logLikelihoods } from "../../generate/mod.ts";
-import { loadModel } from "../../model/parameters.ts";
-import type { commands } from "../commands.ts";
-import type { Context, JsonResult } from "../context.ts";
-import type { Arguments } from "../schema.ts";
+import { open } from "../../../../backend/open.ts";
+import { loadTokenizer } from "../../../../backend/tokenizer.ts";
+import { loadQuestions, type Question, splitAtChoice } from "../../../evaluate/benchmarks/choices.ts";
+import { exactInterval } from "../../../evaluate/statistics/estimate.ts";
+import { logLikelihoods } from "../../../generate/mod.ts";
+import { loadModel } from "../../../model/parameters.ts";
+import type { commands } from "../../commands.ts";
+import type { Context, JsonResult } from "../../context.ts";
+import type { Arguments } from "../../flags/schema.ts";
 
 /** Accuracy by a choice's log-likelihood, and by that of a character of it. */
 export async function measureChoices(

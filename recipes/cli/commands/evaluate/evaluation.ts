@@ -1,9 +1,9 @@
 /** @file Where `xft evaluate` keeps what is done until all of it is. */
-import { kindOf } from "../convert/files.ts";
-import { sha256 } from "../evaluate/bytes.ts";
-import { openEvaluation, type UnfinishedEvaluation } from "../evaluate/samples/unfinished.ts";
-import type { commands } from "./commands.ts";
-import type { Arguments } from "./schema.ts";
+import { kindOf } from "../../../convert/files.ts";
+import { sha256 } from "../../../evaluate/bytes.ts";
+import { openEvaluation, type UnfinishedEvaluation } from "../../../evaluate/samples/unfinished.ts";
+import type { commands } from "../../commands.ts";
+import type { Arguments } from "../../flags/schema.ts";
 
 /**
  * OUT.unfinished, begun or opened again; nothing is kept without `--out`.

@@ -1,22 +1,22 @@
 /** @file `xft evaluate --benchmark multipl-e:LANG` and `ds-1000`: answers that are programs, run natively or by Deno. */
 import { join } from "node:path";
-import { open } from "../../../backend/open.ts";
-import { loadTokenizer } from "../../../backend/tokenizer.ts";
-import { UserError } from "../../../dsl/errors.ts";
-import { checkTarget, kindOf, writeFolder } from "../../convert/files.ts";
-import { type Protocol, readSamples, type Sample } from "../../evaluate/mod.ts";
-import { sha256 } from "../../evaluate/bytes.ts";
-import { loadDs1000 } from "../../evaluate/programs/ds1000.ts";
-import { isLanguage } from "../../evaluate/programs/languages.ts";
-import { gradePrograms, type ProgramBenchmark } from "../../evaluate/programs/mod.ts";
-import { loadMultiplE } from "../../evaluate/programs/multipl_e.ts";
-import type { UnfinishedEvaluation } from "../../evaluate/samples/unfinished.ts";
-import { generate } from "../../generate/generate.ts";
-import { loadModel } from "../../model/parameters.ts";
-import type { commands } from "../commands.ts";
-import type { Context, JsonResult } from "../context.ts";
-import { unfinishedEvaluation } from "../evaluation.ts";
-import type { Arguments } from "../schema.ts";
+import { open } from "../../../../backend/open.ts";
+import { loadTokenizer } from "../../../../backend/tokenizer.ts";
+import { UserError } from "../../../../dsl/errors.ts";
+import { checkTarget, kindOf, writeFolder } from "../../../convert/files.ts";
+import { type Protocol, readSamples, type Sample } from "../../../evaluate/mod.ts";
+import { sha256 } from "../../../evaluate/bytes.ts";
+import { loadDs1000 } from "../../../evaluate/programs/ds1000.ts";
+import { isLanguage } from "../../../evaluate/programs/languages.ts";
+import { gradePrograms, type ProgramBenchmark } from "../../../evaluate/programs/mod.ts";
+import { loadMultiplE } from "../../../evaluate/programs/multipl_e.ts";
+import type { UnfinishedEvaluation } from "../../../evaluate/samples/unfinished.ts";
+import { generate } from "../../../generate/generate.ts";
+import { loadModel } from "../../../model/parameters.ts";
+import type { commands } from "../../commands.ts";
+import type { Context, JsonResult } from "../../context.ts";
+import { unfinishedEvaluation } from "./evaluation.ts";
+import type { Arguments } from "../../flags/schema.ts";
 
 type EvaluateArguments = Arguments<typeof commands.evaluate>;
 

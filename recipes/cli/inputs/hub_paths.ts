@@ -1,9 +1,9 @@
 /** @file What a command's paths name on the hub: it is fetched, and the command sees where it lies. */
-import { UserError } from "../../dsl/errors.ts";
-import { hubSettings, isHubAddress, parseHubAddress } from "../hub/address.ts";
-import { download, type DownloadOptions } from "../hub/download.ts";
-import type { Context } from "./context.ts";
-import { type Command, flagName } from "./schema.ts";
+import { UserError } from "../../../dsl/errors.ts";
+import { hubSettings, isHubAddress, parseHubAddress } from "../../hub/address.ts";
+import { download, type DownloadOptions } from "../../hub/download.ts";
+import type { Context } from "../context.ts";
+import { type Command, flagName } from "../flags/schema.ts";
 
 const wordsOf = (value: unknown): readonly unknown[] => Array.isArray(value) ? value : [value];
 
