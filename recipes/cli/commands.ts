@@ -370,7 +370,7 @@ export const commands = {
   publish: command({
     summary: "uploads a model to the hub with its card, recipe, coefficients, samples and hashes",
     description: "FOLDER is a model's, or one of `run`. The card says what it was made of, its scores with intervals " +
-      "and their protocol, the licence of the base, and how to load and verify it. HF_TOKEN says who uploads; what " +
+      "and their protocol, the licence of the base, and how to load and verify it. HF_TOKEN (or hf auth login) says who uploads; what " +
       "has arrived is not sent again.",
     examples: [
       "publish runs/mine --repo me/my-model --base hf:org/base --dry-run",

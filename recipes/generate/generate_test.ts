@@ -12,6 +12,7 @@ import { generate, logLikelihoods, perplexity } from "./mod.ts";
 import { llama, type Model, swiglu, type Tokens } from "../model/llama.ts";
 import { type Moe, moe } from "../model/moe.ts";
 import { type Loaded, loadModel, saveModel } from "../model/parameters.ts";
+import { Sequence } from "./sequence.ts";
 
 const tokenizer = {
   vocabSize: 10,
@@ -118,6 +119,29 @@ Deno.test("generate: a stop text is cut off, sampling repeats with its seed, spa
     const all = await generate(loaded, { ...tokenizer, vocabSize: 3 }, device, prompts, { ...sampled, topP: 1 });
     assert(all.every(({ ids }) => ids.every((id) => id < 3)));
   }));
+
+Deno.test("a text that continues a prompt keeps the space it begins with; one that begins anew has none", () => {
+  // As SentencePiece's: a token may begin with a space, which a text's first one loses.
+  const pieces = ["<s>", " a", " cat", "s", "\uFFFD"];
+  const decode = (ids: Iterable<number>): string =>
+    [...ids].map((id) => id ? pieces[id] : "").join("").replace(/^ /, "");
+  const options = { sampling: {}, key: [0, 0] as const, maxTokens: 9, ends: new Set<number>(), stop: [" cats"] };
+  const textOf = (promptIds: number[], beginsAnew = false): string => {
+    const shown: string[] = [];
+    const sequence = new Sequence({ ...options, promptIds, beginsAnew, onText: (piece) => shown.push(piece) }, {
+      vocabSize: 5,
+      decode,
+    });
+    for (const picked of [2, 2, 1, 2, 3]) sequence.accept({ picked });
+    assertEquals([shown.join(""), sequence.finished], [sequence.text, "stop"]);
+    return sequence.text;
+  };
+  assertEquals(textOf([0, 1]), " cat cat a");
+  assertEquals(textOf([0]), "cat cat a");
+  assertEquals(textOf([0, 1], true), "cat cat a");
+  // The prompt ends within a character.
+  assertEquals(textOf([0, 4]), "cat cat a");
+});
 
 Deno.test("perplexity: the mean over all predicted tokens, however long their texts are", () =>
   withDevice("interpreter", async (device) => {

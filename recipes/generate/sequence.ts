@@ -38,6 +38,8 @@ export interface SequenceOptions {
   readonly ends: ReadonlySet<number>;
   /** Texts at which it ends; they are cut off. */
   readonly stop: readonly string[];
+  /** Does the text begin anew (a message of a conversation), where else it continues the prompt's? */
+  readonly beginsAnew?: boolean;
   /** How many of the first step's largest logits are kept. */
   readonly top?: number;
   /** Keep the log-probability of every token, and of so many likeliest ones at its place. */
@@ -71,6 +73,8 @@ export class Sequence {
   readonly #options: SequenceOptions;
   readonly #decoder: Decoder;
   readonly #seen: Set<number>;
+  /** The prompt's last tokens, and their text: what is decoded alone loses the space that it begins with. */
+  readonly #before: { readonly ids: readonly number[]; readonly text: string };
   #shown = 0;
   #cut?: string;
 
@@ -78,6 +82,9 @@ export class Sequence {
   constructor(options: SequenceOptions, decoder: Decoder) {
     this.#options = options;
     this.#decoder = decoder;
+    const ids = options.beginsAnew ? [] : options.promptIds.slice(-4), text = decoder.decode(ids);
+    // A character whose bytes have not all come may look different with what follows.
+    this.#before = text.endsWith("\uFFFD") ? { ids: [], text: "" } : { ids, text };
     this.#seen = new Set((options.sampling.repetitionPenalty ?? 1) === 1 ? [] : options.promptIds);
     if (options.maxTokens <= 0) this.finish("length");
   }
@@ -95,7 +102,12 @@ export class Sequence {
 
   /** The text so far, cut at a stop text. */
   get text(): string {
-    return this.#cut ?? this.#decoder.decode(this.ids);
+    return this.#cut ?? this.#decode();
+  }
+
+  #decode(): string {
+    const { ids, text } = this.#before;
+    return this.#decoder.decode([...ids, ...this.ids]).slice(text.length);
   }
 
   /** Takes the next token, or ends. */
@@ -126,7 +138,7 @@ export class Sequence {
   #show(): boolean {
     const { stop, onText } = this.#options;
     if (stop.length === 0 && !onText) return false;
-    const text = this.#decoder.decode(this.ids), at = firstOf(text, stop);
+    const text = this.#decode(), at = firstOf(text, stop);
     if (at >= 0) {
       this.#cut = text.slice(0, at);
       return true;

@@ -1,6 +1,7 @@
 /** @file What is on the Hugging Face hub: `hf:org/name[@revision]`, and where its files lie on this machine. */
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
+import { kindOf } from "../convert/files.ts";
 
 /** A repository on the hub, or a file in one. */
 export interface HubAddress {
@@ -64,18 +65,39 @@ export interface HubSettings {
   readonly token?: string;
   /** The folder that is shared with Python's huggingface_hub. */
   readonly cache: string;
+  /** Is the hub never asked, and what is in the cache enough? */
+  readonly offline?: boolean;
 }
 
-/** Reads HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and HF_HOME. */
-export function hubSettings(
-  variable: (name: string) => string | undefined = (name) => Deno.env.get(name),
-): HubSettings {
+/** What a machine says of the hub. */
+export interface HubSurroundings {
+  /** An environment's variable. */
+  readonly variable: (name: string) => string | undefined;
+  /** A file's text; nothing where there is none. */
+  readonly text: (path: string) => string | undefined;
+}
+
+const here: HubSurroundings = {
+  variable: (name) => Deno.env.get(name),
+  text: (path) => kindOf(path) === "file" ? Deno.readTextFileSync(path) : undefined,
+};
+
+/**
+ * Reads HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, and the token: HF_TOKEN, or what `hf auth login` wrote
+ * (the file `token` in HF_HOME, or HF_TOKEN_PATH).
+ */
+export function hubSettings({ variable, text }: HubSurroundings = here): HubSettings {
   const user = variable("HOME") ?? variable("USERPROFILE") ?? ".";
-  const home = variable("HF_HOME") ?? join(variable("XDG_CACHE_HOME") ?? join(user, ".cache"), "huggingface");
+  const place = (path: string): string => /^~(?=$|[/\\])/.test(path) ? join(user, path.slice(1)) : path;
+  const home = place(
+    variable("HF_HOME") ?? join(variable("XDG_CACHE_HOME") ?? join(user, ".cache"), "huggingface"),
+  );
+  const token = variable("HF_TOKEN")?.trim() || text(place(variable("HF_TOKEN_PATH") ?? join(home, "token")))?.trim();
   return {
     endpoint: (variable("HF_ENDPOINT") ?? "https://huggingface.co").replace(/\/+$/, ""),
-    token: variable("HF_TOKEN") || undefined,
-    cache: variable("HF_HUB_CACHE") ?? join(home, "hub"),
+    token: token || undefined,
+    cache: place(variable("HF_HUB_CACHE") ?? join(home, "hub")),
+    offline: /^(1|on|yes|true)$/i.test(variable("HF_HUB_OFFLINE") ?? ""),
   };
 }
 

@@ -36,7 +36,7 @@ interface RemoteFile {
  * Fetches a model, or a file.
  *
  * @returns the folder of its snapshot, or the file in it (for a model that has no safetensors, but one GGUF: that);
- * where the hub cannot be reached, what is in the cache
+ * where the hub cannot be reached, or HF_HUB_OFFLINE is set, what is in the cache
  * @throws {UserError} if there is no such thing, it may not be read, it has no safetensors, or a file comes out wrong
  */
 export async function download(
@@ -47,14 +47,26 @@ export async function download(
   const folder = repoFolder(settings, address), { kind, repo, revision } = address;
   const ref = join(folder, "refs", revision);
   const listing = `${settings.endpoint}/api/${kind}s/${repo}/revision/${encodeURIComponent(revision)}`;
+  const kept = (): string | undefined => {
+    const commit = kindOf(ref) === "file" ? Deno.readTextFileSync(ref).trim() : revision;
+    return inCache(address, join(folder, "snapshots", commit));
+  };
+  if (settings.offline) {
+    const found = kept();
+    if (found !== undefined) return found;
+    throw new UserError(
+      `${
+        formatHubAddress(address)
+      }: it is not in the cache (${settings.cache}), and HF_HUB_OFFLINE says not to ask the hub.`,
+    );
+  }
   let response: Response;
   try {
     response = await ask(listing, settings, options);
   } catch (error) {
     options.signal?.throwIfAborted();
-    const commit = kindOf(ref) === "file" ? Deno.readTextFileSync(ref).trim() : revision;
-    const kept = error instanceof TypeError ? inCache(address, join(folder, "snapshots", commit)) : undefined;
-    if (kept !== undefined) return kept;
+    const found = error instanceof TypeError ? kept() : undefined;
+    if (found !== undefined) return found;
     throw unreachable(address, settings, error);
   }
   if (!response.ok) throw await refusal(response, address, settings);
@@ -224,7 +236,7 @@ async function refusal(response: Response, address: HubAddress, { token }: HubSe
   const { status } = response, what = formatHubAddress(address);
   if (status === 404) return new UserError(`${what}: the hub has no such ${address.kind} or revision.`);
   if (status === 401 || status === 403) {
-    const way = token ? "HF_TOKEN's owner may not read it" : "set HF_TOKEN to a token of somebody who may read it";
+    const way = token ? "the token's owner may not read it" : "set HF_TOKEN to a token of somebody who may read it";
     return new UserError(`${what}: there is no such ${address.kind}, or not for everybody; ${way}.`);
   }
   return new UserError(`${what}: the hub answered ${status}; try again later.`);

@@ -93,6 +93,10 @@ Deno.test("hub: a model's safetensors and texts are laid out as Python does, and
     assertEquals(server.asked.slice(before), ["GET /api/models/org/tiny/revision/main"]);
     // Nobody listens at this port: what is in the cache is enough.
     assertEquals(await download(address, { endpoint: "http://127.0.0.1:9", cache }), folder);
+    const asked = server.asked.length, offline = { ...settings, offline: true };
+    assertEquals(await download(address, offline), folder);
+    await assertRejects(() => download(parseHubAddress("hf:org/none"), offline), UserError, "HF_HUB_OFFLINE");
+    assertEquals(server.asked.length, asked);
   }));
 
 Deno.test("hub: a download that broke goes on where it stopped", () =>
@@ -162,11 +166,26 @@ Deno.test("hub: addresses and the environment are read as Python reads them", ()
   }
   assertEquals(nameOf(join("/a", "models--org--name", "snapshots", COMMIT)), "org/name");
   assertEquals(nameOf(join("/a", "snapshots")), "snapshots");
-  const read = (variables: Record<string, string>) => hubSettings((name) => variables[name]);
+  const read = (variables: Record<string, string>, files: Record<string, string> = {}) =>
+    hubSettings({ variable: (name) => variables[name], text: (path) => files[path] });
   assertEquals(read({ HOME: "/h" }).cache, join("/h", ".cache", "huggingface", "hub"));
-  assertEquals(read({ HF_HOME: "/a", HF_TOKEN: "t" }), {
-    endpoint: "https://huggingface.co",
+  assertEquals(read({ HOME: "/h", HF_HOME: "~/b" }).cache, join("/h", "b", "hub"));
+  assertEquals(read({ HF_HOME: "/a", HF_HUB_CACHE: "/c" }).cache, "/c");
+  assertEquals(read({ HF_HOME: "/a", HF_TOKEN: "t", HF_ENDPOINT: "http://h/" }, { [join("/a", "token")]: "f" }), {
+    endpoint: "http://h",
     token: "t",
     cache: join("/a", "hub"),
+    offline: false,
   });
+  // What `hf auth login` wrote.
+  assertEquals(read({ HF_HOME: "/a" }, { [join("/a", "token")]: "hf_file\n" }).token, "hf_file");
+  assertEquals(read({ HF_HOME: "/a", HF_TOKEN_PATH: "/t" }, { [join("/a", "token")]: "a", "/t": "b" }).token, "b");
+  assertEquals(read({ HF_HOME: "/a", HF_TOKEN: "" }).token, undefined);
+  assertEquals(["1", "TRUE", "on", "0", ""].map((word) => read({ HF_HUB_OFFLINE: word }).offline), [
+    true,
+    true,
+    true,
+    false,
+    false,
+  ]);
 });

@@ -35,12 +35,15 @@ const library = () => import("npm:@huggingface/hub@2.17.5");
  */
 export async function upload(
   files: readonly PublishedFile[],
-  settings: Pick<HubSettings, "endpoint" | "token">,
+  settings: Pick<HubSettings, "endpoint" | "token" | "offline">,
   { repo, branch = "main", isPrivate = false, message, signal, progress }: UploadOptions,
 ): Promise<string> {
-  const { endpoint: hubUrl, token: accessToken } = settings;
+  const { endpoint: hubUrl, token: accessToken, offline } = settings;
+  if (offline) throw new UserError(`hf:${repo}: HF_HUB_OFFLINE says not to ask the hub; unset it to publish.`);
   if (!accessToken?.startsWith("hf_")) {
-    throw new UserError(`hf:${repo}: set HF_TOKEN to a token (hf_…) of somebody who may write there.`);
+    throw new UserError(
+      `hf:${repo}: set HF_TOKEN to a token (hf_…) of somebody who may write there, or log in (hf auth login).`,
+    );
   }
   const hub = await library();
   const explained = (error: unknown): unknown => {
@@ -48,7 +51,7 @@ export async function upload(
     if (error instanceof hub.HubApiError) {
       const { statusCode } = error;
       if (statusCode === 401 || statusCode === 403) {
-        return new UserError(`hf:${repo}: HF_TOKEN's owner may not write there.`);
+        return new UserError(`hf:${repo}: the token's owner may not write there.`);
       }
       const isBusy = statusCode === 429 || statusCode >= 500;
       return new UserError(
@@ -103,8 +106,9 @@ export async function upload(
  */
 export async function licenseOnHub(
   name: string,
-  { endpoint: hubUrl, token }: Pick<HubSettings, "endpoint" | "token">,
+  { endpoint: hubUrl, token, offline }: Pick<HubSettings, "endpoint" | "token" | "offline">,
 ): Promise<string | undefined> {
+  if (offline) return undefined;
   const hub = await library();
   try {
     const info = await hub.modelInfo({

@@ -57,6 +57,7 @@ export async function serve(
 
   /** A request's texts, started. */
   function start(
+    kind: Kind,
     wanted: Wanted,
     prompts: readonly (readonly number[])[],
     onPiece: (choice: Choice, text: string) => void,
@@ -72,6 +73,7 @@ export async function serve(
           maxTokens: wanted.maxTokens ?? config.maxPositions,
           ends,
           stop: wanted.stop,
+          beginsAnew: kind === "chat",
           logprobs: wanted.logprobs,
           onText: (text) => onPiece(choice, text),
           onFinish: done.resolve,
@@ -93,7 +95,7 @@ export async function serve(
     const events = new TextEncoder();
     let send: ((data: object | "[DONE]") => void) | undefined;
     const early: [Choice, string][] = [];
-    const choices = start(wanted, prompts, (choice, text) => {
+    const choices = start(kind, wanted, prompts, (choice, text) => {
       if (!wanted.stream) return;
       if (send) send(piece(kind, head, choice, text));
       else early.push([choice, text]);

@@ -4,7 +4,6 @@
  */
 import { join } from "node:path";
 import { assert, assertEquals } from "@std/assert";
-import { userCache } from "../../backend/cache.ts";
 import { compile, number, values } from "../../backend/compile.ts";
 import { openInterpreter } from "../../backend/interpreter.ts";
 import { open } from "../../backend/open.ts";
@@ -19,7 +18,7 @@ import { llama, type Model, swiglu } from "../../recipes/model/llama.ts";
 import { mixtureLoss, type Moe, moe } from "../../recipes/model/moe.ts";
 import { isMixture, type Loaded, loadModel, saveModel } from "../../recipes/model/parameters.ts";
 import { upcycle } from "../../recipes/upcycle.ts";
-import { checkout, golden, withTempDir } from "../support.ts";
+import { checkout, golden, smollm2Gguf, withTempDir } from "../support.ts";
 import { tinyDense, tinyMixture, tinyModel } from "../fixtures/tiny.ts";
 
 /** What transformers is asked. */
@@ -158,15 +157,16 @@ Deno.test("models that we write are transformers' models", { ignore: !python }, 
     }
   }));
 
-const smollm2 = join(userCache(), "bench", "smollm2");
-const hasSmollm2 = await Deno.stat(smollm2).then(() => true, () => false);
-if (!hasSmollm2) console.error(`SKIPPED, there is no ${smollm2} (\`deno task bench\` makes it)`);
+const gguf = smollm2Gguf();
+if (!gguf) console.error("SKIPPED, there is no SmolLM2 (`deno task test` fetches it)");
 
 Deno.test(
   "SmolLM2, converted from GGUF, is transformers' model",
-  { ignore: !python || !hasSmollm2 },
+  { ignore: !python || !gguf },
   () =>
     withTempDir(async (folder) => {
+      const smollm2 = join(folder, "smollm2");
+      await convert(gguf!, smollm2);
       using device = await open("cpu");
       using tokenizer = loadTokenizer(smollm2);
       const ids = [tokenizer.encode("def fibonacci(n):\n    if n < 2:\n        return n\n")];

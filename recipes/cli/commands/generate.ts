@@ -38,8 +38,7 @@ export async function run(args: Arguments<typeof commands.generate>, context: Co
     ...(top ? { top } : {}),
   }));
   if (out) writeFile(out, results.map((result) => `${JSON.stringify(result)}\n`).join(""), { overwrite });
-  // Decoded together: some tokenizers drop the space at a text's start.
   if (isShown) context.stream("\n");
-  else for (const { prompt_ids, ids } of results) context.print(tokenizer.decode([...prompt_ids, ...ids]));
+  else for (const { prompt_ids, text } of results) context.print(tokenizer.decode(prompt_ids) + text);
   return { results };
 }
