@@ -6,8 +6,9 @@ import { Interrupted } from "./context.ts";
 import { explainFailure } from "./errors.ts";
 import { columns, count, size } from "./output/format.ts";
 import { parseCommandLine, type Parsed } from "./flags/optique.ts";
-import { clock, progressLine } from "./output/progress.ts";
+import { clock, progressBar, progressLine } from "./output/progress.ts";
 import { type Command, flagName } from "./flags/schema.ts";
+import { detailOf } from "./commands/stages/stage.ts";
 
 const program = { name: "xft", version: "1.2.3", summary: "Summary." };
 const table: Record<string, Command> = commands;
@@ -160,6 +161,17 @@ Deno.test("progress and numbers read well", () => {
     progressLine("MoE", 40, 200, "step", 20, "loss 1.31"),
     "MoE: 40/200 step, 2.0 step/s, 1:20 left, loss 1.31",
   );
+  assertEquals([0, 25, 50.5, 99.9, 100, 120].map((done) => progressBar(done, 100)), [
+    "░░░░░░░░░░░░",
+    "███░░░░░░░░░",
+    "██████░░░░░░",
+    "███████████▉",
+    "████████████",
+    "████████████",
+  ]);
+  const line = { step: 40, steps: 200, loss: 1.31, tokensPerSecond: 511.7 };
+  assertEquals(detailOf(line, 3.1 * 2 ** 30), "loss 1.3100, 512 tokens/s, memory 3.1 GiB");
+  assertEquals(detailOf({ step: 0, steps: 200, validation: 1 }, 0), "");
   assertEquals(progressLine("copy", 3 << 20, undefined, "B", 2, ""), "copy: 3.0 MiB, 1.5 MiB/s");
   assertEquals([clock(7), clock(754), clock(3723)], ["0:07", "12:34", "1:02:03"]);
   assertEquals([count(134515008), count(999), size(4300), size(3.1 * 2 ** 30)], [

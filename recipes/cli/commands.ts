@@ -155,8 +155,8 @@ export const commands = {
       resume: toggle("go on with an unfinished training of the same settings, bit for bit as if it had not stopped"),
       saveEvery: integer("steps between two snapshots of the training, in OUT.unfinished", { fallback: 100, min: 1 }),
       keepSnapshots: integer("how many of them stay", { fallback: 2, min: 1 }),
-      healthEvery: integer("steps between two looks at how far a mixture's experts are apart", {
-        fallback: 10,
+      healthEvery: integer("steps between two looks at how far a mixture's experts are apart (64 rows a matrix)", {
+        fallback: 1,
         min: 1,
       }),
     },

@@ -1,7 +1,7 @@
 /** @file The health of a mixture in training: how different its experts are, and warnings in words. */
 import { add, div, mean, sqrt, square, stack, sub, sum, type Tensor } from "../../dsl/mod.ts";
 import type { Device } from "../../backend/runtime.ts";
-import type { MoeConfig } from "../convert/config.ts";
+import type { ModelConfig, MoeConfig } from "../convert/config.ts";
 import { openModel } from "../convert/huggingface.ts";
 import type { Model } from "../model/llama.ts";
 import type { Moe } from "../model/moe.ts";
@@ -26,10 +26,16 @@ function apart(routed: Tensor<"expert" | "hidden" | "embed">, shared: Weight) {
   };
 }
 
+/** A layer's routed experts and its shared one. */
+export type Experts = Pick<Moe, "experts" | "shared">;
+
 /** ‖Wᵢ − W̄‖ / ‖W̄‖ over gate, up and down together, layer by layer. */
-export function spread(model: Model<Moe>): Spread {
-  const layers = model.layers.map(({ ffn }) => {
-    const { experts, shared } = widened(ffn);
+export const spread = (model: Model<Moe>): Spread =>
+  spreadOf(model.layers.map(({ ffn: { experts, shared } }) => widened({ experts, shared })));
+
+/** The same of experts that are f32 already. */
+export function spreadOf(blocks: readonly Experts[]): Spread {
+  const layers = blocks.map(({ experts, shared }) => {
     const [gate, up, down] = (["gate", "up", "down"] as const).map((name) => apart(experts[name], shared[name]));
     const size = add(gate.middle, up.middle, down.middle);
     return {
@@ -129,4 +135,29 @@ export function healthWarnings(lines: readonly HealthLine[], config: MoeConfig):
     );
   }
   return warnings;
+}
+
+/** Watches a training's lines; nothing is said of a dense model. */
+export interface HealthWatch {
+  /** Notes a line. */
+  see(line: HealthLine): void;
+  /** Says what the steps seen since the last time call for; what was said then is not said again. */
+  warn(): void;
+}
+
+/** Begins a watch. */
+export function healthWatch(config: ModelConfig, onWarning: (warning: string) => void): HealthWatch {
+  let recent: HealthLine[] = [], said: ReadonlySet<string> = new Set();
+  return {
+    see: (line) => void recent.push(line),
+    warn() {
+      if (config.kind !== "moe" || recent.every(({ load }) => load === undefined)) return;
+      const warnings = healthWarnings(recent, config);
+      // A gate's figure is another one each time.
+      const kind = (warning: string): string => warning.replaceAll(/\d+\.\d+/g, "");
+      for (const warning of warnings) if (!said.has(kind(warning))) onWarning(warning);
+      said = new Set(warnings.map(kind));
+      recent = [];
+    },
+  };
 }

@@ -6,7 +6,7 @@ import { nodeOf } from "../../dsl/tensor.ts";
 import { allDevices, treeValues, withDevice } from "../../tests/devices.ts";
 import { withTempDir } from "../../tests/support.ts";
 import { tinyMixture, tinyModel, tinySamples } from "../../tests/fixtures/tiny.ts";
-import { healthWarnings, movedFrom, spread } from "./health.ts";
+import { healthWarnings, healthWatch, movedFrom, spread } from "./health.ts";
 import { makeBatch, toBatch } from "../model/batch.ts";
 import { lossFor } from "../model/loss.ts";
 import { saveModel } from "../model/parameters.ts";
@@ -98,4 +98,17 @@ Deno.test("health: warnings say which layer and expert, and are silent where all
   assertMatch(healthWarnings([line(even, 0.001)], settings).join(), /shared expert does nothing/);
   const alike = { ...line(even), expertSpread: [even.map(() => 1e-6), even] };
   assertMatch(healthWarnings([alike], settings).join(), /^layer 0: the experts are still alike/);
+});
+
+Deno.test("health: a watch says a warning when it begins, not each time, and again when it comes back", () => {
+  const settings = { ...config, experts: 8, active: 3, layers: 1 }, even = Array(7).fill(1 / 7), said: string[] = [];
+  const watch = healthWatch(settings, (warning) => said.push(warning));
+  const window = (gate: number): number => {
+    for (const more of [0, 0.001]) watch.see({ load: [even], sharedGate: [gate + more], routerEntropy: [1] });
+    watch.warn();
+    return said.splice(0).length;
+  };
+  assertEquals([0.6, 0.993, 0.995, 0.6, 0.994].map(window), [0, 1, 0, 0, 1]);
+  watch.warn();
+  assertEquals(said, []);
 });

@@ -179,7 +179,7 @@ Deno.test("snapshots: a training that diverges says in which step, tensor and sa
     assert(names(kept).includes("step-00000007"));
     assertMatch(
       await failure({ stopNorm: 1e-6 }, true),
-      /step 8 of 18: the gradient's norm is .*, more than 0\.000001 \(samples: code/,
+      /step 8 of 18: the gradient's norm is .*, more than 0\.000001; it is largest in [\w.]+ \(.*\)\. The step's samples: code/,
     );
     assertEquals(newestSnapshot<{ step: number }>(kept, (sentence) => assert(false, sentence))!.step, 7);
     await run({}, true);

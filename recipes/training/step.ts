@@ -8,6 +8,7 @@ import {
   maximum,
   mul,
   type Scalar,
+  type Tensor,
   tensor,
   valueAndGradWith,
   zerosLike,
@@ -20,7 +21,7 @@ import { type AnyModel, layout } from "../model/layout.ts";
 import { type Losses, lossFor } from "../model/loss.ts";
 import { seeded } from "../random.ts";
 import { widened } from "../model/storage.ts";
-import { type Chance, clip, globalNorm, optimizer, type OptimizerState, type Updates } from "../optim/mod.ts";
+import { type Chance, clip, globalNorm, norms, optimizer, type OptimizerState, type Updates } from "../optim/mod.ts";
 
 /** What a step is made of. */
 export interface StepOptions extends Updates {
@@ -46,6 +47,8 @@ export interface Training {
 export interface Step extends Training {
   readonly metrics: Omit<Losses, "loss">;
   readonly norm?: Scalar;
+  /** Where a norm can end the training: of each tensor alone, in the model's order. */
+  readonly norms?: Tensor<"leaf">;
 }
 
 /** What is random in a step, all of it from one seed. */
@@ -73,9 +76,10 @@ export function randomFor(config: ModelConfig, { precision }: Updates, seed: num
 function watched<P>(
   gradient: P,
   { clip: limit, stopNorm }: Pick<StepOptions, "clip" | "stopNorm">,
-): { readonly gradient: P; readonly norm?: Scalar } {
-  if (limit !== undefined) return clip(gradient, limit);
-  return stopNorm === undefined ? { gradient } : { gradient, norm: globalNorm(gradient) };
+): { readonly gradient: P } & Pick<Step, "norm" | "norms"> {
+  const alone = stopNorm === undefined ? {} : { norms: norms(gradient) };
+  if (limit !== undefined) return { ...clip(gradient, limit), ...alone };
+  return stopNorm === undefined ? { gradient } : { gradient, norm: globalNorm(gradient), ...alone };
 }
 
 /** A step on one batch, as a function of tensors: what `train` compiles. */
@@ -86,9 +90,9 @@ export function trainStep(
   const chosen = optimizer(options, layout(config)), loss = lossFor(config, options);
   return (model, state, batch, { noise, chance }, rate) => {
     const { value, grad } = valueAndGradWith(loss)(widened(model), batch, noise);
-    const { loss: _, ...metrics } = value, { gradient, norm } = watched(grad, options);
+    const { loss: _, ...metrics } = value, { gradient, ...seen } = watched(grad, options);
     const { parameters, state: next } = chosen.step(model, gradient, state, rate, chance);
-    return { model: parameters, state: next, metrics, ...(norm && { norm }) };
+    return { model: parameters, state: next, metrics, ...seen };
   };
 }
 
@@ -99,7 +103,7 @@ export type Stepper = (training: Training, hosts: readonly HostBatch[], seed: nu
 export const stepper = (
   config: ModelConfig,
   device: Device,
-  options: StepOptions & { readonly signal?: AbortSignal },
+  options: StepOptions,
 ): Stepper =>
   (options.accumulate ?? 1) > 1 ? accumulatedStep(config, device, options) : singleStep(config, device, options);
 
@@ -114,7 +118,7 @@ function singleStep(config: ModelConfig, device: Device, options: StepOptions): 
 function accumulatedStep(
   config: ModelConfig,
   device: Device,
-  options: StepOptions & { readonly signal?: AbortSignal },
+  options: StepOptions,
 ): Stepper {
   const chosen = optimizer(options, layout(config)), loss = lossFor(config, options);
   const start = compile(
@@ -142,9 +146,9 @@ function accumulatedStep(
   const update = compile(
     (model: AnyModel, state: OptimizerState, { sum, tokens, nll }: Sum, chance: Chance, rate: Scalar) => {
       const count = maximum(tokens, 1),
-        { gradient, norm } = watched(mapTree((g) => div(g, count as never), sum), options);
+        { gradient, ...seen } = watched(mapTree((g) => div(g, count as never), sum), options);
       const { parameters, state: next } = chosen.step(model, gradient, state, rate, chance);
-      return { model: parameters, state: next, nll: div(nll, count), count: add(tokens, 0), ...(norm && { norm }) };
+      return { model: parameters, state: next, nll: div(nll, count), count: add(tokens, 0), ...seen };
     },
     device,
     { donate: [0, 1, 2] },
@@ -152,7 +156,6 @@ function accumulatedStep(
   return async ({ model, state }, hosts, seed, rate) => {
     let so: Sum = await start(model), metrics: Omit<Losses, "loss"> | undefined;
     for (const [i, host] of hosts.entries()) {
-      options.signal?.throwIfAborted();
       ({ so, metrics } = await collect(so, model, toBatch(host), randomFor(config, options, seed + i).noise));
     }
     const { chance } = randomFor(config, options, seed);

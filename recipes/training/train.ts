@@ -2,13 +2,13 @@
  * @file Training: SFT of dense models and tuning of mixtures. One step is one compiled call: forward, backward,
  * optimiser and metrics; parameters and optimiser state stay on the device and are updated in place.
  */
-import { cast, mapTree, mul } from "../../dsl/mod.ts";
+import { cast, entries, mapTree, mul } from "../../dsl/mod.ts";
 import { UserError } from "../../dsl/errors.ts";
 import { compile, free, number, values } from "../../backend/compile.ts";
 import type { Device } from "../../backend/runtime.ts";
 import { findOrigin } from "../metrics/divergence.ts";
 import { distancesOf, type ExpertDistances, rowsOf } from "../metrics/expert_distances.ts";
-import { healthWarnings } from "../metrics/health.ts";
+import { healthWatch } from "../metrics/health.ts";
 import type { HostBatch } from "../model/batch.ts";
 import { type AnyModel, layout } from "../model/layout.ts";
 import { evaluator } from "../model/loss.ts";
@@ -16,6 +16,9 @@ import type { Loaded } from "../model/parameters.ts";
 import { isNarrow, storageOf } from "../model/storage.ts";
 import { averageIn, optimizer, type OptimizerState, rateAt, type Schedule } from "../optim/mod.ts";
 import { type Step, type StepOptions, stepper, type Training } from "./step.ts";
+
+/** Steps between two looks at a mixture's health for what people should know. */
+const WATCHED_STEPS = 50;
 
 /** Batches by step: the same in every run, so that a run can be repeated. */
 export interface Batches {
@@ -33,7 +36,10 @@ export interface TrainOptions extends StepOptions {
   readonly validation?: readonly HostBatch[];
   /** Default: only before and after. */
   readonly validateEvery?: number;
-  /** Steps between two looks at how far a mixture's experts are apart (default 10; 0: only with the validation set). */
+  /**
+   * Steps between two looks at how far a mixture's experts are apart, by some rows of each matrix (default 1; 0: only with
+   * the validation set, by all of them).
+   */
   readonly healthEvery?: number;
   /** Folder of the mixture as it was upcycled: experts' drift from the dense model is measured, too (default: it is not). */
   readonly origin?: string;
@@ -50,7 +56,10 @@ export interface TrainOptions extends StepOptions {
   readonly signal?: AbortSignal;
   /** Called after every step and every measurement. */
   readonly onLine?: (line: TrainLine) => void;
-  /** Called with a sentence for people: what a mixture's health calls for, at every measurement. */
+  /**
+   * Called with a sentence for people: what a mixture's health calls for, every 50 steps, at every measurement and at the
+   * end; what was said the time before is not said again.
+   */
   readonly onNote?: (note: string) => void;
 }
 
@@ -164,6 +173,17 @@ async function averageOf({ model, state }: Training, device: Device): Promise<An
   return await compile(average, device)(model, state);
 }
 
+/**
+ * The tensor with the largest of some norms, in the model's order: of equal ones, and of those that are no numbers, the
+ * last one. Gradients flow from the last tensor to the first: it is where they grew.
+ */
+function largest(model: AnyModel, norms: ArrayLike<number>): readonly [path: string, norm: number] {
+  const sizeOf = (norm: number): number => Number.isNaN(norm) ? Infinity : norm;
+  const paths = entries(model).map(([path]) => path);
+  const at = paths.reduce((best, _, i) => sizeOf(norms[i]) >= sizeOf(norms[best]) ? i : best, 0);
+  return [paths[at], norms[at]];
+}
+
 /** Refuses weights that are not stored as the precision says. */
 function checkPrecision(model: AnyModel, precision: StepOptions["precision"] = "f32"): void {
   if (isNarrow(model) === (precision !== "f32")) return;
@@ -181,22 +201,15 @@ function checkPrecision(model: AnyModel, precision: StepOptions["precision"] = "
  */
 export async function train<L extends Loaded>(given: L, device: Device, options: TrainOptions): Promise<Trained<L>> {
   const { schedule, accumulate = 1, validation = [], validateEvery = 0, snapshots, signal, seed = 0 } = options;
-  const { onLine, onNote } = options, recent: TrainLine[] = [];
-  const tell = (line: TrainLine): void => {
-    recent.push(line);
-    onLine?.(line);
-  };
   const { config } = given, { steps } = schedule, began = performance.now();
+  const health = healthWatch(config, (warning) => options.onNote?.(warning));
+  const tell = (line: TrainLine): void => {
+    health.see(line);
+    options.onLine?.(line);
+  };
   checkPrecision(given.model, options.precision);
   const measure = evaluator(config, device), step = stepper(config, device, options);
-  const distances = distancesOf(config, device, options.origin);
-  let looked: { readonly step: number; readonly line: ExpertDistances } = { step: -1, line: {} };
-  /** How far experts are apart now; measured once for a step. */
-  const apart = async (): Promise<ExpertDistances> => {
-    const { step } = position;
-    if (looked.step !== step) looked = { step, line: await distances(training.model) };
-    return looked.line;
-  };
+  using distances = distancesOf(config, device, options.origin);
   const begin = async (model: AnyModel): Promise<Training> => ({
     model,
     state: await compile((parameters: AnyModel) => optimizer(options, layout(config)).init(parameters), device)(model),
@@ -215,8 +228,8 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
     const from = kept ? training : await begin(reload!());
     const again = async (now: Training, at: number): Promise<Training> => {
       signal?.throwIfAborted();
-      const { metrics, norm, ...next } = await make(now, at);
-      free([metrics, norm], device);
+      const { metrics, norm, norms, ...next } = await make(now, at);
+      free([metrics, norm, norms], device);
       return next;
     };
     const found = await findOrigin(config, device, {
@@ -235,20 +248,20 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
     const due = done === 0 || done === steps || (validateEvery > 0 && done % validateEvery === 0);
     if (!due || measured === done || validation.length === 0) return;
     const { nll } = await measure(training.model, validation, signal);
-    const line = { step: done, steps, validation: nll, ...await apart() };
+    const line = { step: done, steps, validation: nll, ...await distances.exact(training.model) };
     tell(line);
-    if (config.kind === "moe") { for (const warning of healthWarnings(recent, config)) onNote?.(warning); }
-    recent.length = 0;
+    health.warn();
     position = { ...position, measured: done, before: position.before ?? nll, after: nll };
   };
   const advance = async (): Promise<void> => {
     const { step: done, tokens } = position;
     signal?.throwIfAborted();
     const start = performance.now(), rate = rateAt(schedule, done);
-    const { metrics, norm, ...next } = await make(training, done);
+    const { metrics, norm, norms, ...next } = await make(training, done);
     training = next;
     const line = await lineOf({ metrics, norm }, config.layers, device), seconds = (performance.now() - start) / 1000;
-    free([metrics, norm], device);
+    const alone = norms ? await values(norms, device) : [];
+    free([metrics, norm, norms], device);
     if (!Number.isFinite(line.loss)) {
       throw new UserError(
         `step ${done + 1} of ${steps}: the loss is ${line.loss}, training has diverged.${await origin(done)} Try a ` +
@@ -256,30 +269,33 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
       );
     }
     if (line.norm !== undefined && options.stopNorm !== undefined && !(line.norm <= options.stopNorm)) {
-      const lines = hostsOf(done).flatMap(({ sources = [] }) => sources);
+      const lines = hostsOf(done).flatMap(({ sources = [] }) => sources), [where, size] = largest(next.model, alone);
       throw new UserError(
         `step ${done + 1} of ${steps}: the gradient's norm is ${line.norm.toPrecision(3)}, more than ` +
-          `${options.stopNorm}${lines.length > 0 ? ` (samples: ${lines.join(", ")})` : ""}.`,
+          `${options.stopNorm}; it is largest in ${where} (${size.toPrecision(3)})` +
+          `${lines.length > 0 ? `. The step's samples: ${lines.join(", ")}` : ""}.`,
       );
     }
     position = { ...position, step: done + 1, tokens: tokens + (line.tokens ?? 0) };
     const all = hostsOf(done).reduce((sum, { rows, length }) => sum + rows * length, 0);
-    const near = (done + 1) % (options.healthEvery ?? 10) === 0 ? await apart() : {};
+    const near = (done + 1) % (options.healthEvery ?? 1) === 0 ? await distances.sampled(training.model) : {};
     tell({ step: done + 1, steps, rate, seconds, tokensPerSecond: all / seconds, ...line, ...near });
   };
   try {
     await validate();
     while (position.step < steps) {
       await advance();
+      if (position.step % WATCHED_STEPS === 0) health.warn();
       const due = snapshots && position.step % snapshots.every === 0 && position.step < steps;
       if (due) await snapshots.save({ position, ...training });
       await validate();
     }
   } catch (error) {
-    // Between two steps, and in the middle of an accumulated one, weights and state are those of `position`.
+    // Between two steps weights and state are those of `position`.
     if (snapshots && signal?.aborted && error === signal.reason) await snapshots.save({ position, ...training });
     throw error;
   }
+  health.warn();
   const averaged = await averageOf(training, device), { before, tokens } = position;
   let { after } = position;
   if (averaged) {

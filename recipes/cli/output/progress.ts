@@ -64,8 +64,16 @@ export class Progress implements Disposable {
     this.#shown = true;
     const seconds = (performance.now() - this.#started) / 1000;
     const line = progressLine(this.#label, this.#done, this.#total, this.#unit, seconds, this.#detail);
-    write(this.#terminal ? `\r\x1b[2K${line.slice(0, columns())}` : `${line}\n`);
+    const bar = this.#terminal && this.#total !== undefined ? `${progressBar(this.#done, this.#total)} ` : "";
+    write(this.#terminal ? `\r\x1b[2K${(bar + line).slice(0, columns())}` : `${line}\n`);
   }
+}
+
+/** How much is done, as a bar of 12 characters, an eighth of one the least that is seen. */
+export function progressBar(done: number, total: number): string {
+  const width = 12, eighths = Math.floor(8 * width * Math.min(1, total > 0 ? done / total : 1));
+  const full = "█".repeat(eighths >> 3), part = eighths % 8 === 0 ? "" : "▏▎▍▌▋▊▉"[eighths % 8 - 1];
+  return `${(full + part).padEnd(width, "░")}`;
 }
 
 /** The line itself, e.g. `MoE: 40/200 step, 2.0 step/s, 1:20 left, loss 1.31`. */

@@ -32,7 +32,7 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
   using device = await open(args.device, context);
   using events = args.tensorboard === undefined ? undefined : openEvents(args.tensorboard);
   using metrics = openMetrics(out);
-  using shown = stageLines("learn", context, (line) => {
+  using shown = stageLines("learn", context, device, (line) => {
     metrics.add(line);
     events?.add(line);
   });

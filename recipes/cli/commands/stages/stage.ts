@@ -10,7 +10,9 @@ import {
 } from "../../../data/mod.ts";
 import type { Schedule } from "../../../optim/mod.ts";
 import type { TrainLine } from "../../../training/train.ts";
+import type { Device } from "../../../../backend/runtime.ts";
 import type { Context } from "../../context.ts";
+import { size } from "../../output/format.ts";
 import { dataSettings } from "../../flags/shared.ts";
 import { type PresetName, presets, reasons, type StageName, type StageSettings } from "../../flags/presets.ts";
 import type { Tokenizer } from "../../../../backend/tokenizer.ts";
@@ -130,10 +132,20 @@ export function openMetrics(out: string): { add(line: object): void } & Disposab
   };
 }
 
+/** What stands behind a step's count: loss, speed, and the most that the device's tensors and plans have taken. */
+export function detailOf({ loss, tokensPerSecond }: TrainLine, bytes: number): string {
+  return [
+    ...(loss === undefined ? [] : [`loss ${loss.toFixed(4)}`]),
+    ...(tokensPerSecond === undefined ? [] : [`${Math.round(tokensPerSecond)} tokens/s`]),
+    ...(bytes > 0 ? [`memory ${size(bytes)}`] : []),
+  ].join(", ");
+}
+
 /** Shows a stage's lines as they come; `add` is for who keeps them. */
 export function stageLines(
   name: string,
   context: Context,
+  device: Pick<Device, "memory">,
   add: (line: TrainLine & { readonly stage: string }) => void = () => {},
 ): { readonly onLine: (line: TrainLine) => void } & Disposable {
   const bar = context.progress(name, undefined, "step");
@@ -141,7 +153,7 @@ export function stageLines(
     onLine(line) {
       add({ stage: name, ...line });
       context.metric({ stage: name, ...line });
-      bar.of(line.step, line.steps, line.loss === undefined ? "" : `loss ${line.loss.toFixed(4)}`);
+      bar.of(line.step, line.steps, detailOf(line, device.memory().peak));
       if (line.validation === undefined) return;
       bar.finish();
       context.note(`${name}: step ${line.step} of ${line.steps}, validation loss ${line.validation.toFixed(4)}`);

@@ -58,7 +58,7 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
     note: context.note,
   });
   using events = args.tensorboard === undefined ? undefined : openEvents(args.tensorboard);
-  using shown = stageLines(stage, context, (line) => {
+  using shown = stageLines(stage, context, device, (line) => {
     folder.add(line);
     events?.add(line);
   });
