@@ -9,7 +9,7 @@ import type { LoopGroup } from "../group.ts";
 import { misaligned } from "../views.ts";
 import type { Bindings } from "./bindings.ts";
 import type { Facts } from "./facts.ts";
-import { pathsIn } from "./paths.ts";
+import { type Paths, pathsIn } from "./paths.ts";
 
 /** Nodes of one kernel at most. */
 const mostNodes = 160;
@@ -18,6 +18,17 @@ const mostNodes = 160;
 interface Space {
   readonly space: Shape;
   readonly reduced: readonly string[];
+}
+
+/** Merging in progress. */
+interface Merging {
+  readonly facts: Facts;
+  readonly bindings: Bindings;
+  readonly paths: Paths;
+  /** By number of a group: groups that stay apart from it. Merging makes new groups. */
+  readonly apart: (Set<number> | undefined)[];
+  /** Groups made so far: a merged group's number is the next one. */
+  count: number;
 }
 
 /**
@@ -33,12 +44,29 @@ export function merge(
   count: number,
   refuse: (reason: string, consumer: LoopGroup, source: Node) => void,
 ): void {
-  const { order, limits, groupOf, always, resolve, usersOf, sourcesOf } = facts;
-  /** By number of a group: groups that stay apart from it. Merging makes new groups. */
-  const apart: (Set<number> | undefined)[] = [], paths = pathsIn(facts, count);
+  const merging: Merging = { facts, bindings, paths: pathsIn(facts, count), apart: [], count }, { groupOf } = facts;
+  let pairs = pairsOf(facts);
+  // A merge may make room for another: bindings between two kernels vanish when they become one.
+  for (let round = 0, before = -1; round < 3 && before !== merging.count; round++) {
+    before = merging.count;
+    pairs = pairs.filter(([node, source]) => {
+      const producer = groupOf.get(source) as LoopGroup, consumer = groupOf.get(node) as LoopGroup;
+      if (producer === consumer) return false;
+      if (merging.apart[producer.number]?.has(consumer.number)) return true;
+      const shape = fit(producer, consumer);
+      const refusal = shape ? join(merging, producer, consumer, shape, source) : "different spaces";
+      if (refusal === undefined) return false;
+      refuse(refusal, consumer, source);
+      (merging.apart[producer.number] ??= new Set()).add(consumer.number);
+      return true;
+    });
+  }
+  joinReaders(merging);
+}
 
-  /** Nodes, and what each reads at the loop's own index: what a merge can go by, until both are in one group. */
-  let pairs: [node: Node, source: Node][] = [];
+/** Nodes, and what each reads at the loop's own index: what a merge can go by, until both are in one group. */
+function pairsOf({ order, groupOf, sourcesOf }: Facts): [node: Node, source: Node][] {
+  const pairs: [node: Node, source: Node][] = [];
   for (const node of order) {
     for (const { source, elsewhere } of sourcesOf(node).read) {
       if (!elsewhere && groupOf.get(source)?.kind === "loop" && groupOf.get(node)?.kind === "loop") {
@@ -46,111 +74,109 @@ export function merge(
       }
     }
   }
-  // A merge may make room for another: bindings between two kernels vanish when they become one.
-  for (let round = 0, before = -1; round < 3 && before !== count; round++) {
-    before = count;
-    pairs = pairs.filter(([node, source]) => {
-      const producer = groupOf.get(source) as LoopGroup, consumer = groupOf.get(node) as LoopGroup;
-      if (producer === consumer) return false;
-      if (apart[producer.number]?.has(consumer.number)) return true;
-      const shape = fit(producer, consumer);
-      const refusal = shape ? join(producer, consumer, shape, source) : "different spaces";
-      if (refusal === undefined) return false;
-      refuse(refusal, consumer, source);
-      (apart[producer.number] ??= new Set()).add(consumer.number);
-      return true;
-    });
-  }
+  return pairs;
+}
 
-  joinReaders();
-
-  /** What reads a product at the same elements, and waits for nothing of each other, reads it once. */
-  function joinReaders(): void {
-    const readers = new Map<Node, Node[]>();
-    for (const node of order) {
-      if (groupOf.get(node)?.kind !== "loop") continue;
-      for (const { source, elsewhere } of sourcesOf(node).read) {
-        if (elsewhere || !isTemplate(source)) continue;
-        const known = readers.get(source);
-        if (known) known.push(node);
-        else readers.set(source, [node]);
-      }
+/** What reads a product at the same elements, and waits for nothing of each other, reads it once. */
+function joinReaders(merging: Merging): void {
+  const { facts: { order, groupOf, sourcesOf }, apart } = merging, readers = new Map<Node, Node[]>();
+  for (const node of order) {
+    if (groupOf.get(node)?.kind !== "loop") continue;
+    for (const { source, elsewhere } of sourcesOf(node).read) {
+      if (elsewhere || !isTemplate(source)) continue;
+      const known = readers.get(source);
+      if (known) known.push(node);
+      else readers.set(source, [node]);
     }
-    for (const [product, nodes] of readers) {
-      for (const [i, node] of nodes.entries()) {
-        for (const other of nodes.slice(0, i)) {
-          const one = groupOf.get(other) as LoopGroup, two = groupOf.get(node) as LoopGroup;
-          if (one === two || apart[one.number]?.has(two.number) || apart[two.number]?.has(one.number)) continue;
-          const shape = fit(one, two);
-          if (!shape || sizeOf(shape.space) !== sizeOf(product.shape) || crosses(two, one)) continue;
-          join(one, two, shape, product);
-        }
+  }
+  for (const [product, nodes] of readers) {
+    for (const [i, node] of nodes.entries()) {
+      for (const other of nodes.slice(0, i)) {
+        const one = groupOf.get(other) as LoopGroup, two = groupOf.get(node) as LoopGroup;
+        if (one === two || apart[one.number]?.has(two.number) || apart[two.number]?.has(one.number)) continue;
+        const shape = fit(one, two);
+        if (!shape || sizeOf(shape.space) !== sizeOf(product.shape) || crosses(merging, two, one)) continue;
+        join(merging, one, two, shape, product);
       }
     }
   }
+}
 
-  /** Makes one group of two, or says why not. */
-  function join(producer: LoopGroup, consumer: LoopGroup, shape: Space, via: Node): string | undefined {
-    if (producer.nodes.length + consumer.nodes.length > mostNodes) return "kernel too large";
-    if (serialises(producer, consumer, shape, via)) return "would run a large map on few rows";
-    if (crosses(producer, consumer)) return "another kernel lies between, or elements are needed out of order";
-    const together: LoopGroup = {
-      kind: "loop",
-      number: count,
-      space: shape.space,
-      reduced: shape.reduced,
-      nodes: producer.nodes.concat(consumer.nodes),
-      oldest: Math.min(producer.oldest, consumer.oldest),
-      youngest: Math.max(producer.youngest, consumer.youngest),
-      most: producer.most + consumer.most,
-      merges: producer.merges.concat(consumer.merges, { via, space: shape.space }),
-      refusals: producer.refusals.concat(consumer.refusals),
-    };
-    for (const node of together.nodes) groupOf.set(node, together);
-    // Counted when the two are one: what only the other half uses needs no buffer.
-    if (together.most > limits.maxBindings && bindings(together).size > limits.maxBindings) {
-      for (const half of [producer, consumer]) for (const node of half.nodes) groupOf.set(node, half);
-      return "too many buffers for one kernel";
+/** Makes one group of two, or says why not. */
+function join(
+  merging: Merging,
+  producer: LoopGroup,
+  consumer: LoopGroup,
+  shape: Space,
+  via: Node,
+): string | undefined {
+  const { facts, bindings, paths } = merging, { groupOf, limits } = facts;
+  if (producer.nodes.length + consumer.nodes.length > mostNodes) return "kernel too large";
+  if (serialises(facts, producer, consumer, shape, via)) return "would run a large map on few rows";
+  if (crosses(merging, producer, consumer)) return "another kernel lies between, or elements are needed out of order";
+  const together: LoopGroup = {
+    kind: "loop",
+    number: merging.count,
+    space: shape.space,
+    reduced: shape.reduced,
+    nodes: producer.nodes.concat(consumer.nodes),
+    oldest: Math.min(producer.oldest, consumer.oldest),
+    youngest: Math.max(producer.youngest, consumer.youngest),
+    most: producer.most + consumer.most,
+    merges: producer.merges.concat(consumer.merges, { via, space: shape.space }),
+    refusals: producer.refusals.concat(consumer.refusals),
+  };
+  for (const node of together.nodes) groupOf.set(node, together);
+  // Counted when the two are one: what only the other half uses needs no buffer.
+  if (together.most > limits.maxBindings && bindings(together).size > limits.maxBindings) {
+    for (const half of [producer, consumer]) for (const node of half.nodes) groupOf.set(node, half);
+    return "too many buffers for one kernel";
+  }
+  merging.count++;
+  paths.merged(together);
+  return undefined;
+}
+
+/** Is there a path from producer to consumer through another kernel, or one that needs other elements? */
+function crosses({ facts, paths }: Merging, producer: LoopGroup, consumer: LoopGroup): boolean {
+  const { groupOf, resolve, sourcesOf } = facts;
+  for (const member of consumer.nodes) {
+    for (const { source, elsewhere } of sourcesOf(member).read) {
+      if (!elsewhere) continue;
+      if (groupOf.get(source) === producer && resolve(consumer, source, elsewhere) === "load") return true;
+      if (loadsOf(facts, producer, source)) return true;
     }
-    count++;
-    paths.merged(together);
-    return undefined;
   }
+  return paths.lead(producer, consumer);
+}
 
-  /** Would computing a node at other elements than the kernel's own load what `group` makes? */
-  function loadsOf(group: LoopGroup, node: Node, seen: Set<Node> = new Set()): boolean {
-    if (seen.has(node)) return false;
-    seen.add(node);
-    return sourcesOf(node).read.some(({ source }) => {
-      const loaded = resolve(undefined, source, misaligned(source.shape)) === "load";
-      return loaded ? groupOf.get(source) === group : loadsOf(group, source, seen);
-    });
-  }
+/** Would computing a node at other elements than the kernel's own load what `group` makes? */
+function loadsOf(facts: Facts, group: LoopGroup, node: Node, seen: Set<Node> = new Set()): boolean {
+  if (seen.has(node)) return false;
+  seen.add(node);
+  return facts.sourcesOf(node).read.some(({ source }) => {
+    const loaded = facts.resolve(undefined, source, misaligned(source.shape)) === "load";
+    return loaded ? facts.groupOf.get(source) === group : loadsOf(facts, group, source, seen);
+  });
+}
 
-  /** Is there a path from producer to consumer through another kernel, or one that needs other elements? */
-  function crosses(producer: LoopGroup, consumer: LoopGroup): boolean {
-    for (const member of consumer.nodes) {
-      for (const { source, elsewhere } of sourcesOf(member).read) {
-        if (!elsewhere) continue;
-        if (groupOf.get(source) === producer && resolve(consumer, source, elsewhere) === "load") return true;
-        if (loadsOf(producer, source)) return true;
-      }
-    }
-    return paths.lead(producer, consumer);
-  }
-
-  /** Would merging run elementwise work that must be stored on too few rows to be parallel? */
-  function serialises(producer: LoopGroup, consumer: LoopGroup, { space, reduced }: Space, via: Node): boolean {
-    const map = producer.reduced.length === 0 ? producer : consumer;
-    if (reduced.length === 0 || sizeOf(space) <= 16384 || map.reduced.length > 0) return false;
-    if (sizeOf(map.space) <= 16384) return false;
-    const rows = sizeOf(without(space, reduced));
-    // A reduction across memory (not along its last axis) walks columns: enough of them must be there to share out.
-    const along = reduced.includes(axesOf(map.space).at(-1)!);
-    if (rows >= (along ? 64 : 65536)) return false;
-    const alone = usersOf(via).every((user) => groupOf.get(user) === consumer) && !always.has(via);
-    return !(map === producer && producer.nodes.length === 1 && alone);
-  }
+/** Would merging run elementwise work that must be stored on too few rows to be parallel? */
+function serialises(
+  { groupOf, always, usersOf }: Facts,
+  producer: LoopGroup,
+  consumer: LoopGroup,
+  { space, reduced }: Space,
+  via: Node,
+): boolean {
+  const map = producer.reduced.length === 0 ? producer : consumer;
+  if (reduced.length === 0 || sizeOf(space) <= 16384 || map.reduced.length > 0) return false;
+  if (sizeOf(map.space) <= 16384) return false;
+  const rows = sizeOf(without(space, reduced));
+  // A reduction across memory (not along its last axis) walks columns: enough of them must be there to share out.
+  const along = reduced.includes(axesOf(map.space).at(-1)!);
+  if (rows >= (along ? 64 : 65536)) return false;
+  const alone = usersOf(via).every((user) => groupOf.get(user) === consumer) && !always.has(via);
+  return !(map === producer && producer.nodes.length === 1 && alone);
 }
 
 /** The one space two groups can share, if there is one. */
