@@ -1,7 +1,6 @@
 /**
  * @file Writes the body of a loop kernel: scalar SSA for everything a group stores, cut into stages at reductions.
  */
-import type { BinaryOp, Builder, RegisterType, UnaryOp } from "../../../dsl/primitive.ts";
 import { registerType } from "../../../dsl/primitive.ts";
 import { primitiveOf } from "../../../dsl/build.ts";
 import { isHalf } from "../../../dsl/half.ts";
@@ -10,18 +9,9 @@ import { isOp, type Node } from "../../../dsl/node.ts";
 import { axesOf, sizeOf, stridesOf } from "../../../dsl/shape.ts";
 import { isReduction } from "../kinds.ts";
 import type { LoopGroup, Resolver } from "../group.ts";
-import type { Affine, Guard, Instruction, LoopKernel, Stage, StorageType } from "../kernel.ts";
-import {
-  address,
-  eachInput,
-  identity,
-  type Index,
-  type IndexMap,
-  isAffineView,
-  sameIndex,
-  sameMap,
-  throughView,
-} from "../views.ts";
+import type { Affine, Instruction, LoopKernel, Stage } from "../kernel.ts";
+import { eachInput, identity, type IndexMap, isAffineView, sameIndex, sameMap, throughView } from "../views.ts";
+import { type Bound, type Writer, writerOver } from "./writer.ts";
 
 /** A kernel and the nodes behind its slots. */
 export interface LoopBody {
@@ -29,12 +19,6 @@ export interface LoopBody {
   readonly slots: readonly Node[];
   /** Which of them it writes. */
   readonly writes: readonly Node[];
-}
-
-/** A condition on the loop's indices under which a value is needed. */
-interface Bound {
-  readonly index: Index;
-  readonly size: number;
 }
 
 /** A value that a kernel has computed already: a node's, at an index, under conditions. */
@@ -53,13 +37,6 @@ const unbounded: readonly Bound[] = [];
 /** Operations whose result is one of their operands, or its opposite: it needs no rounding. */
 const selecting = new Set<Node["op"]>(["copy", "neg", "maximum", "where"]);
 
-const bits = new DataView(new ArrayBuffer(4));
-const bitsOf = (value: number, type: RegisterType): number => {
-  if (type === "f32") bits.setFloat32(0, value);
-  else bits.setInt32(0, value);
-  return bits.getUint32(0);
-};
-
 /** The loop kernel of a group that stores `writes`. `steady`: no choice depends on the number of its rows. */
 export function loopBody(
   group: LoopGroup,
@@ -67,142 +44,80 @@ export function loopBody(
   resolve: Resolver,
   steady = false,
 ): LoopBody {
-  const axes = orderAxes(group, writes);
-  const sizes = [...axes.outer, ...axes.inner].map((axis) => group.space[axis]);
-  const names = [...axes.outer, ...axes.inner], slots: Node[] = [];
-  const body: Instruction[] = [], known = new Map<string, number>(), values = new Map<Node, Known[]>();
+  const axes = orderAxes(group, writes), names = [...axes.outer, ...axes.inner];
+  const sizes = names.map((axis) => group.space[axis]), outer = axes.outer.length;
+  const writer = writerOver(names), { body, slots, build } = writer;
+  const compute = computing(writer, (node, map) => resolve(group, node, map) === "load");
+  for (const node of writes) {
+    const here = identity(node.shape), computed = compute(node, here, unbounded);
+    const adds = placementOf(node)?.accumulate;
+    writer.store(node, adds ? build.binary("add", writer.load(node, here, unbounded), computed) : computed);
+  }
+  const lanes = lanesOf(body, sizes, outer, steady), stages = stagesOf(body, outer);
+  return { kernel: coalesce({ kind: "loop", sizes, outer, lanes, body, stages }), slots, writes };
+}
 
-  const emit = (instruction: Instruction): number => {
-    const key = nameOf(instruction), old = known.get(key);
-    if (old !== undefined) return old;
-    known.set(key, body.length);
-    return body.push(instruction) - 1;
-  };
-  const affine = ({ offset, terms }: Index): Affine => ({ offset, strides: names.map((axis) => terms[axis] ?? 0) });
-  const slotOf = (node: Node): number => slots.includes(node) ? slots.indexOf(node) : slots.push(node) - 1;
-  const typeOf = (register: number): RegisterType => body[register].type;
-  const build: Builder = {
-    unary: (op: UnaryOp, a) => emit({ op, type: typeOf(a), a }),
-    binary: (op: BinaryOp, a, b) => emit({ op, type: op === "less" || op === "equal" ? "bool" : typeOf(a), a, b }),
-    select: (c, a, b) => emit({ op: "select", type: typeOf(a), c, a, b }),
-    constant: (value, type) => emit({ op: "const", type, bits: bitsOf(value, type) }),
-    cast: (a, type) => typeOf(a) === type ? a : emit({ op: "cast", type, a }),
-    reduce: (by, a) => emit({ op: "reduce", type: typeOf(a), by, a }),
-  };
-  const counter = (index: Index): number => emit({ op: "index", type: "i32", index: affine(index) });
+/** Writes the computation of a node at an index, under conditions; gives the register of its value. */
+type Compute = (node: Node, map: IndexMap, bounds: readonly Bound[]) => number;
 
-  const load = (
-    node: Node,
-    map: IndexMap,
-    bounds: readonly Bound[],
-    gather?: { register: number; stride: number; size: number },
-  ): number => {
-    const guards = bounds.map(({ index, size }): Guard => ({ ...affine(index), size }));
-    return emit({
-      op: "load",
-      type: registerType(node.dtype),
-      access: {
-        slot: slotOf(node),
-        dtype: node.dtype as StorageType,
-        ...affine(address(node, map)),
-        ...(guards.length > 0 && { guards }),
-        ...(gather && { gather }),
-      },
-    });
-  };
+/** A node's computation, as deep as what it is made of is not loaded. */
+function computing(writer: Writer, isLoaded: (node: Node, map: IndexMap) => boolean): Compute {
+  const { build, load, counter } = writer, values = new Map<Node, Known[]>();
 
-  const compute = (node: Node, map: IndexMap, bounds: readonly Bound[]): number => {
-    if (isAffineView(node)) return value(node.inputs[0], throughView(node, map), bounds);
-    if (isOp(node, "flatten")) return load(node.inputs[0], unflattened(node, map), bounds);
-    const inputs: [Node, IndexMap][] = [];
-    eachInput(node, map, (input, inner) => inputs.push([input, inner]));
-    if (isOp(node, "pad")) {
-      const [[x, inner]] = inputs, { axis } = node.attributes;
-      const bound = { index: inner[axis], size: x.shape[axis] };
-      const padded = value(x, inner, [...bounds, bound]);
-      // A load outside its guard is 0 already.
-      return body[padded].op === "load" ? padded : build.select(within(bound), padded, zero(node));
-    }
-    if (isOp(node, "concat")) {
-      const { axis } = node.attributes;
-      const pieces = inputs.map(([x, inner]) => {
-        const bound = { index: inner[axis], size: x.shape[axis] };
-        return { bound, register: value(x, inner, [...bounds, bound]) };
-      });
-      return pieces.reduceRight(
-        (rest, { bound, register }, i) =>
-          i === pieces.length - 1 ? register : build.select(below(bound), register, rest),
-        -1,
-      );
-    }
-    if (isOp(node, "take")) {
-      const [x] = node.inputs, { axis } = node.attributes;
-      const register = value(node.inputs[1], map, bounds);
-      const rest = { ...map, [axis]: { offset: 0, terms: {} } };
-      return load(x, rest, bounds, { register, stride: stridesOf(x.shape)[axis], size: x.shape[axis] });
-    }
-    if (isOp(node, "iota")) return counter(map[node.attributes.axis]);
-    const lower = primitiveOf(node.op).lower;
-    if (!lower) throw new Error(`${node.op} has no scalar lowering and no template`);
-    const operands = inputs.map(([input, inner]) => value(input, inner, isReduction(node) ? unbounded : bounds));
-    const register = lower(build, operands, node);
-    // Fused or stored, a 16-bit value is one that 16 bits hold.
-    if (!isHalf(node.dtype) || selecting.has(node.op)) return register;
-    return build.unary(node.dtype === "f16" ? "roundF16" : "roundBf16", register);
-  };
-
-  const value = (node: Node, map: IndexMap, bounds: readonly Bound[]): number => {
+  const value: Compute = (node, map, bounds) => {
     const before = values.get(node);
     const old = before?.find((each) => sameMap(node.shape, each.map, map) && sameBounds(each.bounds, bounds));
     if (old) return old.register;
-    const register = resolve(group, node, map) === "load" ? load(node, map, bounds) : compute(node, map, bounds);
+    const register = isLoaded(node, map) ? load(node, map, bounds) : compute(node, map, bounds);
     const made = { map, bounds, register }, all = values.get(node);
     if (all) all.push(made);
     else values.set(node, [made]);
     return register;
   };
 
+  const compute: Compute = (node, map, bounds) => {
+    if (isAffineView(node)) return value(node.inputs[0], throughView(node, map), bounds);
+    if (isOp(node, "flatten")) return load(node.inputs[0], unflattened(node, map), bounds);
+    if (isOp(node, "pad") || isOp(node, "concat")) return pieces(node, map, bounds);
+    if (isOp(node, "take")) {
+      const [x, index] = node.inputs, { axis } = node.attributes, register = value(index, map, bounds);
+      const rest = { ...map, [axis]: { offset: 0, terms: {} } };
+      return load(x, rest, bounds, { register, stride: stridesOf(x.shape)[axis], size: x.shape[axis] });
+    }
+    if (isOp(node, "iota")) return counter(map[node.attributes.axis]);
+    const lower = primitiveOf(node.op).lower;
+    if (!lower) throw new Error(`${node.op} has no scalar lowering and no template`);
+    const operands: number[] = [], within = isReduction(node) ? unbounded : bounds;
+    eachInput(node, map, (input, inner) => operands.push(value(input, inner, within)));
+    const register = lower(build, operands, node);
+    // Fused or stored, a 16-bit value is one that 16 bits hold.
+    if (!isHalf(node.dtype) || selecting.has(node.op)) return register;
+    return build.unary(node.dtype === "f16" ? "roundF16" : "roundBf16", register);
+  };
+
+  /** What is in its own part of an axis only: each piece is loaded where it is, and selected there. */
+  const pieces = (node: Node<"pad"> | Node<"concat">, map: IndexMap, bounds: readonly Bound[]): number => {
+    const { axis } = node.attributes, made: { readonly bound: Bound; readonly register: number }[] = [];
+    eachInput(node, map, (x, inner) => {
+      const bound = { index: inner[axis], size: x.shape[axis] };
+      made.push({ bound, register: value(x, inner, [...bounds, bound]) });
+    });
+    const last = made[made.length - 1].register;
+    if (node.op === "concat") {
+      return made.slice(0, -1).reduceRight(
+        (rest, { bound, register }) => build.select(below(bound), register, rest),
+        last,
+      );
+    }
+    // A load outside its guard is 0 already.
+    if (writer.body[last].op === "load") return last;
+    return build.select(within(made[0].bound), last, build.constant(0, registerType(node.dtype)));
+  };
+
   const below = ({ index, size }: Bound): number => build.binary("less", counter(index), build.constant(size, "i32"));
   const within = (bound: Bound): number =>
     build.binary("and", build.binary("less", build.constant(-1, "i32"), counter(bound.index)), below(bound));
-  const zero = (node: Node): number => build.constant(0, registerType(node.dtype));
-
-  for (const node of writes) {
-    const here = identity(node.shape), computed = compute(node, here, unbounded);
-    const register = placementOf(node)?.accumulate
-      ? build.binary("add", load(node, here, unbounded), computed)
-      : computed;
-    emit({
-      op: "store",
-      type: typeOf(register),
-      access: {
-        slot: slotOf(node),
-        dtype: node.dtype as StorageType,
-        ...affine(address(node, here)),
-      },
-      a: register,
-    });
-  }
-  const outer = axes.outer.length;
-  const kernel = coalesce({
-    kind: "loop",
-    sizes,
-    outer,
-    lanes: lanesOf(body, sizes, outer, steady),
-    body,
-    stages: stagesOf(body, outer),
-  });
-  return { kernel, slots, writes };
-}
-
-/** An instruction as text: equal texts are equal instructions. */
-function nameOf(instruction: Instruction): string {
-  const { op, type } = instruction;
-  if ("access" in instruction || "index" in instruction) return JSON.stringify(instruction);
-  if ("bits" in instruction) return `${op} ${type} ${instruction.bits}`;
-  if ("by" in instruction) return `${op} ${type} ${instruction.by} ${instruction.a}`;
-  if ("c" in instruction) return `${op} ${type} ${instruction.c} ${instruction.a} ${instruction.b}`;
-  return "b" in instruction ? `${op} ${type} ${instruction.a} ${instruction.b}` : `${op} ${type} ${instruction.a}`;
+  return compute;
 }
 
 /** Memory of a flatten's input is that of the flatten itself: its axes end with the flattened ones. */
