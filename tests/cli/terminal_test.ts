@@ -8,7 +8,7 @@ import { writeRecitingModel } from "../fixtures/tiny_folder.ts";
 import { checkout, withTempDir, xft } from "../support.ts";
 
 const ignore = Deno.build.os !== "linux" || !await succeeds("script", ["-qec", "true", "/dev/null"]);
-const SAID = "añ中🙂dж.";
+const SAID = "añ中🙂dж.", BYTES = [...new TextEncoder().encode(SAID)];
 
 /** Starts a command on a terminal; what is written to its stdin is typed there. */
 function onTerminal(args: readonly string[]): Deno.ChildProcess {
@@ -34,7 +34,7 @@ Deno.test(
   { ignore },
   () =>
     withTempDir(async (folder) => {
-      await writeRecitingModel(folder, SAID, { max_position_embeddings: 2 ** 30 });
+      await writeRecitingModel(folder, BYTES, { max_position_embeddings: 2 ** 30 });
       // Nobody waits for its end: what appears, appears before it.
       const command = ["generate", folder, "--prompt", ">a", "--max-tokens", `${2 ** 30}`, "--device", "cpu"];
       await using terminal = onTerminal(command);
@@ -57,7 +57,7 @@ Deno.test(
   { ignore },
   () =>
     withTempDir(async (folder) => {
-      await writeRecitingModel(folder, SAID);
+      await writeRecitingModel(folder, BYTES);
       // Its first character has four tokens of its own.
       const args = ["generate", folder, "--prompt", "a", "--stop", "🙂d", "--max-tokens", "40", "--device", "cpu"];
       assertEquals(await shown(args), "añ中\r\n");

@@ -9,7 +9,6 @@ import { openInterpreter } from "../../backend/interpreter.ts";
 import { open } from "../../backend/open.ts";
 import type { Device } from "../../backend/runtime.ts";
 import { loadTokenizer } from "../../backend/tokenizer.ts";
-import { peersPython } from "../../bench/peers/environment.ts";
 import { add, crossEntropy, div, type Scalar, tensor } from "../../dsl/mod.ts";
 import { convert, openModel, readConfig } from "../../recipes/convert/mod.ts";
 import { generate } from "../../recipes/generate/mod.ts";
@@ -18,8 +17,9 @@ import { llama, type Model, swiglu } from "../../recipes/model/llama.ts";
 import { mixtureLoss, type Moe, moe } from "../../recipes/model/moe.ts";
 import { isMixture, type Loaded, loadModel, saveModel } from "../../recipes/model/parameters.ts";
 import { upcycle } from "../../recipes/upcycle.ts";
-import { checkout, golden, smollm2Gguf, withTempDir } from "../support.ts";
+import { golden, smollm2Gguf, withTempDir } from "../support.ts";
 import { tinyDense, tinyMixture, tinyModel } from "../fixtures/tiny.ts";
+import { ask, python } from "./python.ts";
 
 /** What transformers is asked. */
 interface Request {
@@ -39,21 +39,8 @@ interface Answer {
   readonly loss?: number;
 }
 
-const python = await peersPython().catch((error: Error) => {
-  console.error(`SKIPPED, there is no Python with transformers: ${error.message}`);
-  return undefined;
-});
-
-async function ask(requests: readonly Request[], folder: string): Promise<Answer[]> {
-  const file = join(folder, "requests.json");
-  Deno.writeTextFileSync(file, JSON.stringify(requests));
-  // Code that comes with a folder is copied to this cache.
-  const env = { HF_HOME: join(folder, "cache"), HF_HUB_OFFLINE: "1" };
-  const args = [checkout("tests/peers/transformers_peer.py"), file];
-  const { code, stdout, stderr } = await new Deno.Command(python!, { args, env }).output();
-  assertEquals(code, 0, new TextDecoder().decode(stderr));
-  return JSON.parse(new TextDecoder().decode(stdout));
-}
+const askTransformers = (requests: readonly Request[], folder: string): Promise<Answer[]> =>
+  ask("transformers_peer.py", requests, folder);
 
 /** Two rows, the second one shorter. */
 function request(folder: string, train: boolean): Request {
@@ -145,7 +132,7 @@ Deno.test("models that we write are transformers' models", { ignore: !python }, 
     const authors = join(folder, "authors");
     await convert(golden("authors/moe"), authors);
     await write("moe: the authors', whose router has weights for noise", authors, false);
-    const answers = await ask(cases.map(({ request }) => request), folder);
+    const answers = await askTransformers(cases.map(({ request }) => request), folder);
     for (const [i, { name, request, ours }] of cases.entries()) {
       await t.step(name, () => {
         assertSame(ours, answers[i], request);
@@ -178,7 +165,7 @@ Deno.test(
         count: 32,
         train: false,
       };
-      const [theirs] = await ask([asked], folder);
+      const [theirs] = await askTransformers([asked], folder);
       assertSame(await ours(loadModel(smollm2, device), asked, device), theirs, asked);
     }),
 );

@@ -11,7 +11,7 @@ so that all gates sum to 1, and equal experts are the dense network.
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers.models.llama.modeling_llama import LlamaForCausalLM, LlamaMLP
+from transformers.models.llama.modeling_llama import LlamaForCausalLM, LlamaMLP, LlamaModel
 
 from .configuration_xft_moe import XftMoeConfig
 
@@ -95,14 +95,28 @@ def balance_loss(routing, chosen: int, real):
     return squared_variation(importance) + squared_variation(load)
 
 
-class XftMoeForCausalLM(LlamaForCausalLM):
-    """A Llama whose feed-forward networks are mixtures. In training its loss includes the balance loss."""
+class WithLoss(torch.autograd.Function):
+    """The hidden states as they are; their gradient brings a loss's with it."""
+
+    @staticmethod
+    def forward(context, hidden, loss):
+        context.ones = torch.ones_like(loss)
+        return hidden.view_as(hidden)
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient, context.ones
+
+
+class XftMoeModel(LlamaModel):
+    """A Llama without a head whose feed-forward networks are mixtures."""
 
     config_class = XftMoeConfig
 
     def __init__(self, config: XftMoeConfig):
         super().__init__(config)
-        for layer in self.model.layers:
+        self.balance = None
+        for layer in self.layers:
             layer.mlp = XftMoeMLP(config)
             if config.qkv_bias:
                 for name in ("q_proj", "k_proj", "v_proj"):
@@ -110,15 +124,39 @@ class XftMoeForCausalLM(LlamaForCausalLM):
                     setattr(layer.self_attn, name, nn.Linear(plain.in_features, plain.out_features, bias=True))
         self.post_init()
 
-    def forward(self, input_ids=None, attention_mask=None, labels=None, **kwargs):
-        out = super().forward(input_ids=input_ids, attention_mask=attention_mask, labels=labels, **kwargs)
-        mixtures = [layer.mlp for layer in self.model.layers]
-        weight = self.config.balance_loss_weight
-        if out.loss is not None and self.training and weight > 0:
+    def forward(self, input_ids=None, attention_mask=None, loss_has_balance=False, **kwargs):
+        """Trainers that make their loss of the hidden states (TRL's) know nothing of the balance loss: its gradient
+        comes with theirs, unless `loss_has_balance` says that the caller adds `self.balance` to the loss."""
+        out = super().forward(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        mixtures = [layer.mlp for layer in self.layers]
+        weight, self.balance = self.config.balance_loss_weight, None
+        if self.training and weight > 0:
             tokens = mixtures[0].routing[0].shape[0]
             whole = attention_mask is not None and attention_mask.dim() == 2 and attention_mask.numel() == tokens
-            real = attention_mask.reshape(-1, 1).float() if whole else out.loss.new_ones(tokens, 1)
-            out.loss = out.loss + weight * sum(balance_loss(m.routing, m.chosen, real) for m in mixtures)
+            real = attention_mask.reshape(-1, 1).float() if whole else out[0].new_ones(tokens, 1, dtype=torch.float32)
+            self.balance = weight * sum(balance_loss(m.routing, m.chosen, real) for m in mixtures)
+            if not loss_has_balance:
+                out.last_hidden_state = WithLoss.apply(out.last_hidden_state, self.balance)
         for mixture in mixtures:
             mixture.routing = None
+        return out
+
+
+class XftMoeForCausalLM(LlamaForCausalLM):
+    """A Llama whose feed-forward networks are mixtures. In training its loss includes the balance loss."""
+
+    config_class = XftMoeConfig
+
+    def __init__(self, config: XftMoeConfig):
+        super().__init__(config)
+        self.model = XftMoeModel(config)
+        self.post_init()
+
+    def forward(self, input_ids=None, attention_mask=None, labels=None, **kwargs):
+        given = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels, **kwargs}
+        if labels is None or not self.training:
+            return super().forward(**given)
+        out = super().forward(**given, loss_has_balance=True)
+        if self.model.balance is not None:
+            out.loss = out.loss + self.model.balance
         return out
