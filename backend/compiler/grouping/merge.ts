@@ -20,22 +20,24 @@ interface Space {
   readonly reduced: readonly string[];
 }
 
+/** A group that grows: of two that become one, the larger takes in the smaller. */
+type Growing = { -readonly [K in keyof LoopGroup]: LoopGroup[K] extends readonly (infer T)[] ? T[] : LoopGroup[K] };
+
 /** Merging in progress. */
 interface Merging {
   readonly facts: Facts;
   readonly bindings: Bindings;
   readonly paths: Paths;
-  /** By number of a group: groups that stay apart from it. Merging makes new groups. */
-  readonly apart: (Set<number> | undefined)[];
-  /** Groups made so far: a merged group's number is the next one. */
-  count: number;
+  readonly apart: Apart;
+  /** Merges so far. */
+  merges: number;
 }
 
 /**
  * Merges what can be merged.
  *
  * @param bindings tells what a group binds: a kernel stays within the device's limit
- * @param count numbers of groups made so far: a merged group gets the next one
+ * @param count groups have numbers below it
  * @param refuse is told why two groups stay apart
  */
 export function merge(
@@ -44,24 +46,52 @@ export function merge(
   count: number,
   refuse: (reason: string, consumer: LoopGroup, source: Node) => void,
 ): void {
-  const merging: Merging = { facts, bindings, paths: pathsIn(facts, count), apart: [], count }, { groupOf } = facts;
+  const merging: Merging = { facts, bindings, paths: pathsIn(facts, count), apart: new Apart(count), merges: 0 };
+  const { groupOf, order } = facts, { apart } = merging;
   let pairs = pairsOf(facts);
   // A merge may make room for another: bindings between two kernels vanish when they become one.
-  for (let round = 0, before = -1; round < 3 && before !== merging.count; round++) {
-    before = merging.count;
+  for (let round = 0, before = -1; round < 3 && before !== merging.merges; round++) {
+    before = merging.merges;
     pairs = pairs.filter(([node, source]) => {
-      const producer = groupOf.get(source) as LoopGroup, consumer = groupOf.get(node) as LoopGroup;
+      const producer = groupOf.get(source) as Growing, consumer = groupOf.get(node) as Growing;
       if (producer === consumer) return false;
-      if (merging.apart[producer.number]?.has(consumer.number)) return true;
+      if (apart.has(producer, consumer)) return true;
       const shape = fit(producer, consumer);
       const refusal = shape ? join(merging, producer, consumer, shape, source) : "different spaces";
       if (refusal === undefined) return false;
       refuse(refusal, consumer, source);
-      (merging.apart[producer.number] ??= new Set()).add(consumer.number);
+      apart.add(producer, consumer);
       return true;
     });
   }
   joinReaders(merging);
+  // Nodes lie in the order of the program, whichever group took in which.
+  const merged = new Set(order.map((node) => groupOf.get(node)).filter((each) => each?.kind === "loop"));
+  for (const { nodes } of merged as Set<Growing>) if (nodes.length > 1) nodes.sort((a, b) => a.id - b.id);
+}
+
+/** Pairs of groups that stay apart, until one of them has grown. */
+class Apart {
+  /** How often a group has grown, by number. */
+  private readonly grown: Int32Array;
+  /** By numbers of two groups: how often the two had grown when they were kept apart. */
+  private readonly pairs: (Map<number, number> | undefined)[] = [];
+
+  constructor(count: number) {
+    this.grown = new Int32Array(count);
+  }
+
+  has({ number: one }: LoopGroup, { number: two }: LoopGroup): boolean {
+    return this.pairs[one]?.get(two) === this.grown[one] + this.grown[two];
+  }
+
+  add({ number: one }: LoopGroup, { number: two }: LoopGroup): void {
+    (this.pairs[one] ??= new Map()).set(two, this.grown[one] + this.grown[two]);
+  }
+
+  grow({ number }: LoopGroup): void {
+    this.grown[number]++;
+  }
 }
 
 /** Nodes, and what each reads at the loop's own index: what a merge can go by, until both are in one group. */
@@ -92,8 +122,8 @@ function joinReaders(merging: Merging): void {
   for (const [product, nodes] of readers) {
     for (const [i, node] of nodes.entries()) {
       for (const other of nodes.slice(0, i)) {
-        const one = groupOf.get(other) as LoopGroup, two = groupOf.get(node) as LoopGroup;
-        if (one === two || apart[one.number]?.has(two.number) || apart[two.number]?.has(one.number)) continue;
+        const one = groupOf.get(other) as Growing, two = groupOf.get(node) as Growing;
+        if (one === two || apart.has(one, two) || apart.has(two, one)) continue;
         const shape = fit(one, two);
         if (!shape || sizeOf(shape.space) !== sizeOf(product.shape) || crosses(merging, two, one)) continue;
         join(merging, one, two, shape, product);
@@ -105,35 +135,37 @@ function joinReaders(merging: Merging): void {
 /** Makes one group of two, or says why not. */
 function join(
   merging: Merging,
-  producer: LoopGroup,
-  consumer: LoopGroup,
-  shape: Space,
+  producer: Growing,
+  consumer: Growing,
+  { space, reduced }: Space,
   via: Node,
 ): string | undefined {
-  const { facts, bindings, paths } = merging, { groupOf, limits } = facts;
+  const { facts, bindings, paths } = merging, { groupOf, limits: { maxBindings } } = facts;
   if (producer.nodes.length + consumer.nodes.length > mostNodes) return "kernel too large";
-  if (serialises(facts, producer, consumer, shape, via)) return "would run a large map on few rows";
+  if (serialises(facts, producer, consumer, { space, reduced }, via)) return "would run a large map on few rows";
   if (crosses(merging, producer, consumer)) return "another kernel lies between, or elements are needed out of order";
-  const together: LoopGroup = {
-    kind: "loop",
-    number: merging.count,
-    space: shape.space,
-    reduced: shape.reduced,
-    nodes: producer.nodes.concat(consumer.nodes),
-    oldest: Math.min(producer.oldest, consumer.oldest),
-    youngest: Math.max(producer.youngest, consumer.youngest),
-    most: producer.most + consumer.most,
-    merges: producer.merges.concat(consumer.merges, { via, space: shape.space }),
-    refusals: producer.refusals.concat(consumer.refusals),
-  };
-  for (const node of together.nodes) groupOf.set(node, together);
+  const [whole, part] = producer.nodes.length < consumer.nodes.length ? [consumer, producer] : [producer, consumer];
+  const before = whole.nodes.length, most = producer.most + consumer.most;
+  for (const node of part.nodes) {
+    whole.nodes.push(node);
+    groupOf.set(node, whole);
+  }
   // Counted when the two are one: what only the other half uses needs no buffer.
-  if (together.most > limits.maxBindings && bindings(together).size > limits.maxBindings) {
-    for (const half of [producer, consumer]) for (const node of half.nodes) groupOf.set(node, half);
+  if (most > maxBindings && bindings(whole).size > maxBindings) {
+    whole.nodes.length = before;
+    for (const node of part.nodes) groupOf.set(node, part);
     return "too many buffers for one kernel";
   }
-  merging.count++;
-  paths.merged(together);
+  whole.space = space;
+  whole.reduced = [...reduced];
+  whole.most = most;
+  whole.oldest = Math.min(producer.oldest, consumer.oldest);
+  whole.youngest = Math.max(producer.youngest, consumer.youngest);
+  whole.merges.push(...part.merges, { via, space });
+  whole.refusals.push(...part.refusals);
+  merging.merges++;
+  merging.apart.grow(whole);
+  paths.merged(whole, part);
   return undefined;
 }
 

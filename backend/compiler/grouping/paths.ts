@@ -16,8 +16,8 @@ export interface Paths {
    * long: the two are far apart then, and not worth a long-lived kernel.
    */
   readonly lead: (producer: LoopGroup, consumer: LoopGroup) => boolean;
-  /** Told of each group that two others became. */
-  readonly merged: (group: LoopGroup) => void;
+  /** Told of each group that took in another. */
+  readonly merged: (whole: LoopGroup, part: LoopGroup) => void;
 }
 
 /** What a node waits for, by places in the program's order. */
@@ -26,7 +26,7 @@ interface Needs {
   readonly barriers: readonly number[];
 }
 
-/** Paths in a program of groups with numbers below `count`; those that are merged have the next numbers. */
+/** Paths in a program of groups with numbers below `count`. */
 export function pathsIn({ order, limits: { thorough = false }, groupOf, sourcesOf }: Facts, count: number): Paths {
   const { placeOf, inputs, first } = wiringOf(order);
   // By place of a node: its number, its group (−1: none), what it waits for, and the last search that came by.
@@ -37,10 +37,10 @@ export function pathsIn({ order, limits: { thorough = false }, groupOf, sourcesO
     groupAt[place] = groupOf.get(node)?.number ?? -1;
   });
   // By number of a group: its nodes, what they need from outside, the number of its youngest node if it is a loop (else
-  // −1), the last group that met it among what it needs, and the last search that came by. A merge makes one of two.
-  const most = 2 * count, members: (readonly number[])[] = [], outside: (readonly number[] | undefined)[] = [];
-  const youngest = new Int32Array(most).fill(-1), metBy = new Int32Array(most).fill(-1);
-  const groupSeen = new Int32Array(most);
+  // −1), the last list of such needs that it is in, and the last search that came by.
+  const members: number[][] = [], outside: (readonly number[] | undefined)[] = [];
+  const youngest = new Int32Array(count).fill(-1), listed = new Int32Array(count), groupSeen = new Int32Array(count);
+  let lists = 0;
   for (const node of order) {
     const group = groupOf.get(node);
     if (!group || members[group.number]) continue;
@@ -59,15 +59,15 @@ export function pathsIn({ order, limits: { thorough = false }, groupOf, sourcesO
   function outsideOf(group: number): readonly number[] {
     const known = outside[group];
     if (known) return known;
-    const made: number[] = [];
+    const made: number[] = [], list = ++lists;
     for (const at of members[group]) {
       for (let i = first[at]; i < first[at + 1]; i++) {
         const from = groupAt[inputs[i]];
         if (from === group) continue;
         // Whoever comes by a loop comes by all of it, now and when it has grown.
         if (from >= 0 && youngest[from] >= 0) {
-          if (metBy[from] === group) continue;
-          metBy[from] = group;
+          if (listed[from] === list) continue;
+          listed[from] = list;
         }
         made.push(inputs[i]);
       }
@@ -77,7 +77,7 @@ export function pathsIn({ order, limits: { thorough = false }, groupOf, sourcesO
 
   // The search in progress: its number, where it goes from and to, what it came by (nodes, and ~group) and has yet to go
   // on from (so many are waiting), and how much it has seen.
-  const stack = new Int32Array(order.length + most);
+  const stack = new Int32Array(order.length + count);
   let waiting = 0, search = 0, producer = 0, consumer = 0, oldest = 0, seen = 0, found = false;
 
   /** Comes by a node: goes on from its group, or from the node. What is older than the producer rarely waits for it. */
@@ -99,11 +99,13 @@ export function pathsIn({ order, limits: { thorough = false }, groupOf, sourcesO
   }
 
   return {
-    merged: (group) => {
-      const places = group.nodes.map(placeOf);
-      members[group.number] = places;
-      youngest[group.number] = group.youngest;
-      for (const at of places) groupAt[at] = group.number;
+    merged: ({ number: whole, youngest: last }, { number: part }) => {
+      for (const at of members[part]) {
+        members[whole].push(at);
+        groupAt[at] = whole;
+      }
+      youngest[whole] = last;
+      outside[whole] = undefined;
     },
     lead: (from, to) => {
       search++;
