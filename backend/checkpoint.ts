@@ -61,9 +61,10 @@ export interface Checkpoint extends Disposable {
   /**
    * A tensor's elements as f32, row-major.
    *
+   * @param into where they go, and what is returned is a view of; what is too short is not used (default: new memory)
    * @throws {UserError} if there is no such tensor, or it holds integers that f32 cannot
    */
-  read(name: string): Float32Array<ArrayBuffer>;
+  read(name: string, into?: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer>;
   /**
    * Writes a tensor as f32 to the start of a device's buffer, without passing through JavaScript.
    *
@@ -107,9 +108,9 @@ class LibraryCheckpoint implements Checkpoint {
     return tensor;
   }
 
-  read(name: string): Float32Array<ArrayBuffer> {
+  read(name: string, into?: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
     const elements = this.#tensor(name).shape.reduce((product, size) => product * size, 1);
-    const out = new Float32Array(elements);
+    const out = into && into.length >= elements ? into.subarray(0, elements) : new Float32Array(elements);
     const bytes = encoder.encode(name);
     const code = library().xft_checkpoint_read(this.#handle, bytes, BigInt(bytes.length), out, BigInt(elements));
     check(code, (message) => new UserError(message));

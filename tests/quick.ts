@@ -17,6 +17,7 @@ export const slow: readonly string[] = [
   "recipes/evaluate/samples",
   "recipes/evaluate/sandbox",
   "recipes/generate",
+  "recipes/model/loading_test.ts",
   "recipes/model/packing_test.ts",
   "recipes/serve",
   "recipes/snapshots",

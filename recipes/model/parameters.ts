@@ -47,13 +47,14 @@ export type WeightType = "f32" | "f16" | "bf16" | "stored";
  */
 export function loadModel(folder: string, device: Device, storage: WeightType = "f32"): Loaded {
   using opened = openModel(folder);
-  const leaves = layout(opened.config);
+  const leaves = layout(opened.config), pieceOf = (leaf: Leaf): number => sizeOf(leaf) / leaf.names.length;
+  // One tensor at a time, all through the same memory: what is only freed may stay with the process.
+  const through = new Float32Array(Math.max(...leaves.map(pieceOf)));
   return pair(
     opened.config,
     treeOf(leaves, (leaf) => {
-      const place = device.allocate(leaf.shape, dtypeOf(leaf, opened.checkpoint, storage));
-      const piece = sizeOf(leaf) / leaf.names.length;
-      leaf.names.forEach((name, i) => device.write(place, opened.checkpoint.read(name), i * piece));
+      const place = device.allocate(leaf.shape, dtypeOf(leaf, opened.checkpoint, storage)), piece = pieceOf(leaf);
+      leaf.names.forEach((name, i) => device.write(place, opened.checkpoint.read(name, through), i * piece));
       return tensorOf(place);
     }),
   );
