@@ -171,7 +171,7 @@ export const commands = {
       data: paths(DATA_HELP, { metavar: "FILE", required: true }),
       objective: objective("built-in objective, or a TypeScript file with one"),
       lambda: number("share of the shared expert (default: the preset's)", { min: 0, max: 1, rule: LAMBDA_RULE }),
-      vertices: toggle("also measure the loss with each routed expert alone"),
+      noVertices: toggle("do not measure the loss with each routed expert alone afterwards"),
       lambdas: numbers("also measure the loss of the uniform merge at each of these λ: 0,0.25,0.5,0.75,1"),
       ...stage,
     },

@@ -57,7 +57,9 @@ Deno.test("upcycle, train, learn, merge, generate, evaluate: each takes what the
     const learning = ["tuned", ...stage, "--steps", "3", "--lr", "0.1"];
     const learned = await run("learn", ...learning, "--out", "c.json");
     assertLessOrEqual(learned.learned_loss as number, learned.uniform_loss as number);
-    await run("learn", ...learning, "--out", "again.json");
+    // Where α may go is measured beside where it went: one loss for each routed expert.
+    assertEquals((learned.vertex_losses as number[]).map(Number.isFinite), [true, true, true]);
+    assertEquals((await run("learn", ...learning, "--no-vertices", "--out", "again.json")).vertex_losses, undefined);
     assertEquals(Deno.readTextFileSync(join(folder, "again.json")), Deno.readTextFileSync(join(folder, "c.json")));
 
     const merged = await run("merge", "tuned", "--out", "merged", "--coefficients", "c.json");
