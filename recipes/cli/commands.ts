@@ -433,10 +433,14 @@ export const commands = {
       to: choice("whose names and files are written: Hugging Face's, or of a folder of theirs", [
         "huggingface",
         "authors",
+        "authors-ffn",
         "gguf",
         "llama2c",
       ], { fallback: "huggingface" }),
       coefficients: path("with --to authors: write their weighted model with these", { metavar: "FILE" }),
+      ffn: path("of the authors' weighted model: its FFNs (--to authors-ffn); writes the dense model of both", {
+        metavar: "FOLDER",
+      }),
     },
   }),
   inspect: command({

@@ -23,7 +23,7 @@ const required: Readonly<Record<string, unknown>> = {
 };
 
 /** Our tensor's name in their checkpoint. */
-function authorsName(name: string): string {
+export function authorsName(name: string): string {
   const [, prefix, part] = /^(model\.layers\.\d+\.mlp)\.(.+)\.weight$/.exec(name) ?? [];
   if (prefix === undefined) return name;
   const expert = /^(?:shared|experts\.(\d+))\.(gate|up|down)_proj$/.exec(part);

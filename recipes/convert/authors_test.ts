@@ -1,6 +1,6 @@
 /** @file The authors' checkpoints: under our names and back again, bit for bit. */
 import { join } from "node:path";
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { openCheckpoint } from "../../backend/checkpoint.ts";
 import { UserError } from "../../dsl/errors.ts";
 import { golden, withTempDir } from "../../tests/support.ts";
@@ -89,10 +89,44 @@ Deno.test("the authors' coefficients come back from ours", () =>
     assertEquals(readCoefficients(join(folder, "again.json")), readCoefficients(path));
   }));
 
-Deno.test("a folder of the authors' FFNs is refused with the way round: they are pickles, and in the mixture", () =>
+Deno.test("the authors' FFNs and their weighted model are the dense model that they make", () =>
+  withTempDir(async (folder) => {
+    const [moe, ffn, dense] = ["moe", "ffn", "dense"].map((name) => join(folder, name));
+    await convert(golden("authors/moe"), moe);
+    const report = await convert(moe, ffn, { to: "authors-ffn" });
+    assertEquals([report.wrote, report.parameters], ["authors", 2 * 8 * 3 * 32 * 48]);
+    assertContains(ffn, golden("authors/moe"));
+    assertEquals([...Deno.readDirSync(ffn)].map(({ name }) => name).sort(), [
+      "README.md",
+      "ffn_layer_0.safetensors",
+      "ffn_layer_1.safetensors",
+    ]);
+    assertEquals((await convert(golden("authors/weighted"), dense, { ffn })).config?.kind, "llama");
+    using ours = openCheckpoint(dense);
+    using theirs = openCheckpoint(golden("authors/dense_merged"));
+    assertEquals([...ours.tensors.keys()].sort(), [...theirs.tensors.keys()].sort());
+    for (const name of ours.tensors.keys()) {
+      const want = theirs.read(name);
+      ours.read(name).forEach((x, i) => assert(Math.abs(x - want[i]) <= 1e-6, `${name}: ${x}, theirs is ${want[i]}`));
+    }
+    await assertRejects(
+      () => convert(moe, join(folder, "none"), { ffn }),
+      UserError,
+      "not the authors' weighted model",
+    );
+    await assertRejects(() => convert(ffn, join(folder, "none")), UserError, "these are FFNs alone");
+  }));
+
+Deno.test("the authors' pickled FFNs are refused with the way round: they are programs, and in the mixture", () =>
   withTempDir(async (folder) => {
     Deno.writeTextFileSync(join(folder, "ffn_layer_0.pt"), "");
-    await assertRejects(() => convert(folder, join(folder, "out")), UserError, "The mixture holds all of them");
+    const out = join(folder, "out");
+    await assertRejects(() => convert(folder, out), UserError, "The mixture holds all of them");
+    await assertRejects(
+      () => convert(golden("authors/weighted"), out, { ffn: folder }),
+      UserError,
+      "runs whatever program",
+    );
   }));
 
 Deno.test("settings of their code that we do not compute are refused", () => {

@@ -4,7 +4,13 @@
  */
 import { join } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
-import { createSafetensors, openCheckpoint, type TensorOut, writeTensor } from "../../backend/checkpoint.ts";
+import {
+  createSafetensors,
+  openCheckpoint,
+  type TensorOut,
+  writeSafetensors,
+  writeTensor,
+} from "../../backend/checkpoint.ts";
 import {
   type AuthorsModel,
   fromAuthorsMoe,
@@ -14,6 +20,7 @@ import {
   toAuthorsMoe,
   toAuthorsWeighted,
 } from "./authors.ts";
+import { ffnNote, fromAuthorsFfn, openAuthorsFfn, toAuthorsFfn } from "./authors_ffn.ts";
 import { formatCoefficients, readCoefficients } from "./coefficients.ts";
 import { formatConfig, isJsonObject, type ModelConfig } from "./config.ts";
 import { checkTarget, kindOf, writeFile, writeFolder } from "./files.ts";
@@ -33,6 +40,7 @@ import { fromLlama2c } from "./llama2c/read.ts";
 import { toLlama2c } from "./llama2c/write.ts";
 
 export * from "./authors.ts";
+export * from "./authors_ffn.ts";
 export * from "./coefficients.ts";
 export * from "./config.ts";
 export * from "./files.ts";
@@ -54,12 +62,15 @@ export interface ConvertOptions extends Omit<ModelOutOptions, "dtype"> {
   /** llama2.c: path of the tokenizer's .bin. */
   readonly tokenizer?: string;
   /**
-   * What is written (default: `huggingface`). `authors`: one of our mixtures for the authors' code; `gguf`, `llama2c`:
-   * a dense folder for llama.cpp (a file) or llama2.c (a folder with model.bin and tokenizer.bin).
+   * What is written (default: `huggingface`). `authors`: one of our mixtures for the authors' code, `authors-ffn`: its
+   * FFNs alone; `gguf`, `llama2c`: a dense folder for llama.cpp (a file) or llama2.c (a folder with model.bin and
+   * tokenizer.bin).
    */
-  readonly to?: "huggingface" | "authors" | "gguf" | "llama2c";
+  readonly to?: "huggingface" | "authors" | "authors-ffn" | "gguf" | "llama2c";
   /** With `to: "authors"`: path of a coefficients.json; their weighted model is written. */
   readonly coefficients?: string;
+  /** Of the authors' weighted model: the folder of its FFNs; the dense model of both is written. */
+  readonly ffn?: string;
 }
 
 /** What was converted. */
@@ -167,6 +178,9 @@ async function convertFolder(input: string, out: string, options: FolderConversi
     throw new UserError(`--tokenizer: a folder brings its own; the option is for llama2.c models.`, { usage: true });
   }
   const where = join(input, "config.json");
+  if (kindOf(join(input, "ffn_layer_0.safetensors")) === "file") {
+    throw new UserError(`${input}: these are FFNs alone; convert the weighted model that they belong to, with --ffn.`);
+  }
   if (kindOf(join(input, "ffn_layer_0.pt")) === "file") {
     throw new UserError(
       `${input}: these are the FFNs that the authors take out of their mixture, pickles, and reading one runs whatever ` +
@@ -177,6 +191,15 @@ async function convertFolder(input: string, out: string, options: FolderConversi
   const json = readJson(where);
   if (!isJsonObject(json)) throw new UserError(`${where}: a JSON object was expected.`);
   if (options.to === "authors") return await convertToAuthors(input, out, options);
+  if (options.to === "authors-ffn") return await convertToAuthorsFfn(input, out, options);
+  if (options.ffn !== undefined) {
+    if (!isAuthorsWeighted(json)) throw new UserError(`--ffn: ${input} is not the authors' weighted model.`);
+    checkTarget(out, "folder", options);
+    using checkpoint = openCheckpoint(input);
+    using ffn = openAuthorsFfn(options.ffn);
+    await writeModelFolder(out, { ...fromAuthorsFfn(checkpoint, ffn, json, where), tokenizerFrom: input }, options);
+    return written("authors-weighted", out);
+  }
   if (isAuthorsWeighted(json)) {
     checkTarget(out, "file", options);
     using checkpoint = openCheckpoint(input);
@@ -229,4 +252,20 @@ async function convertToAuthors(input: string, out: string, options: FolderConve
     writer.finish();
   }, options);
   return { from: "huggingface", wrote: "authors", out, parameters: weightsIn(theirs.tensors) };
+}
+
+async function convertToAuthorsFfn(input: string, out: string, options: FolderConversion): Promise<ConvertReport> {
+  using model = openModel(input);
+  const { config, checkpoint } = model;
+  if (config.kind !== "moe") throw new UserError(`${input}: this is a dense model; it has no experts.`);
+  const files = toAuthorsFfn(checkpoint, config);
+  await writeFolder(out, async (folder, pause) => {
+    Deno.writeTextFileSync(join(folder, "README.md"), ffnNote);
+    for (const { name, tensors } of files) {
+      await writeSafetensors(join(folder, name), tensors, { dtype: options.dtype });
+      await pause();
+    }
+  }, { ...options, marks: [files[0].name] });
+  const parameters = files.reduce((sum, { tensors }) => sum + weightsIn(tensors), 0);
+  return { from: "huggingface", wrote: "authors", out, parameters, config };
 }

@@ -8,7 +8,7 @@ import type { Arguments } from "../flags/schema.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.convert>, context: Context): Promise<JsonResult> {
-  const { input, out, overwrite, tokenizer, dtype, to, coefficients } = args;
+  const { input, out, overwrite, tokenizer, dtype, to, coefficients, ffn } = args;
   if (args.dryRun) {
     using checkpoint = openCheckpoint(input);
     const kind = to === "gguf" || kindOf(out) === "file" || out.endsWith(".json") ? "file" : "folder";
@@ -18,7 +18,7 @@ export async function run(args: Arguments<typeof commands.convert>, context: Con
     return { dry_run: true, from: format, tensor_count: tensors.size, out };
   }
   using bar = context.progress("convert", undefined, "tensors");
-  const options = { overwrite, tokenizer, dtype, to, coefficients, signal: context.signal, progress: bar.of };
+  const options = { overwrite, tokenizer, dtype, to, coefficients, ffn, signal: context.signal, progress: bar.of };
   const report = await convert(input, out, options);
   context.print(columns([
     ["read", `${input} (${report.from})`],
