@@ -5,7 +5,8 @@
 import type { Tokenizer } from "../../backend/tokenizer.ts";
 import type { Device } from "../../backend/runtime.ts";
 import { UserError } from "../../dsl/errors.ts";
-import { chatRenderer, type RenderChat } from "../data/chat.ts";
+import { chatRenderer, type Message } from "../data/chat.ts";
+import { magicoderConversation } from "../data/magicoder.ts";
 import { openEngine } from "../generate/engine.ts";
 import { checkPrompt, endTokens } from "../generate/generate.ts";
 import { sampleKey } from "../generate/sampling/draws.ts";
@@ -26,6 +27,8 @@ export interface ServeOptions {
   readonly port: number;
   /** Texts that are computed together. */
   readonly batch: number;
+  /** Are conversations put in Magicoder's words, as the model was trained? (Default: its own chat template.) */
+  readonly magicoder?: boolean;
   /** Called with each request's line for the log. */
   readonly onRequest?: (line: string) => void;
 }
@@ -43,11 +46,11 @@ export async function serve(
   loaded: Loaded,
   tokenizer: Tokenizer,
   device: Device,
-  { name, hostname, port, batch, onRequest = () => {} }: ServeOptions,
+  { name, hostname, port, batch, magicoder = false, onRequest = () => {} }: ServeOptions,
 ): Promise<Server> {
   const { config } = loaded, created = Math.floor(Date.now() / 1000);
   const known = Math.min(tokenizer.vocabSize, config.vocabSize), ends = endTokens(loaded, tokenizer);
-  const render = tokenizer.chatTemplate === undefined ? undefined : await chatRenderer(tokenizer, "chat");
+  const encodeChat = await chatEncoder(tokenizer, magicoder);
   const engine = openEngine(loaded, device, { batch, known });
   let fault: unknown;
   const runner = openRunner(engine, (error) => {
@@ -86,7 +89,7 @@ export async function serve(
 
   async function respond(kind: Kind, request: Request): Promise<Response> {
     const body = parseBody(await request.text());
-    const { wanted, prompts, echoes } = readRequest(kind, body, tokenizer, render);
+    const { wanted, prompts, echoes } = readRequest(kind, body, tokenizer, encodeChat);
     prompts.forEach((ids, i) => refusing(() => checkPrompt(`prompt ${i + 1}`, ids, config), "prompt"));
     if (typeof body.model === "string" && body.model !== name) {
       throw new Refusal(404, `the model "${body.model}" is not served here; "${name}" is.`, "model");
@@ -197,7 +200,7 @@ function readRequest(
   kind: Kind,
   body: ReturnType<typeof parseBody>,
   tokenizer: Tokenizer,
-  render: RenderChat | undefined,
+  encodeChat: EncodeChat | undefined,
 ): Asked {
   if (kind === "text") {
     const wanted = completionRequest(body);
@@ -206,10 +209,20 @@ function readRequest(
     return { wanted, prompts, echoes: wanted.echo ? texts : undefined };
   }
   const wanted = chatRequest(body);
-  if (!render) throw new Refusal(400, "this model has no chat template; use /v1/completions.", "messages");
-  const text = refusing(() => render(wanted.messages, true), "messages");
+  if (!encodeChat) throw new Refusal(400, "this model has no chat template; use /v1/completions.", "messages");
+  return { wanted, prompts: [refusing(() => encodeChat(wanted.messages), "messages")] };
+}
+
+/** The tokens of a conversation, up to where the next answer begins. */
+type EncodeChat = (messages: readonly Message[]) => readonly number[];
+
+/** How a model is talked with; nothing where it was not made for that. @throws {UserError} for a template of no sense */
+async function chatEncoder(tokenizer: Tokenizer, isMagicoder: boolean): Promise<EncodeChat | undefined> {
+  if (isMagicoder) return (messages) => tokenizer.encode(magicoderConversation(messages));
+  if (tokenizer.chatTemplate === undefined) return undefined;
+  const render = await chatRenderer(tokenizer, "chat");
   // A chat template writes its own beginning token.
-  return { wanted, prompts: [tokenizer.encode(text, { special: false })] };
+  return (messages) => tokenizer.encode(render(messages, true), { special: false });
 }
 
 /** What a user's mistake is called here. */

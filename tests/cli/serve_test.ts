@@ -1,13 +1,15 @@
 /** @file `xft serve`: what OpenAI's own client makes of it, over a socket. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import OpenAI from "npm:openai@7.57.0";
+import { basename, join } from "node:path";
 import { loadTokenizer, type Tokenizer } from "../../backend/tokenizer.ts";
 import type { Device } from "../../backend/runtime.ts";
+import { magicoder } from "../../recipes/data/magicoder.ts";
 import { generate } from "../../recipes/generate/mod.ts";
 import { type Loaded, loadModel } from "../../recipes/model/parameters.ts";
 import { serve } from "../../recipes/serve/server.ts";
 import { withDevice } from "../devices.ts";
-import { checkout, withTempDir } from "../support.ts";
+import { checkout, withTempDir, xft } from "../support.ts";
 import { writeTinyModel } from "../fixtures/tiny_folder.ts";
 
 interface Setting {
@@ -137,32 +139,62 @@ Deno.test("serve: mistakes are answered in OpenAI's form, and a client that leav
     assert(after.usage!.completion_tokens <= 4);
   }));
 
+Deno.test("serve: a mixture merged while it loads, asked in the words that it was trained with", () =>
+  withTempDir((folder) =>
+    withDevice("cpu", async (device) => {
+      const moe = join(folder, "moe"), dense = join(folder, "dense"), served = [moe, "--merge", "uniform"];
+      await writeTinyModel(moe, "mixture");
+      Deno.writeTextFileSync(
+        join(moe, "xft_prompt.json"),
+        JSON.stringify({ template: "magicoder", prompt: "magicoder" }),
+      );
+      const merging = await xft(["merge", moe, "--out", dense, "--method", "uniform"], folder);
+      assertEquals(merging.code, 0, merging.stderr);
+      const messages = [
+        { role: "system" as const, content: "Be brief." },
+        { role: "user" as const, content: "Hi?" },
+        { role: "assistant" as const, content: "Hi." },
+        { role: "user" as const, content: "Why?" },
+      ];
+      const text = magicoder("Be brief.\n\nHi?", "Hi.") + "\n\n@@ Instruction\nWhy?\n\n@@ Response\n";
+      using tokenizer = loadTokenizer(dense);
+      const options = { maxTokens: 8 }, prompt = tokenizer.encode(text);
+      const [expected] = await generate(loadModel(dense, device), tokenizer, device, [prompt], options);
+      await using server = await startServer([...served, "--name", "merged", "--device", "cpu"]);
+      const { choices } = await server.client.chat.completions.create({
+        ...{ model: "merged", messages, temperature: 0, max_tokens: 8 },
+      });
+      assertEquals(choices[0].message.content, expected.text);
+      const args = ["generate", ...served, "--prompt", text, "--max-tokens", "8", "--device", "cpu", "--json"];
+      const { stdout } = await xft(args, folder);
+      assertEquals(JSON.parse(stdout.trim().split("\n").at(-1)!).results[0].ids, expected.ids);
+    })
+  ));
+
+/** The command, started; it is told to end when it is disposed of. */
+async function startServer(args: readonly string[]) {
+  const command = ["run", "-A", "--quiet", checkout("recipes/cli/main.ts"), "serve", ...args, "--port", "0"];
+  const process = new Deno.Command(Deno.execPath(), { args: command, stdout: "piped", stderr: "null" }).spawn();
+  const decoder = new TextDecoder();
+  let url: string | undefined;
+  for await (const chunk of process.stdout) {
+    url = /http:\/\/127\.0\.0\.1:\d+\/v1/.exec(decoder.decode(chunk))?.[0];
+    if (url) break;
+  }
+  assert(url, "it did not say where it listens");
+  return {
+    client: new OpenAI({ baseURL: url, apiKey: "none", maxRetries: 0 }),
+    async [Symbol.asyncDispose]() {
+      process.kill("SIGINT");
+      assertEquals((await process.status).code, 130);
+    },
+  };
+}
+
 Deno.test("serve: the command listens at this machine alone, answers, and an interrupt ends it with 130", () =>
   withTempDir(async (folder) => {
     await writeTinyModel(folder, "dense");
-    const args = [
-      "run",
-      "-A",
-      "--quiet",
-      checkout("recipes/cli/main.ts"),
-      "serve",
-      folder,
-      "--port",
-      "0",
-      "--device",
-      "cpu",
-    ];
-    const process = new Deno.Command(Deno.execPath(), { args, stdout: "piped", stderr: "null" }).spawn();
-    let url: string | undefined;
-    const decoder = new TextDecoder();
-    for await (const chunk of process.stdout) {
-      url = /http:\/\/127\.0\.0\.1:\d+\/v1/.exec(decoder.decode(chunk))?.[0];
-      if (url) break;
-    }
-    assert(url, "it did not say where it listens");
-    const client = new OpenAI({ baseURL: url, apiKey: "none", maxRetries: 0 });
-    const { choices } = await client.completions.create({ model: folder.split("/").at(-1)!, prompt: "a", n: 3 });
+    await using server = await startServer([folder, "--device", "cpu"]);
+    const { choices } = await server.client.completions.create({ model: basename(folder), prompt: "a", n: 3 });
     assertEquals(choices.length, 3);
-    process.kill("SIGINT");
-    assertEquals((await process.status).code, 130);
   }));

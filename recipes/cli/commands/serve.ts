@@ -2,6 +2,7 @@
 import { open } from "../../../backend/open.ts";
 import { loadTokenizer } from "../../../backend/tokenizer.ts";
 import { UserError } from "../../../dsl/errors.ts";
+import { trainedPrompt } from "../../evaluate/benchmarks/trained_prompt.ts";
 import { nameOf } from "../../hub/address.ts";
 import { serve } from "../../serve/server.ts";
 import type { commands } from "../commands.ts";
@@ -18,7 +19,8 @@ export async function run(args: Arguments<typeof commands.serve>, context: Conte
   using tokenizer = loadTokenizer(model);
   using device = await open(args.device, context);
   const loaded = loadAsTold(model, device, args);
-  const options = { name, hostname: host, port, batch, onRequest: (line: string) => context.note(line) };
+  const magicoder = trainedPrompt(model, tokenizer.chatTemplate !== undefined) === "magicoder";
+  const options = { name, hostname: host, port, batch, magicoder, onRequest: (line: string) => context.note(line) };
   await using server = await listening(host, port, () => serve(loaded, tokenizer, device, options));
   if (!LOOPBACK.test(host)) {
     context.note(
