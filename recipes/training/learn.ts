@@ -134,7 +134,7 @@ async function descend(
     alpha: fixed.map(() => tensor({ expert: config.experts - 1 }, new Float64Array(config.experts - 1))),
     ...(objective.learnsLambda && { logit: logits(objective.learnsLambda === "each" ? config.layers : 1) }),
   });
-  let parameters: Parameters = start();
+  let parameters: Parameters = start(), last: Point | undefined;
   let state = await compile((p: Parameters) => optimizer.init(p), device)(parameters);
   for (let done = 0; done < schedule.steps; done++) {
     signal?.throwIfAborted();
@@ -144,7 +144,15 @@ async function descend(
     const loss = await number(out.value, device), seconds = (performance.now() - began) / 1000;
     free(out.value, device);
     if (!Number.isFinite(loss)) {
-      throw new UserError(`step ${done + 1}: the objective is ${loss}; try a smaller learning rate (it was ${rate}).`);
+      const lost = last?.alpha.findIndex((layer) => !layer.every(Number.isFinite)) ?? -1, { sources = [] } = host;
+      throw new UserError(
+        `step ${done + 1} of ${schedule.steps}: the objective is ${loss}; ` +
+          (lost < 0
+            ? "all coefficients were numbers before it"
+            : `the step before left no numbers in α of layer ${lost}`) +
+          (sources.length > 0 ? `. The step's samples: ${sources.join(", ")}` : "") +
+          `. Try a smaller learning rate (it was ${rate.toPrecision(3)}).`,
+      );
     }
     onLine?.({
       step: done + 1,
@@ -154,7 +162,8 @@ async function descend(
       seconds,
       tokensPerSecond: host.rows * host.length / seconds,
     });
-    await look(done + 1, await pointOf(parameters, lambda, device));
+    last = await pointOf(parameters, lambda, device);
+    await look(done + 1, last);
   }
   free([parameters, state], device);
 }

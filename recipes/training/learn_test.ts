@@ -1,5 +1,5 @@
 /** @file Learning coefficients: what moves, what does not, and what is kept. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { UserError } from "../../dsl/errors.ts";
 import { add, atTree, iota, less, mapTree, mul, neg } from "../../dsl/mod.ts";
 import { compile } from "../../backend/compile.ts";
@@ -124,6 +124,19 @@ Deno.test("learn: the start is kept where every step makes it worse, and a small
     );
     assertEquals([result.step, result.learned, Math.max(...result.distance)], [0, result.uniform, 0]);
     assert(notes[0].includes("0.0400") && notes[0].includes("close to the uniform"));
+  }));
+
+Deno.test("learn: an objective that is no number ends it with the step, the layer and the samples", () =>
+  withDevice("cpu", async (device) => {
+    const schedule = { kind: "constant", rate: 1e39, steps: 4, warmup: 0 } as const;
+    const batches = {
+      at: (step: number) => ({ ...makeBatch(samples.slice(0, 4), 8), sources: [`code.jsonl:${step}`] }),
+    };
+    const run = (): Promise<unknown> =>
+      learn(tinyModel(tinyMixture(), device), device, options("xft", { schedule, batches }));
+    const { message } = await assertRejects(run, UserError);
+    assertMatch(message, /^step 2 of 4: the objective is NaN; the step before left no numbers in α of layer 0\./);
+    assertMatch(message, /The step's samples: code\.jsonl:1\./);
   }));
 
 Deno.test("objectives: by name, by file, and what is neither is refused", () =>

@@ -25,7 +25,10 @@ import { type Chance, clip, globalNorm, norms, optimizer, type OptimizerState, t
 
 /** What a step is made of. */
 export interface StepOptions extends Updates {
-  /** Batches whose gradients are added up for one step (default 1). */
+  /**
+   * Batches whose gradients are added up for one step (default 1): the step of one large batch, but for a mixture's
+   * balance loss, which is each batch's own.
+   */
   readonly accumulate?: number;
   /** Largest global norm of the gradient (default: no limit). */
   readonly clip?: number;
