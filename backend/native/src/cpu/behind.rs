@@ -36,14 +36,37 @@ impl Behind {
     /// # Safety
     /// The loop's slots are as its validated bindings say, and nobody else works on these rows.
     pub unsafe fn run(&self, call: Call<'_>, row: usize, count: usize, result: *mut f32, width: usize) {
-        let mut slots = [std::ptr::null_mut(); MAX_SLOTS];
-        slots[..call.slots.len()].copy_from_slice(call.slots);
+        let mut slots = Self::slots(call);
         if !self.stored {
             slots[self.slot] = result.wrapping_sub(row * width).cast();
         }
-        let launch = Launch { tape: &self.tape, slots: &slots, status: call.status, runner: call.runner };
         // SAFETY: the caller's contract.
-        unsafe { tape::run_rows(&launch, row * self.rows..(row + count) * self.rows) };
+        unsafe { tape::run_rows(&self.launch(call, &slots), row * self.rows..(row + count) * self.rows) };
+    }
+
+    /// The same for rows here and there. `result`: where they lie one after the other, if the product has no memory.
+    ///
+    /// # Safety
+    /// As [`Self::run`].
+    pub unsafe fn run_apart(&self, call: Call<'_>, rows: &[i32], result: *mut f32, width: usize) {
+        let parts = rows.iter().enumerate().map(|(number, &row)| {
+            let (row, result) = (row as usize, result.wrapping_add(number * width));
+            let start = if self.stored { call.slots[self.slot] } else { result.wrapping_sub(row * width).cast::<u8>() };
+            (row * self.rows..(row + 1) * self.rows, start)
+        });
+        // SAFETY: the caller's contract.
+        unsafe { tape::run_parts(&self.launch(call, &Self::slots(call)), self.slot, parts) };
+    }
+
+    /// The loop's slots, and room for that of a product without memory.
+    fn slots(call: Call<'_>) -> [*mut u8; MAX_SLOTS] {
+        let mut slots = [std::ptr::null_mut(); MAX_SLOTS];
+        slots[..call.slots.len()].copy_from_slice(call.slots);
+        slots
+    }
+
+    fn launch<'a>(&'a self, call: Call<'a>, slots: &'a [*mut u8]) -> Launch<'a> {
+        Launch { tape: &self.tape, slots, status: call.status, runner: call.runner }
     }
 }
 

@@ -127,10 +127,7 @@ impl Grouped {
                 let Some(then) = &self.then else { return product.run(parallel) };
                 let members = order.group(group);
                 product.run_panels(parallel, &|rows, result| {
-                    for (number, &position) in members[rows].iter().enumerate() {
-                        let result = result.wrapping_add(number * width);
-                        then.run(call, position as usize, 1, result, width);
-                    }
+                    then.run_apart(call, &members[rows], result, width);
                 });
             };
         });

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::walk::{Line, Walk, collapse};
 use super::{Accumulator, Code, LANES, Op, Tape, TapeAccess, TapeGather, TapeStage};
 use crate::plan::{
-    Access, Affine, Binary, Instruction, Lanes, Level, LoopKernel, Reduction, RegisterType, Stage, Unary,
+    Access, Affine, Binary, Instruction, Lanes, Level, LoopKernel, Reduction, RegisterType, Stage, StorageType, Unary,
 };
 
 fn unary(op: Unary, kind: RegisterType) -> Code {
@@ -125,10 +125,16 @@ struct Blocks {
     /// Block of each register that has one now.
     of: Vec<Option<u16>>,
     free: Vec<u16>,
+    /// Those that loads alone use, to be read where they lie in memory.
+    free_direct: Vec<u16>,
     count: usize,
 }
 
 impl Blocks {
+    fn take_direct(&mut self) -> u16 {
+        self.free_direct.pop().unwrap_or_else(|| self.fresh())
+    }
+
     fn fresh(&mut self) -> u16 {
         self.count += 1;
         // At most one block per instruction, and `plan` allows 2¹⁴ of them.
@@ -151,6 +157,8 @@ struct Compiler<'a> {
     level: Level,
     /// Registers of outer stages, and reductions.
     row_register: Vec<bool>,
+    /// Registers that a later inner stage needs again: their lanes are kept for a whole batch of rows.
+    wide: Vec<bool>,
     /// Per register, the block in which its rows' values are spread over their lanes.
     spread: Vec<Option<u16>>,
     /// Those that the stage at work uses.
@@ -172,7 +180,7 @@ impl Compiler<'_> {
         walk
     }
 
-    fn access(&mut self, access: &Access) -> u16 {
+    fn access(&mut self, access: &Access, direct: bool) -> u16 {
         let gather = access.gather.map(|gather| TapeGather {
             block: self.block(gather.register),
             stride: gather.stride,
@@ -186,7 +194,7 @@ impl Compiler<'_> {
             [&access.affine].into_iter().chain(access.guards.iter().map(|guard| &guard.affine)).collect();
         let walk = self.walk(&affines, gather.is_some());
         let sizes = access.guards.iter().map(|guard| guard.size).collect();
-        self.tape.accesses.push(TapeAccess { slot: access.slot, dtype: access.dtype, walk, sizes, gather });
+        self.tape.accesses.push(TapeAccess { slot: access.slot, dtype: access.dtype, walk, sizes, gather, direct });
         (self.tape.accesses.len() - 1) as u16
     }
 
@@ -219,12 +227,12 @@ impl Compiler<'_> {
         spread
     }
 
-    fn op(&mut self, register: usize, to: u16) -> Op {
+    fn op(&mut self, register: usize, to: u16, direct: bool) -> Op {
         let none = Op { code: Code::Copy, to, a: 0, b: 0, c: 0, place: 0 };
         match &self.kernel.body[register] {
-            Instruction::Load { access, .. } => Op { code: Code::Load, place: self.access(access), ..none },
+            Instruction::Load { access, .. } => Op { code: Code::Load, place: self.access(access, direct), ..none },
             Instruction::Store { access, a, .. } => {
-                Op { code: Code::Store, a: self.block(*a), place: self.access(access), ..none }
+                Op { code: Code::Store, a: self.block(*a), place: self.access(access, false), ..none }
             }
             Instruction::Index { index } => {
                 let walk = self.walk(&[index], false);
@@ -248,16 +256,20 @@ impl Compiler<'_> {
         }
     }
 
-    /// `kept`: registers that later stages use.
-    fn stage(&mut self, stage: &Stage, kept: &[bool]) {
+    /// May a load be read where it lies until its last use? Not behind a store: it may be to the same elements.
+    fn is_direct(&self, register: usize, registers: &[usize], place: usize, last_use: usize) -> bool {
+        let body = &self.kernel.body;
+        let Instruction::Load { access, .. } = &body[register] else { return false };
+        let words = !matches!(access.dtype, StorageType::F16 | StorageType::Bf16);
+        let stores = |&register: &usize| matches!(body[register], Instruction::Store { .. });
+        let used = place..last_use.max(place).min(registers.len());
+        words && access.gather.is_none() && access.guards.is_empty() && !registers[used].iter().any(stores)
+    }
+
+    /// `registers`: what the stage computes, but for constants. `kept`: registers that later stages use.
+    fn stage(&mut self, stage: &Stage, registers: &[usize], kept: &[bool]) {
         self.level = stage.level;
         let body = &self.kernel.body;
-        let registers: Vec<usize> = stage
-            .registers
-            .iter()
-            .copied()
-            .filter(|&register| !matches!(body[register], Instruction::Const { .. }))
-            .collect();
         let mut last_use = vec![usize::MAX; body.len()];
         for (place, &register) in registers.iter().enumerate() {
             for operand in body[register].operands() {
@@ -269,40 +281,46 @@ impl Compiler<'_> {
         for (place, &register) in registers.iter().enumerate() {
             let reduces = matches!(body[register], Instruction::Reduce { .. });
             let stores = matches!(body[register], Instruction::Store { .. });
-            let keeps = reduces || stage.level == Level::Outer && kept[register];
+            let keeps = reduces || self.wide[register] || stage.level == Level::Outer && kept[register];
+            let direct = !keeps && self.is_direct(register, registers, place, last_use[register]);
             // Before the operands' blocks are free again: destination and sources differ.
             let to = if stores {
                 0
             } else if keeps {
                 self.blocks.fresh()
+            } else if direct {
+                self.blocks.take_direct()
             } else {
                 self.blocks.take()
             };
-            let op = self.op(register, to);
+            let op = self.op(register, to, direct);
             self.tape.ops.push(op);
             // A row's result: elsewhere than the lanes it is made of, unless lanes are rows.
             let home = if reduces && self.tape.inner { self.blocks.fresh() } else { to };
             if reduces {
                 accumulators.push(Accumulator { block: to, result: home, code: op.code });
             }
-            if keeps {
+            if self.wide[register] {
+                self.tape.wide.push(to);
+            } else if keeps {
                 kept_blocks.push(home);
             }
             if !stores {
                 self.blocks.of[register] = Some(home);
                 self.row_register[register] = reduces || stage.level == Level::Outer;
                 if !keeps {
-                    temporary.push(register);
+                    temporary.push((register, direct));
                     if last_use[register] == usize::MAX {
                         last_use[register] = place;
                     }
                 }
             }
             let blocks = &mut self.blocks;
-            temporary.retain(|&register| {
+            temporary.retain(|&(register, direct)| {
                 let ends = last_use[register] == place;
                 if ends {
-                    blocks.free.extend(blocks.of[register].take());
+                    let free = if direct { &mut blocks.free_direct } else { &mut blocks.free };
+                    free.extend(blocks.of[register].take());
                 }
                 !ends
             });
@@ -329,6 +347,53 @@ impl Compiler<'_> {
         numbered.sort_unstable();
         self.tape.scalar_lines = numbered.into_iter().flat_map(|(_, row)| row).collect();
     }
+}
+
+/// Lanes of a row up to which later stages find what earlier ones computed, rather than computing it again.
+const KEEP: usize = 4096;
+/// Registers of which that is true, at most.
+const KEPT: usize = 8;
+
+/// What each stage computes, but for constants, and which registers inner stages leave to later ones. Contiguous loads
+/// are repeated: nothing is copied for them.
+fn share(kernel: &LoopKernel, keep: bool) -> (Vec<Vec<usize>>, Vec<bool>) {
+    let body = &kernel.body;
+    let constant = |register: usize| matches!(body[register], Instruction::Const { .. });
+    let plain: Vec<Vec<usize>> = kernel
+        .stages
+        .iter()
+        .map(|stage| stage.registers.iter().copied().filter(|&register| !constant(register)).collect())
+        .collect();
+    let none = vec![false; body.len()];
+    if !keep {
+        return (plain, none);
+    }
+    let again = |register: usize| matches!(&body[register], Instruction::Load { access, .. } if access.gather.is_none() && access.guards.is_empty());
+    let (mut known, mut wide, mut shared) = (none.clone(), none.clone(), Vec::new());
+    for (stage, registers) in kernel.stages.iter().zip(&plain) {
+        if stage.level == Level::Outer {
+            shared.push(registers.clone());
+            continue;
+        }
+        let mut needed = none.clone();
+        let own = |register: usize| !known[register] || matches!(body[register], Instruction::Store { .. });
+        for &register in registers.iter().filter(|&&register| own(register)) {
+            needed[register] = true;
+            for operand in body[register].operands().filter(|&operand| known[operand]) {
+                if again(operand) {
+                    needed[operand] = true;
+                } else {
+                    wide[operand] = true;
+                }
+            }
+        }
+        shared.push(registers.iter().copied().filter(|&register| needed[register]).collect());
+        // What rows are reduced to has a lane for each row, in every stage.
+        for &register in registers.iter().filter(|&&register| !matches!(body[register], Instruction::Reduce { .. })) {
+            known[register] = true;
+        }
+    }
+    if wide.iter().filter(|&&wide| wide).count() > KEPT { (plain, none) } else { (shared, wide) }
 }
 
 /// Rows of a block where lanes are rows. Depends on the shape only: results must not depend on the number of threads.
@@ -360,9 +425,11 @@ pub fn compile(kernel: &LoopKernel) -> Tape {
         indices: vec![],
         stages: vec![],
         constants: vec![],
+        wide: vec![],
         blocks: 0,
         lines: 0,
     };
+    let (registers, wide) = share(kernel, inner && columns <= KEEP);
     // A register of one stage that another one uses.
     let mut kept = vec![false; kernel.body.len()];
     for stage in &kernel.stages {
@@ -380,14 +447,15 @@ pub fn compile(kernel: &LoopKernel) -> Tape {
         sizes,
         uniform: (rows_apart, along),
         tape,
-        blocks: Blocks { of: vec![None; count], free: vec![], count: 0 },
+        blocks: Blocks { of: vec![None; count], free: vec![], free_direct: vec![], count: 0 },
         level: Level::Outer,
         row_register: vec![false; count],
+        wide,
         spread: vec![None; count],
         expanded: vec![],
     };
-    for stage in &kernel.stages {
-        compiler.stage(stage, &kept);
+    for (stage, registers) in kernel.stages.iter().zip(&registers) {
+        compiler.stage(stage, registers, &kept);
     }
     compiler.join_scalar_axes();
     compiler.tape.blocks = compiler.blocks.count.max(1);

@@ -5,11 +5,13 @@
 //! consecutive inner indices, of one row or of several short ones. In that case outer stages still work on rows, a
 //! whole batch of them at a time, and their values are spread over each row's lanes for the inner stages.
 
+mod access;
 mod compile;
 pub mod element;
 #[cfg(test)]
 mod evaluate;
 mod ops;
+mod rows;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -17,7 +19,7 @@ mod walk;
 
 pub use compile::compile;
 pub use ops::{Runner, runner};
-pub use run::{Launch, run, run_rows};
+pub use run::{Launch, run, run_parts, run_rows};
 
 use std::ops::Range;
 
@@ -130,6 +132,9 @@ pub struct TapeAccess {
     pub walk: Walk,
     pub sizes: Vec<i64>,
     pub gather: Option<TapeGather>,
+    /// May a load's lanes be read where they lie? Its block is no other instruction's target, and nothing is stored
+    /// before they were used.
+    pub direct: bool,
 }
 
 /// An accumulator of a stage.
@@ -205,6 +210,8 @@ pub struct Tape {
     pub stages: Vec<TapeStage>,
     /// Blocks filled once: (block, bits).
     pub constants: Vec<(u16, u32)>,
+    /// Blocks whose lanes inner stages leave to later ones, for each block of lanes in a batch of rows.
+    pub wide: Vec<u16>,
     pub blocks: usize,
     /// Lines of all walks: each has a base per scalar index.
     pub lines: usize,

@@ -1,8 +1,10 @@
 //! What each instruction does to a block, as loops that LLVM turns into vector code: once for every processor, once
 //! for AVX2 and once for AVX-512, chosen at the start.
 
-use super::element::{Brain, Element, Half, Word};
-use super::{Block, Code, Op, Tape, TapeAccess, TapeGather};
+use super::access::{load, store};
+use super::element::{Brain, Half, Word};
+use super::rows::{Rows, begin, end};
+use super::{Block, Code, Op, Tape, TapeStage};
 use crate::cpu::{Status, convert, math};
 use crate::plan::StorageType;
 
@@ -10,6 +12,8 @@ use crate::plan::StorageType;
 pub struct Frame<'a> {
     pub tape: &'a Tape,
     pub blocks: *mut Block,
+    /// Where the lanes of each block lie now: in the block, or in a slot's memory.
+    pub places: *mut *mut u32,
     /// Start of each slot's memory.
     pub slots: &'a [*mut u8],
     /// Value of each line at lane 0 of the current scalar index.
@@ -20,12 +24,27 @@ pub struct Frame<'a> {
     pub status: Status<'a>,
 }
 
-/// Runs instructions over one block.
-///
-/// # Safety
-/// The tape is the translation of a validated kernel, the slots are as large as its bindings say, the frame's blocks
-/// are as many as the tape's and belong to this thread; nobody else writes what the kernel touches.
-pub type Runner = unsafe fn(&[Op], &Frame<'_>);
+/// The tapes' code for one kind of processor.
+#[derive(Clone, Copy)]
+pub struct Runner {
+    /// Runs instructions over one block.
+    ///
+    /// # Safety
+    /// The tape is the translation of a validated kernel, the slots are as large as its bindings say, the frame's
+    /// blocks and places are as many as the tape's and belong to this thread; nobody else writes what the kernel
+    /// touches.
+    pub run: unsafe fn(&[Op], &Frame<'_>),
+    /// Makes an inner stage ready for some rows (see [`begin`]).
+    ///
+    /// # Safety
+    /// The stage's blocks and the rows' lanes exist, and belong to this thread.
+    pub begin: unsafe fn(&TapeStage, &Rows),
+    /// Joins what it has added up (see [`end`]).
+    ///
+    /// # Safety
+    /// As `begin`.
+    pub end: unsafe fn(&TapeStage, &Rows),
+}
 
 /// The best variant that this processor runs.
 pub fn runner() -> Runner {
@@ -36,37 +55,53 @@ pub fn runner() -> Runner {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
         {
-            return run_avx512;
+            return avx512::RUNNER;
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return run_avx2;
+            return avx2::RUNNER;
         }
     }
-    run_plain
+    plain::RUNNER
 }
 
-/// Every processor of its architecture; on ARM64 multiply-add is always there.
-unsafe fn run_plain(ops: &[Op], frame: &Frame<'_>) {
-    // SAFETY: the caller's contract.
-    unsafe { run_all::<{ cfg!(target_arch = "aarch64") }>(ops, frame) }
+/// The same code once more, compiled for a processor with some features.
+macro_rules! variant {
+    ($name:ident, $fma:expr $(, $features:literal)?) => {
+        mod $name {
+            use super::{Frame, Op, Rows, Runner, TapeStage};
+
+            pub const RUNNER: Runner = Runner { run, begin, end };
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn run(ops: &[Op], frame: &Frame<'_>) {
+                // SAFETY: the caller's contract.
+                unsafe { super::run_all::<{ $fma }>(ops, frame) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn begin(stage: &TapeStage, rows: &Rows) {
+                // SAFETY: the caller's contract.
+                unsafe { super::begin(stage, rows) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn end(stage: &TapeStage, rows: &Rows) {
+                // SAFETY: the caller's contract.
+                unsafe { super::end(stage, rows) }
+            }
+        }
+    };
 }
 
+// Every processor of its architecture; on ARM64 multiply-add is always there.
+variant!(plain, cfg!(target_arch = "aarch64"));
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,bmi2")]
-unsafe fn run_avx2(ops: &[Op], frame: &Frame<'_>) {
-    // SAFETY: the caller's contract.
-    unsafe { run_all::<true>(ops, frame) }
-}
-
+variant!(avx2, true, "avx2,fma,bmi2");
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2")]
-unsafe fn run_avx512(ops: &[Op], frame: &Frame<'_>) {
-    // SAFETY: the caller's contract.
-    unsafe { run_all::<true>(ops, frame) }
-}
+variant!(avx512, true, "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi2");
 
 /// A type of the lanes of a block.
-trait Lane: Copy {}
+pub trait Lane: Copy {}
 impl Lane for f32 {}
 impl Lane for i32 {}
 impl Lane for u32 {}
@@ -74,14 +109,15 @@ impl Lane for u32 {}
 impl Frame<'_> {
     /// A block's lanes as T, to read or to write.
     #[inline(always)]
-    fn lanes<T: Lane>(&self, block: u16) -> *mut T {
-        self.blocks.wrapping_add(block.into()).cast()
+    pub fn lanes<T: Lane>(&self, block: u16) -> *mut T {
+        // SAFETY: there is a place for every block of the tape.
+        unsafe { *self.places.add(block.into()) }.cast()
     }
 
     /// Lanes to compute where computing too many does no harm: whole vectors, no rest. At most a block, whose lanes
     /// are a multiple of 16.
     #[inline(always)]
-    fn rounded(&self) -> usize {
+    pub fn rounded(&self) -> usize {
         self.count.div_ceil(16) * 16
     }
 }
@@ -97,6 +133,40 @@ unsafe fn map<A: Lane, R: Lane>(to: *mut R, a: *const A, count: usize, f: impl F
     while lane < count {
         // SAFETY: the caller's contract.
         unsafe { *to.add(lane) = f(*a.add(lane)) };
+        lane += 1;
+    }
+}
+
+/// The same for what takes long: two vectors at a time, and constants loaded for both.
+///
+/// # Safety
+/// As [`map`]; a multiple of 16 lanes.
+#[inline(always)]
+unsafe fn map_vectors(to: *mut f32, a: *const f32, count: usize, f: impl Fn(f32) -> f32) {
+    let mut lane = 0;
+    while lane < count {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let mut values = a.add(lane).cast::<[f32; 16]>().read_unaligned();
+            let mut number = 0;
+            while number < 16 {
+                values[number] = f(values[number]);
+                number += 1;
+            }
+            to.add(lane).cast::<[f32; 16]>().write_unaligned(values);
+        }
+        lane += 16;
+    }
+}
+
+/// # Safety
+/// As [`map`].
+#[inline(always)]
+unsafe fn count_lanes(to: *mut i32, count: usize, start: i32, stride: i32) {
+    let mut lane = 0;
+    while lane < count {
+        // SAFETY: the caller's contract.
+        unsafe { *to.add(lane) = start.wrapping_add(stride.wrapping_mul(lane as i32)) };
         lane += 1;
     }
 }
@@ -125,159 +195,6 @@ pub fn max(a: f32, b: f32) -> f32 {
 #[allow(clippy::eq_op, reason = "a NaN differs from itself")]
 pub fn min(a: f32, b: f32) -> f32 {
     if a < b || a != a { a } else { b }
-}
-
-/// # Safety
-/// `from + stride · lane` is readable, and `to + lane` writable, for each lane.
-#[inline(always)]
-unsafe fn load_lanes<E: Element>(to: *mut u32, count: usize, from: *const E::Raw, stride: isize) {
-    let mut lane = 0;
-    match stride {
-        0 => {
-            // SAFETY: the caller's contract.
-            let word = E::widen(unsafe { from.read() });
-            while lane < count {
-                // SAFETY: the caller's contract.
-                unsafe { *to.add(lane) = word };
-                lane += 1;
-            }
-        }
-        1 => {
-            while lane < count {
-                // SAFETY: the caller's contract.
-                unsafe { *to.add(lane) = E::widen(*from.add(lane)) };
-                lane += 1;
-            }
-        }
-        _ => {
-            while lane < count {
-                // SAFETY: the caller's contract.
-                unsafe { *to.add(lane) = E::widen(*from.offset(stride * lane as isize)) };
-                lane += 1;
-            }
-        }
-    }
-}
-
-/// # Safety
-/// `to + stride · lane` is writable, and `from + lane` readable, for each lane.
-#[inline(always)]
-unsafe fn store_lanes<E: Element>(from: *const u32, count: usize, to: *mut E::Raw, stride: isize) {
-    let mut lane = 0;
-    if stride == 1 {
-        while lane < count {
-            // SAFETY: the caller's contract.
-            unsafe { *to.add(lane) = E::narrow(*from.add(lane)) };
-            lane += 1;
-        }
-    } else {
-        while lane < count {
-            // SAFETY: the caller's contract.
-            unsafe { *to.offset(stride * lane as isize) = E::narrow(*from.add(lane)) };
-            lane += 1;
-        }
-    }
-}
-
-/// The way to an element that a gather chooses at a lane, if there is one.
-///
-/// # Safety
-/// As [`Runner`].
-#[inline(always)]
-unsafe fn gathered(frame: &Frame<'_>, gather: TapeGather, lane: usize) -> Option<isize> {
-    // SAFETY: the gather's block exists and is no instruction's target now.
-    let index = unsafe { *frame.lanes::<i32>(gather.block).add(lane) };
-    if (0..gather.size).contains(&i64::from(index)) {
-        return Some((i64::from(index) * gather.stride) as isize);
-    }
-    if index != -1 {
-        frame.status.report();
-    }
-    None
-}
-
-/// # Safety
-/// As [`Runner`].
-#[inline(always)]
-unsafe fn load<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess) {
-    let walk = &access.walk;
-    let memory = frame.slots[access.slot].cast::<E::Raw>().cast_const();
-    let stride = walk.lines[0].strides[walk.sizes.len() - 1] as isize;
-    let mut cursor = walk.start(frame.bases, frame.position, frame.count);
-    loop {
-        let (low, high) = walk.valid(&cursor, &access.sizes);
-        let start = cursor.values[0] as isize;
-        // SAFETY: lanes of this block; validation proved that guarded, gathered addresses lie in the slot.
-        unsafe {
-            let to = frame.lanes::<u32>(op.to).add(cursor.lane);
-            if high - low < cursor.length {
-                to.write_bytes(0, low);
-                to.add(high).write_bytes(0, cursor.length - high);
-            }
-            match access.gather {
-                None => load_lanes::<E>(
-                    to.add(low),
-                    high - low,
-                    memory.wrapping_offset(start + stride * low as isize),
-                    stride,
-                ),
-                Some(gather) if gather.uniform && low < high => match gathered(frame, gather, cursor.lane + low) {
-                    Some(further) => {
-                        let from = memory.offset(start + stride * low as isize + further);
-                        load_lanes::<E>(to.add(low), high - low, from, stride);
-                    }
-                    None => to.add(low).write_bytes(0, high - low),
-                },
-                Some(gather) => {
-                    for lane in low..high {
-                        *to.add(lane) = match gathered(frame, gather, cursor.lane + lane) {
-                            Some(further) => E::widen(*memory.offset(start + stride * lane as isize + further)),
-                            None => 0,
-                        };
-                    }
-                }
-            }
-        }
-        if !walk.advance(&mut cursor) {
-            return;
-        }
-    }
-}
-
-/// # Safety
-/// As [`Runner`].
-#[inline(always)]
-unsafe fn store<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess) {
-    let walk = &access.walk;
-    let memory = frame.slots[access.slot].cast::<E::Raw>();
-    let stride = walk.lines[0].strides[walk.sizes.len() - 1] as isize;
-    let mut cursor = walk.start(frame.bases, frame.position, frame.count);
-    loop {
-        let (low, high) = walk.valid(&cursor, &access.sizes);
-        let start = cursor.values[0] as isize;
-        // SAFETY: the caller's contract.
-        unsafe {
-            let from = frame.lanes::<u32>(op.a).add(cursor.lane);
-            match access.gather {
-                None => store_lanes::<E>(
-                    from.add(low),
-                    high - low,
-                    memory.wrapping_offset(start + stride * low as isize),
-                    stride,
-                ),
-                Some(gather) => {
-                    for lane in low..high {
-                        if let Some(further) = gathered(frame, gather, cursor.lane + lane) {
-                            *memory.offset(start + stride * lane as isize + further) = E::narrow(*from.add(lane));
-                        }
-                    }
-                }
-            }
-        }
-        if !walk.advance(&mut cursor) {
-            return;
-        }
-    }
 }
 
 /// sin and cos: the few arguments that are too large for the vector code get their own.
@@ -375,16 +292,15 @@ unsafe fn run_one<const FMA: bool>(op: &Op, frame: &Frame<'_>) {
         Code::Index => {
             let walk = &frame.tape.indices[usize::from(op.place)];
             let stride = walk.lines[0].strides[walk.sizes.len() - 1] as i32;
+            if let Some(start) = frame.straight(walk) {
+                // SAFETY: lanes of this block.
+                return unsafe { count_lanes(frame.lanes(op.to), frame.count, start as i32, stride) };
+            }
             let mut cursor = walk.start(frame.bases, frame.position, frame.count);
             loop {
                 let to = frame.lanes::<i32>(op.to).wrapping_add(cursor.lane);
-                let start = cursor.values[0] as i32;
-                let mut lane = 0;
-                while lane < cursor.length {
-                    // SAFETY: lanes of this block.
-                    unsafe { *to.add(lane) = start.wrapping_add(stride.wrapping_mul(lane as i32)) };
-                    lane += 1;
-                }
+                // SAFETY: lanes of this block.
+                unsafe { count_lanes(to, cursor.length, cursor.values[0] as i32, stride) };
                 if !walk.advance(&mut cursor) {
                     break;
                 }
@@ -394,7 +310,10 @@ unsafe fn run_one<const FMA: bool>(op: &Op, frame: &Frame<'_>) {
         Code::NegI => unary!(u32 => u32, u32::wrapping_neg),
         Code::AbsF => unary!(f32 => f32, f32::abs),
         Code::AbsI => unary!(i32 => i32, i32::wrapping_abs),
-        Code::Exp => unary!(f32 => f32, math::exp::<FMA>),
+        Code::Exp => {
+            // SAFETY: as `unary!`.
+            unsafe { map_vectors(frame.lanes(op.to), frame.lanes(op.a), frame.rounded(), math::exp::<FMA>) }
+        }
         Code::Log => unary!(f32 => f32, math::log::<FMA>),
         Code::Recip => unary!(f32 => f32, |x: f32| 1.0 / x),
         Code::Sqrt => unary!(f32 => f32, f32::sqrt),

@@ -8,7 +8,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::ops::{Frame, Runner};
-use super::{Accumulator, Block, Code, LANES, Tape, TapeStage, ops};
+use super::rows::Rows;
+use super::{Accumulator, Block, LANES, Tape, TapeStage};
 use crate::cpu::Status;
 use crate::plan::Level;
 
@@ -21,6 +22,9 @@ const FEW: usize = 8;
 /// Lanes that go through all stages together where lanes are inner indices: what one stage loads, the next one finds
 /// in the cache.
 const BATCH: usize = 1 << 14;
+
+/// The same where they leave something to each other: it stays in the first-level cache, or near it.
+const KEEPING: usize = 1 << 12;
 
 /// One run of a tape.
 pub struct Launch<'a> {
@@ -36,29 +40,48 @@ pub struct Launch<'a> {
 // promise for donated buffers).
 unsafe impl Sync for Launch<'_> {}
 
-thread_local! {
-    /// Blocks of this thread, reused from task to task.
-    static SCRATCH: Cell<Vec<Block>> = const { Cell::new(Vec::new()) };
+/// What a thread needs to work on a tape, reused from task to task.
+#[derive(Default)]
+struct Scratch {
+    blocks: Vec<Block>,
+    /// Where the lanes of each block lie.
+    places: Vec<*mut u32>,
+    /// Value of each line at lane 0 of the current scalar index.
+    bases: Vec<i64>,
+    /// Start of each slot's memory.
+    slots: Vec<*mut u8>,
 }
 
-/// A thread's blocks and line values while it works on one task.
+thread_local! {
+    static SCRATCH: Cell<Scratch> = Cell::default();
+}
+
+/// A thread while it works on one task.
 struct Worker<'a> {
     launch: &'a Launch<'a>,
-    blocks: Vec<Block>,
-    bases: Vec<i64>,
+    scratch: Scratch,
 }
 
 impl<'a> Worker<'a> {
     fn new(launch: &'a Launch<'a>) -> Self {
         let tape = launch.tape;
-        let mut blocks = SCRATCH.take();
-        if blocks.len() < tape.blocks {
-            blocks.resize(tape.blocks, Block::ZERO);
+        let mut scratch = SCRATCH.take();
+        let Scratch { blocks, places, bases, slots } = &mut scratch;
+        let needed = tape.blocks + if tape.inner { tape.wide.len() * parts(tape) } else { 0 };
+        if blocks.len() < needed {
+            blocks.resize(needed, Block::ZERO);
         }
         for &(block, bits) in &tape.constants {
             blocks[usize::from(block)].0.fill(bits);
         }
-        Self { launch, blocks, bases: vec![0; tape.lines] }
+        let start = blocks.as_mut_ptr();
+        places.clear();
+        places.extend((0..tape.blocks).map(|block| start.wrapping_add(block).cast::<u32>()));
+        bases.clear();
+        bases.resize(tape.lines, 0);
+        slots.clear();
+        slots.extend_from_slice(launch.slots);
+        Self { launch, scratch }
     }
 
     /// Goes to a scalar index.
@@ -66,58 +89,57 @@ impl<'a> Worker<'a> {
         let tape = self.launch.tape;
         let axes = tape.scalar_sizes.len();
         if axes == 1 {
-            for (base, line) in self.bases.iter_mut().zip(tape.scalar_lines.chunks_exact(2)) {
+            for (base, line) in self.scratch.bases.iter_mut().zip(tape.scalar_lines.chunks_exact(2)) {
                 *base = line[0] + line[1] * scalar as i64;
             }
             return;
         }
-        for (base, line) in self.bases.iter_mut().zip(tape.scalar_lines.chunks_exact(axes + 1)) {
+        for (base, line) in self.scratch.bases.iter_mut().zip(tape.scalar_lines.chunks_exact(axes + 1)) {
             *base = line[0];
         }
         let mut rest = scalar;
         for axis in (0..axes).rev() {
             let index = (rest % tape.scalar_sizes[axis]) as i64;
             rest /= tape.scalar_sizes[axis];
-            for (base, line) in self.bases.iter_mut().zip(tape.scalar_lines.chunks_exact(axes + 1)) {
+            for (base, line) in self.scratch.bases.iter_mut().zip(tape.scalar_lines.chunks_exact(axes + 1)) {
                 *base += line[axis + 1] * index;
             }
         }
     }
 
     fn execute(&mut self, stage: &TapeStage, position: usize, count: usize) {
-        let Launch { tape, slots, status, runner } = *self.launch;
-        let frame =
-            Frame { tape, blocks: self.blocks.as_mut_ptr(), slots, bases: &self.bases, position, count, status };
+        let Launch { tape, status, runner, .. } = *self.launch;
+        let (blocks, places) = (self.scratch.blocks.as_mut_ptr(), self.scratch.places.as_mut_ptr());
+        let frame = Frame {
+            tape,
+            blocks,
+            places,
+            slots: &self.scratch.slots,
+            bases: &self.scratch.bases,
+            position,
+            count,
+            status,
+        };
         // SAFETY: `run`'s contract; the blocks are this worker's own.
-        unsafe { runner(&tape.ops[stage.ops.clone()], &frame) };
+        unsafe { (runner.run)(&tape.ops[stage.ops.clone()], &frame) };
     }
 
-    fn clear(&mut self, stage: &TapeStage, lanes: usize) {
-        for accumulator in &stage.accumulators {
-            self.blocks[usize::from(accumulator.block)].0[..lanes].fill(accumulator.identity());
-        }
+    fn rows_of(&self, first: usize, count: usize, lanes: usize) -> Rows {
+        Rows { places: self.scratch.places.as_ptr(), first, count, lanes }
     }
 
-    /// Gives the lanes of each of `count` rows the values of their row, which is lane `first`, `first` + 1 … of the
-    /// rows' registers.
-    fn expand(&mut self, stage: &TapeStage, first: usize, count: usize, lanes: usize) {
-        for &(rows, spread) in &stage.expanded {
-            for row in 0..count {
-                let value = self.blocks[usize::from(rows)].0[first + row];
-                self.blocks[usize::from(spread)].0[row * lanes..(row + 1) * lanes].fill(value);
-            }
-        }
+    /// A block's lanes, where they lie in the block itself.
+    fn block(&mut self, block: u16) -> &mut Block {
+        // SAFETY: a block of this worker's; the place of one that is read elsewhere is never asked for.
+        unsafe { &mut *self.scratch.places[usize::from(block)].cast() }
     }
 
-    /// Joins the accumulators' lanes, row by row, halving, into lane `first`, `first` + 1 … of the results.
-    fn fold(&mut self, stage: &TapeStage, first: usize, count: usize, lanes: usize) {
-        for &accumulator in &stage.accumulators {
-            for row in 0..count {
-                let values = &mut self.blocks[usize::from(accumulator.block)].0[row * lanes..(row + 1) * lanes];
-                fold_lanes(accumulator, values);
-                let value = values[0];
-                self.blocks[usize::from(accumulator.result)].0[first + row] = value;
-            }
+    /// Goes to a block of lanes of the batch: where what stages leave to each other lies.
+    fn turn(&mut self, part: usize) {
+        let wide = &self.launch.tape.wide;
+        let start = self.scratch.blocks.as_mut_ptr().wrapping_add(self.launch.tape.blocks + part * wide.len());
+        for (number, &block) in wide.iter().enumerate() {
+            self.scratch.places[usize::from(block)] = start.wrapping_add(number).cast();
         }
     }
 
@@ -125,24 +147,31 @@ impl<'a> Worker<'a> {
     fn long_row(&mut self, stage: &TapeStage, row: usize, first: usize, range: Range<usize>) {
         let tape = self.launch.tape;
         let width = LANES.min(tape.columns);
-        self.expand(stage, first, 1, width);
-        self.clear(stage, width);
+        let (rows, runner) = (self.rows_of(first, 1, width), self.launch.runner);
+        // SAFETY: this worker's blocks.
+        unsafe { (runner.begin)(stage, &rows) };
         let mut column = range.start;
         while column < range.end {
             let count = LANES.min(range.end - column);
+            // A row in pieces leaves nothing to later stages.
+            self.turn(first * tape.columns.div_ceil(LANES) + (column - range.start) / LANES);
             self.execute(stage, row * tape.columns + column, count);
             column += count;
         }
-        self.fold(stage, first, 1, width);
+        // SAFETY: as above.
+        unsafe { (runner.end)(stage, &rows) };
     }
 
     /// Rows of which several fit into a block; the first is lane `first` of the rows' registers.
     fn short_rows(&mut self, stage: &TapeStage, row: usize, first: usize, count: usize) {
         let columns = self.launch.tape.columns;
-        self.expand(stage, first, count, columns);
-        self.clear(stage, count * columns);
+        let (rows, runner) = (self.rows_of(first, count, columns), self.launch.runner);
+        // SAFETY: this worker's blocks.
+        unsafe { (runner.begin)(stage, &rows) };
+        self.turn(first / (LANES / columns));
         self.execute(stage, row * columns, count * columns);
-        self.fold(stage, first, count, columns);
+        // SAFETY: as above.
+        unsafe { (runner.end)(stage, &rows) };
     }
 
     /// A batch of rows, lanes being their inner indices.
@@ -166,7 +195,9 @@ impl<'a> Worker<'a> {
 
     /// An inner stage over the scalar indices `range`, for one block of rows.
     fn inner_scalars(&mut self, stage: &TapeStage, range: Range<usize>, position: usize, count: usize) {
-        self.clear(stage, count);
+        for &accumulator in &stage.accumulators {
+            self.block(accumulator.block).0[..count].fill(accumulator.identity());
+        }
         for scalar in range {
             self.seek(scalar);
             self.execute(stage, position, count);
@@ -192,8 +223,7 @@ impl<'a> Worker<'a> {
         let tape = self.launch.tape;
         let block = if tape.inner {
             self.seek(0);
-            let together = (LANES / tape.columns.max(1)).max(1);
-            (BATCH / tape.columns.max(1)).clamp(1, LANES).next_multiple_of(together).min(LANES)
+            batch_rows(tape)
         } else {
             tape.width
         };
@@ -215,11 +245,11 @@ impl<'a> Worker<'a> {
             if stage.level == Level::Outer {
                 self.execute(stage, position, count);
             } else {
-                let blocks = &self.blocks;
+                let blocks = &self.scratch.blocks;
                 let partial = |piece: usize| -> Vec<Block> {
                     let mut worker = Worker::new(launch);
                     for &block in &known {
-                        worker.blocks[usize::from(block)] = blocks[usize::from(block)];
+                        worker.scratch.blocks[usize::from(block)] = blocks[usize::from(block)];
                     }
                     let range = piece * length..tape.columns.min((piece + 1) * length);
                     if tape.inner {
@@ -228,13 +258,13 @@ impl<'a> Worker<'a> {
                     } else {
                         worker.inner_scalars(stage, range, position, count);
                     }
-                    let of = |accumulator: &Accumulator| worker.blocks[usize::from(accumulator.result)];
+                    let of = |accumulator: &Accumulator| worker.scratch.blocks[usize::from(accumulator.result)];
                     stage.accumulators.iter().map(of).collect()
                 };
                 let pieces = tape.columns.div_ceil(length);
                 let partials: Vec<Vec<Block>> = (0..pieces).into_par_iter().map(partial).collect();
                 for (number, &accumulator) in stage.accumulators.iter().enumerate() {
-                    let total = &mut self.blocks[usize::from(accumulator.result)].0[..count];
+                    let total = &mut self.scratch.blocks[usize::from(accumulator.result)].0[..count];
                     total.fill(accumulator.identity());
                     for piece in &partials {
                         for (total, &value) in total.iter_mut().zip(&piece[number].0) {
@@ -250,34 +280,21 @@ impl<'a> Worker<'a> {
 
 impl Drop for Worker<'_> {
     fn drop(&mut self) {
-        SCRATCH.set(std::mem::take(&mut self.blocks));
+        SCRATCH.set(std::mem::take(&mut self.scratch));
     }
 }
 
-fn fold_lanes(accumulator: Accumulator, lanes: &mut [u32]) {
-    let mut width = lanes.len();
-    while width > 1 {
-        let half = width.div_ceil(2);
-        let (low, high) = lanes[..width].split_at_mut(half);
-        match accumulator.code {
-            // The common ones as vector loops.
-            Code::SumF => join_floats(low, high, |a, b| a + b),
-            Code::HighF => join_floats(low, high, ops::max),
-            _ => {
-                for (a, &b) in low.iter_mut().zip(high.iter()) {
-                    *a = accumulator.join(*a, b);
-                }
-            }
-        }
-        width = half;
-    }
+/// Rows that go through all stages together where lanes are inner indices.
+fn batch_rows(tape: &Tape) -> usize {
+    let together = (LANES / tape.columns.max(1)).max(1);
+    let lanes = if tape.wide.is_empty() { BATCH } else { KEEPING };
+    (lanes / tape.columns.max(1)).clamp(1, LANES).next_multiple_of(together).min(LANES)
 }
 
-#[inline(always)]
-fn join_floats(low: &mut [u32], high: &[u32], f: impl Fn(f32, f32) -> f32) {
-    for (a, &b) in low.iter_mut().zip(high) {
-        *a = f(f32::from_bits(*a), f32::from_bits(b)).to_bits();
-    }
+/// Blocks of lanes in a batch of rows.
+fn parts(tape: &Tape) -> usize {
+    let together = (LANES / tape.columns.max(1)).max(1);
+    batch_rows(tape).div_ceil(together) * tape.columns.div_ceil(LANES)
 }
 
 /// Length of the pieces if the kernel is to be cut, by its shape alone.
@@ -299,6 +316,18 @@ fn piece_length(tape: &Tape, units: usize) -> Option<usize> {
 /// As [`run`].
 pub unsafe fn run_rows(launch: &Launch<'_>, rows: Range<usize>) {
     Worker::new(launch).range(rows);
+}
+
+/// The same over rows here and there: each part says where the slot `moved` starts for it.
+///
+/// # Safety
+/// As [`run`].
+pub unsafe fn run_parts(launch: &Launch<'_>, moved: usize, parts: impl Iterator<Item = (Range<usize>, *mut u8)>) {
+    let mut worker = Worker::new(launch);
+    for (rows, start) in parts {
+        worker.scratch.slots[moved] = start;
+        worker.range(rows);
+    }
 }
 
 /// Runs a tape.
@@ -328,20 +357,4 @@ pub unsafe fn run(launch: &Launch<'_>) {
     }
     let tasks = units.min(threads * 4).min(work.div_ceil(PARALLEL / 4));
     (0..tasks).into_par_iter().for_each(|number| task(number * units / tasks..(number + 1) * units / tasks));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folding_joins_every_lane_once() {
-        for width in 1..=LANES {
-            let accumulator = Accumulator { block: 0, result: 0, code: Code::SumI };
-            let mut lanes: Vec<u32> = (0..width as u32).map(|lane| 3 * lane + 1).collect();
-            let sum = lanes.iter().sum::<u32>();
-            fold_lanes(accumulator, &mut lanes);
-            assert_eq!(lanes[0], sum);
-        }
-    }
 }
