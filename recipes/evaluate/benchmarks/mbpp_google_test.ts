@@ -62,6 +62,31 @@ Deno.test("mbpp-google grades the test split by its own assertions; what no prog
     await assertRejects(async () => loadBenchmark(await write(folder, [unnamed]), "mbpp-google"), UserError, ":1: its");
   }));
 
+Deno.test("mbpp-google: objects of a class that solutions define are given to the sample's own class", () =>
+  withTempDir(async (folder) => {
+    const pair = "class Pair:\n  def __init__(self, a, b):\n    self.a, self.b = a, b\n";
+    const row = {
+      task_id: 12,
+      text: "Write a function to add up products.",
+      code: `${pair}def total(pairs): return sum(pair.a * pair.b for pair in pairs)`,
+      test_setup_code: "",
+      test_list: ["assert total([Pair(1, 2), Pair(3, 4)]) == 14", "assert total((Pair(2, 2),)) == 4"],
+    };
+    const benchmark = await loadBenchmark(await write(folder, [row]), "mbpp-google"), [{ id }] = benchmark.tasks;
+    const answers: [solution: string, passes: boolean][] = [
+      [row.code, true],
+      [
+        "class Pair:\n  area = property(lambda p: p.a * p.b)\ndef total(pairs): return sum(p.area for p in pairs)",
+        true,
+      ],
+      [`${pair}def total(pairs): return sum(pair.a + pair.b for pair in pairs)`, false],
+      ["def total(pairs): return sum(pair.a * pair.b for pair in pairs)", false],
+    ];
+    const samples = answers.map(([solution]) => ({ task_id: id, solution }));
+    const { verdicts } = await gradeSamples(benchmark, samples);
+    assertEquals(verdicts.map(({ base }) => base), answers.map(([, passes]) => passes));
+  }));
+
 const mbpp = sharedData("evals/mbpp.jsonl");
 
 Deno.test({

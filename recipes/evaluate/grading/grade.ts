@@ -5,7 +5,7 @@ import { type Interval, passAtOverTasks } from "../statistics/estimate.ts";
 import { isRight } from "./oracle.ts";
 import { type Protocol, releaseOf } from "../protocol.ts";
 import { digestAbove, type Expected, type Reference, referenceOf } from "./reference.ts";
-import { judge } from "./replay.ts";
+import { judge, programFor } from "./replay.ts";
 import { openSandbox, type Outcome, type Sandbox } from "../sandbox/pyodide.ts";
 import { show } from "../python/values.ts";
 
@@ -201,15 +201,15 @@ async function failure(
   const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
   const most = Math.max(60, timeFactor * sum(expected.seconds));
   const seconds = Math.min(most, sum(callSeconds)) + 1;
-  const { entry } = task;
   const { inputs } = expected;
+  const program = task.check === undefined ? { code, entry: task.entry } : programFor(code, task.entry, inputs);
   const limits = {
     seconds,
     callSeconds,
     stopAtError: true,
     digestAbove: task.check === undefined ? digestAbove : undefined,
   };
-  const outcome = await sandbox.run({ code, entry, inputs, ...limits });
+  const outcome = await sandbox.run({ ...program, inputs, ...limits });
   const outputs = [];
   for (const [i, result] of outcome.results.entries()) {
     const at = `input ${i + 1}`;

@@ -7,12 +7,54 @@
  *
  * Exact as long as `check` makes the same calls each time (its random numbers are seeded) and looks at nothing but
  * returned values. A test that feeds outputs back into the candidate, or looks at how arguments were changed, cannot be
- * replayed; the sample then fails with that reason. None of HumanEval's 164 is of that kind.
+ * replayed; the sample then fails with that reason. None of HumanEval's 164 is of that kind. Arguments that are objects of
+ * a class which the solution defines (Mbpp/601) travel as class name and attributes; the sample's own class is given them.
  */
 import type { Task } from "../benchmarks/load.ts";
 import { encode } from "../python/marshal.ts";
 import type { Sandbox } from "../sandbox/pyodide.ts";
 import { PyBytes, type PythonValue, Tuple } from "../python/values.ts";
+
+/** The first item of a tuple that stands for an object: (mark, class name, attributes). */
+const objectMark = "xft object";
+
+/** Python: a value with objects of the solution's classes as marked tuples. */
+const describing = `
+def xft_described(value):
+    if type(value) in (list, tuple):
+        return type(value)([xft_described(item) for item in value])
+    if type(value).__module__ == __name__ and globals().get(type(value).__name__) is type(value):
+        return ("${objectMark}", type(value).__name__, {name: xft_described(item) for name, item in vars(value).items()})
+    return value
+`;
+
+/** Python: calls the solution with objects of its own classes instead of marked tuples. */
+const building = (entry: string): string => `
+xft_solution = ${entry}
+def xft_built(value):
+    if type(value) is tuple and len(value) == 3 and value[0] == "${objectMark}":
+        made = object.__new__(globals()[value[1]])
+        vars(made).update({name: xft_built(item) for name, item in value[2].items()})
+        return made
+    return type(value)([xft_built(item) for item in value]) if type(value) in (list, tuple) else value
+def xft_with_objects(*arguments):
+    return xft_solution(*map(xft_built, arguments))
+`;
+
+const hasObjects = (value: PythonValue): boolean =>
+  value instanceof Tuple
+    ? value.items[0] === objectMark || value.items.some(hasObjects)
+    : Array.isArray(value) && value.some(hasObjects);
+
+/** A sample's program and entry point for these inputs. */
+export const programFor = (
+  code: string,
+  entry: string,
+  inputs: readonly (readonly PythonValue[])[],
+): { readonly code: string; readonly entry: string } =>
+  inputs.some((input) => input.some(hasObjects))
+    ? { code: `${code}\n${building(entry)}`, entry: "xft_with_objects" }
+    : { code, entry };
 
 /** The program whose `xft_record()` returns (marshal of the arguments, seconds) for each call of the tests. */
 export function recordProgram(task: Task): string {
@@ -20,11 +62,12 @@ export function recordProgram(task: Task): string {
   return `${task.prompt}${task.canonical}
 xft_canonical = ${task.entry}
 ${task.check}
+${describing}
 def xft_record():
     import marshal, random, time
     calls = []
     def recorder(*arguments):
-        call, began = marshal.dumps(arguments, 2), time.perf_counter()
+        call, began = marshal.dumps(xft_described(arguments), 2), time.perf_counter()
         try:
             return xft_canonical(*arguments)
         finally:
@@ -38,12 +81,13 @@ def xft_record():
 function replayProgram(task: Task): string {
   return `${task.prompt}${task.canonical}
 ${task.check}
+${describing}
 def xft_replay(calls, outputs):
     import marshal, random
     left = [(marshal.loads(call), output) for call, output in zip(calls, outputs)][::-1]
     def replay(*arguments):
         call, output = left.pop() if left else (None, b"")
-        if call != arguments:
+        if call != xft_described(arguments):
             raise RuntimeError("the tests cannot be replayed")
         return marshal.loads(output)
     random.seed(0)
