@@ -1,18 +1,5 @@
 /** @file What an optimiser is: a pair of pure functions on trees. */
-import {
-  add,
-  div,
-  mapTree,
-  minimum,
-  mul,
-  type Scalar,
-  scalar,
-  sqrt,
-  square,
-  stack,
-  sum,
-  type Tensor,
-} from "../../dsl/mod.ts";
+import { add, div, mapTree, minimum, mul, type Scalar, scalar, sqrt, square, sum, type Tensor } from "../../dsl/mod.ts";
 import { entriesOf, refill } from "../../dsl/tree.ts";
 import { nodeOf, tensorOf } from "../../dsl/tensor.ts";
 
@@ -61,10 +48,6 @@ export function globalNorm(tree: unknown): Scalar {
   const [first, ...rest] = leaves(tree).map(([, leaf]) => sum(square(leaf)));
   return sqrt(add(first, ...rest));
 }
-
-/** The norm of each tensor alone, in the tree's order. */
-export const norms = (tree: unknown): Tensor<"leaf"> =>
-  sqrt(stack("leaf", leaves(tree).map(([, leaf]) => sum(square(leaf)))));
 
 /** The gradient, scaled down where its global norm exceeds `limit`, and that norm. */
 export function clip<P>(gradient: P, limit: number): { readonly gradient: P; readonly norm: Scalar } {

@@ -8,6 +8,7 @@ import {
   maximum,
   mul,
   type Scalar,
+  stack,
   type Tensor,
   tensor,
   valueAndGradWith,
@@ -21,7 +22,7 @@ import { type AnyModel, layout } from "../model/layout.ts";
 import { type Losses, lossFor } from "../model/loss.ts";
 import { seeded } from "../random.ts";
 import { widened } from "../model/storage.ts";
-import { type Chance, clip, globalNorm, norms, optimizer, type OptimizerState, type Updates } from "../optim/mod.ts";
+import { type Chance, clip, globalNorm, leaves, optimizer, type OptimizerState, type Updates } from "../optim/mod.ts";
 
 /** What a step is made of. */
 export interface StepOptions extends Updates {
@@ -74,6 +75,9 @@ export function randomFor(config: ModelConfig, { precision }: Updates, seed: num
     chance: Object.fromEntries(rounded.map(({ path }) => [path, tensor({}, [Math.floor(unit() * 2 ** 32)], "u32")])),
   };
 }
+
+/** The norm of each tensor alone, in the tree's order. */
+const norms = (tree: unknown): Tensor<"leaf"> => stack("leaf", leaves(tree).map(([, leaf]) => globalNorm(leaf)));
 
 /** The gradient, clipped where that is asked for, and its norm where somebody wants to know. */
 function watched<P>(
