@@ -52,38 +52,58 @@ export function answer(
   tokenizer: Spelling,
   { echoes, wanted }: { readonly echoes?: readonly string[]; readonly wanted: Wanted },
 ): object {
-  const name = (id: number): string => tokenizer.decode([id], { skipSpecial: false });
   const texts = choices.map((choice) => {
     const { index, prompt, sequence } = choice, common = { index, finish_reason: reasonOf(choice) };
     const text = `${echoes?.[prompt] ?? ""}${sequence.text}`;
-    const scores = wanted.logprobs === undefined ? undefined : sequence.logprobs;
-    return kind === "text" ? { ...common, text, logprobs: scores ? textLogprobs(scores, name) : null } : {
-      ...common,
-      message: { role: "assistant", content: text },
-      logprobs: scores ? chatLogprobs(scores, name) : null,
-    };
+    const logprobs = wanted.logprobs === undefined ? null : logprobsOf(kind, sequence.logprobs, tokenizer);
+    return kind === "text"
+      ? { ...common, text, logprobs }
+      : { ...common, message: { role: "assistant", content: text }, logprobs };
   });
   const object = kind === "text" ? "text_completion" : "chat.completion";
   return { ...head, object, choices: texts, usage: usageOf(choices) };
 }
 
-/** A piece of a streamed answer; without a choice the one that carries the usage. */
+/**
+ * A piece of a streamed answer; without a choice the one that carries the usage.
+ *
+ * @param logprobs of the tokens that came since the piece before; null where nobody asked for them
+ */
 export function piece(
   kind: Kind,
   head: Head,
   choice: Choice | undefined,
   text: string,
-  place: "first" | "between" | "last" = "between",
+  { place = "between", logprobs = null }: {
+    readonly place?: "first" | "between" | "last";
+    readonly logprobs?: object | null;
+  } = {},
 ): object {
   const object = kind === "text" ? "text_completion" : "chat.completion.chunk";
   if (!choice) return { ...head, object, choices: [] };
-  const common = { index: choice.index, finish_reason: place === "last" ? reasonOf(choice) : null, logprobs: null };
+  const common = { index: choice.index, finish_reason: place === "last" ? reasonOf(choice) : null, logprobs };
   const delta = place === "first" ? { role: "assistant", content: text } : place === "last" ? {} : { content: text };
   return { ...head, object, choices: [kind === "text" ? { ...common, text } : { ...common, delta }] };
 }
 
-function textLogprobs(scores: readonly TokenLogprob[], name: (id: number) => string): object {
-  let offset = 0;
+/**
+ * Log-probabilities in the form of either API.
+ *
+ * @param from the first token that is told of
+ */
+export function logprobsOf(
+  kind: Kind,
+  scores: readonly TokenLogprob[],
+  tokenizer: Spelling,
+  from: number = 0,
+): object {
+  const name = (id: number): string => tokenizer.decode([id], { skipSpecial: false });
+  return kind === "text" ? textLogprobs(scores, name, from) : chatLogprobs(scores.slice(from), name);
+}
+
+function textLogprobs(all: readonly TokenLogprob[], name: (id: number) => string, from: number): object {
+  let offset = all.slice(0, from).reduce((sum, { id }) => sum + name(id).length, 0);
+  const scores = all.slice(from);
   return {
     tokens: scores.map(({ id }) => name(id)),
     token_logprobs: scores.map(({ logprob }) => logprob),

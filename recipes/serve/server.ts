@@ -13,7 +13,7 @@ import { sampleKey } from "../generate/sampling/draws.ts";
 import { Sequence } from "../generate/sequence.ts";
 import type { Loaded } from "../model/parameters.ts";
 import { errorBody, Refusal } from "./errors.ts";
-import { answer, type Choice, type Kind, piece, usageOf } from "./answer.ts";
+import { answer, type Choice, type Kind, logprobsOf, piece, usageOf } from "./answer.ts";
 import { chatRequest, completionRequest, parseBody, type Wanted } from "./request.ts";
 import { openRunner } from "./runner.ts";
 
@@ -97,11 +97,19 @@ export async function serve(
     const head = { id: `${kind === "chat" ? "chatcmpl" : "cmpl"}-${crypto.randomUUID()}`, created, model: name };
     const events = new TextEncoder();
     let send: ((data: object | "[DONE]") => void) | undefined;
-    const early: [Choice, string][] = [];
+    const early: object[] = [], told = new Map<Choice, number>();
+    /** Of the tokens that came since the last time. */
+    const logprobs = (choice: Choice): object | null => {
+      const { sequence } = choice, from = told.get(choice) ?? 0;
+      if (wanted.logprobs === undefined || sequence.logprobs.length === from) return null;
+      told.set(choice, sequence.logprobs.length);
+      return logprobsOf(kind, sequence.logprobs, tokenizer, from);
+    };
     const choices = start(kind, wanted, prompts, (choice, text) => {
       if (!wanted.stream) return;
-      if (send) send(piece(kind, head, choice, text));
-      else early.push([choice, text]);
+      const next = piece(kind, head, choice, text, { logprobs: logprobs(choice) });
+      if (send) send(next);
+      else early.push(next);
     });
     const cancel = (): void => choices.forEach(({ sequence }) => sequence.finish("cancelled"));
     request.signal.addEventListener("abort", cancel);
@@ -119,12 +127,15 @@ export async function serve(
           controller.enqueue(events.encode(`data: ${text}\n\n`));
         };
         for (const choice of choices) {
-          if (kind === "chat" || echoes) send(piece(kind, head, choice, echoes?.[choice.prompt] ?? "", "first"));
+          if (kind === "chat" || echoes) {
+            send(piece(kind, head, choice, echoes?.[choice.prompt] ?? "", { place: "first" }));
+          }
           void choice.done.then(() => {
-            if (choice.sequence.finished !== "cancelled") send!(piece(kind, head, choice, "", "last"));
+            if (choice.sequence.finished === "cancelled") return;
+            send!(piece(kind, head, choice, "", { place: "last", logprobs: logprobs(choice) }));
           });
         }
-        for (const [choice, text] of early) send(piece(kind, head, choice, text));
+        early.forEach(send);
         await all;
         // The last pieces of each choice are sent by its own promise, which was there first.
         await Promise.resolve();

@@ -105,17 +105,19 @@ Deno.test("serve: conversations go through the model's chat template, log-probab
       ),
     );
     let streamed = "";
-    for await (
-      const { choices } of await client.chat.completions.create({
-        ...asked,
-        logprobs: false,
-        top_logprobs: undefined,
-        stream: true,
-      })
-    ) {
+    const pieces: unknown[] = [];
+    for await (const { choices } of await client.chat.completions.create({ ...asked, stream: true })) {
       streamed += choices[0]?.delta.content ?? "";
+      pieces.push(...choices[0]?.logprobs?.content ?? []);
     }
     assertEquals(streamed, expected.text);
+    assertEquals(pieces, logprobs!.content);
+    const text = { model: "tiny", prompt: "x = 1", temperature: 0, max_tokens: 6, logprobs: 1 }, offsets: number[] = [];
+    const whole = await client.completions.create(text);
+    for await (const { choices } of await client.completions.create({ ...text, stream: true })) {
+      offsets.push(...choices[0]?.logprobs?.text_offset ?? []);
+    }
+    assertEquals(offsets, whole.choices[0].logprobs!.text_offset);
   }));
 
 Deno.test("serve: mistakes are answered in OpenAI's form, and a client that leaves disturbs nobody", () =>
