@@ -116,3 +116,22 @@ Deno.test("train: the signal ends it between two steps", () =>
     const more = { signal: controller.signal, onLine: () => controller.abort() };
     await assertRejects(() => train(tinyModel(tinyDense(), device), device, options(4, 0.1, more)), DOMException);
   }));
+
+Deno.test("train: an accumulated step is finished where the signal comes in its middle", () =>
+  withDevice("interpreter", async (device) => {
+    const controller = new AbortController(), steps: number[] = [];
+    const more: Partial<TrainOptions> = {
+      accumulate: 2,
+      validation: [],
+      signal: controller.signal,
+      batches: {
+        at(index) {
+          if (index === 3) controller.abort();
+          return batches.at(index);
+        },
+      },
+      onLine: ({ step }) => void steps.push(step),
+    };
+    await assertRejects(() => train(tinyModel(tinyDense(), device), device, options(4, 0.1, more)), DOMException);
+    assertEquals(steps, [1, 2]);
+  }));
