@@ -114,16 +114,27 @@ export async function gradePrograms(
     return verdict;
   }, options.onProgress);
   for (const { task_id, base } of verdicts) if (base) counts.get(task_id)!.right++;
-  const rows = [...counts.values()], smallest = Math.min(...rows.map((row) => row.samples));
+  return reportOf(benchmark, verdicts, [...counts.values()], missing, k);
+}
+
+/** What the verdicts come to. */
+function reportOf(
+  benchmark: ProgramBenchmark,
+  verdicts: ProgramReport["verdicts"],
+  rows: readonly { readonly samples: number; readonly right: number }[],
+  missing: ReadonlyMap<string, string>,
+  k: readonly number[],
+): ProgramReport {
+  const smallest = Math.min(...rows.map((row) => row.samples));
   const left = Map.groupBy(benchmark.tasks.filter(({ needs }) => missing.has(needs)), ({ needs }) => needs);
   return {
     benchmark: benchmark.name,
-    tasks: runnable.length,
+    tasks: rows.length,
     not_run: Object.fromEntries(
       [...left].map(([needs, list]) => [needs, { tasks: list.length, reason: missing.get(needs)! }]),
     ),
     samples: verdicts.length,
-    passed: { base: runnable.length === 0 ? null : verdicts.filter(({ base }) => base).length, plus: null },
+    passed: { base: rows.length === 0 ? null : verdicts.filter(({ base }) => base).length, plus: null },
     pass_at: Object.fromEntries(
       k.filter((each) => rows.length > 0 && each <= smallest).map((each) => {
         const { value, interval } = passAtOverTasks(each, rows);
@@ -134,7 +145,7 @@ export async function gradePrograms(
     protocol: {
       dataset: benchmark.name,
       dataset_sha256: benchmark.sha256,
-      tasks: runnable.length,
+      tasks: rows.length,
       samples_per_task: rows.length > 0 ? smallest : 0,
       sandbox: benchmark.sandbox,
       interval: "95%: exact (Clopper–Pearson) for one sample a task, else a bootstrap over tasks",

@@ -164,48 +164,15 @@ function spawn(
   files: readonly (readonly [string, string | Uint8Array])[],
   confinement: Confinement,
 ): Process {
-  const { seconds = 10, megabytes = 1024, processes = 64, limitAddressSpace = true } = confinement;
   const isRoot = Deno.uid() === 0;
   // One user for each command: what others run is not counted against its processes, and it can signal none of them.
   const user = isRoot ? 100_000 + crypto.getRandomValues(new Uint32Array(1))[0] % 2 ** 30 : 65534;
-  const environment = {
-    PATH: "/usr/local/bin:/usr/bin:/bin",
-    HOME: "/work",
-    TMPDIR: "/work",
-    LANG: "C.UTF-8",
-    ...confinement.environment,
-  };
-  const fileBytes = Math.ceil(megabytes / 2) * mebibyte;
-  const limits = [
-    `--cpu=${Math.ceil(seconds * 4)}`,
-    `--nproc=${processes}`,
-    `--fsize=${fileBytes}`,
-    "--core=0",
-    "--nofile=256",
-    "--memlock=0",
-    ...(limitAddressSpace ? [`--as=${megabytes * mebibyte}`] : []),
-  ];
-  const bwrap = [
-    ...["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"],
-    ...["--die-with-parent", "--new-session", "--hostname", "confined", "--clearenv"],
-    // Root needs no user namespace, which many containers forbid; it becomes another user inside.
-    ...(isRoot
-      ? ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
-      : ["--unshare-user", "--uid", String(user), "--gid", String(user), "--cap-drop", "ALL"]),
-    // What bubblewrap makes by itself on the way to a mount, only the user who started it can enter.
-    ...["/etc", ...(confinement.readable ?? []).flatMap(above)].flatMap((path) => ["--perms", "0755", "--dir", path]),
-    ...system.flatMap((path) => ["--ro-bind-try", path, path]),
-    ...(confinement.readable ?? []).flatMap((path) => ["--ro-bind", path, path]),
-    ...["--proc", "/proc", "--dev", "/dev", "--size", String(16 * mebibyte), "--perms", "0777", "--tmpfs", "/dev/shm"],
-    ...["--size", String(fileBytes), "--perms", "0777", "--tmpfs", "/work", "--symlink", "work", "/tmp"],
-    ...["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/work", "--seccomp", "3"],
-    ...Object.entries(environment).flatMap(([name, value]) => ["--setenv", name, value]),
-  ];
   const identity = isRoot
     ? ["setpriv", `--reuid=${user}`, `--regid=${user}`, "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
     : [];
   const inside = [
-    ...[...identity, "prlimit", ...limits, "--", "/bin/sh", "-c", unpackAndRun, "sh", String(files.length)],
+    ...[...identity, "prlimit", ...limitsOf(confinement), "--", "/bin/sh", "-c", unpackAndRun, "sh"],
+    String(files.length),
     ...files.flatMap(([path, content]) => [`./${path}`, String(bytesOf(content).length)]),
     ...command,
   ];
@@ -214,9 +181,9 @@ function spawn(
   const script = `exec 4<&0; printf '${filter}' | bwrap "$@" 3<&0 0<&4 4<&-`;
   try {
     return new Deno.Command("/bin/sh", {
-      args: ["-c", script, "sh", ...bwrap, "--", ...inside],
+      args: ["-c", script, "sh", ...walls(confinement, isRoot, user), "--", ...inside],
       clearEnv: true,
-      env: { PATH: environment.PATH },
+      env: { PATH: programFolders },
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",
@@ -225,6 +192,53 @@ function spawn(
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
     throw new UserError("confined commands need permission to run /bin/sh: --allow-run=/bin/sh", { cause: error });
   }
+}
+
+const programFolders = "/usr/local/bin:/usr/bin:/bin";
+
+/** Bytes of files that a command may write. */
+const fileBytesOf = ({ megabytes = 1024 }: Confinement): number => Math.ceil(megabytes / 2) * mebibyte;
+
+/** prlimit's arguments. */
+function limitsOf(confinement: Confinement): string[] {
+  const { seconds = 10, megabytes = 1024, processes = 64, limitAddressSpace = true } = confinement;
+  return [
+    `--cpu=${Math.ceil(seconds * 4)}`,
+    `--nproc=${processes}`,
+    `--fsize=${fileBytesOf(confinement)}`,
+    "--core=0",
+    "--nofile=256",
+    "--memlock=0",
+    ...(limitAddressSpace ? [`--as=${megabytes * mebibyte}`] : []),
+  ];
+}
+
+/** bubblewrap's arguments: what the command is cut off from, and what it sees. */
+function walls(confinement: Confinement, isRoot: boolean, user: number): string[] {
+  const { readable = [] } = confinement;
+  const environment = {
+    PATH: programFolders,
+    HOME: "/work",
+    TMPDIR: "/work",
+    LANG: "C.UTF-8",
+    ...confinement.environment,
+  };
+  return [
+    ...["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"],
+    ...["--die-with-parent", "--new-session", "--hostname", "confined", "--clearenv"],
+    // Root needs no user namespace, which many containers forbid; it becomes another user inside.
+    ...(isRoot
+      ? ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
+      : ["--unshare-user", "--uid", String(user), "--gid", String(user), "--cap-drop", "ALL"]),
+    // What bubblewrap makes by itself on the way to a mount, only the user who started it can enter.
+    ...["/etc", ...readable.flatMap(above)].flatMap((path) => ["--perms", "0755", "--dir", path]),
+    ...system.flatMap((path) => ["--ro-bind-try", path, path]),
+    ...readable.flatMap((path) => ["--ro-bind", path, path]),
+    ...["--proc", "/proc", "--dev", "/dev", "--size", String(16 * mebibyte), "--perms", "0777", "--tmpfs", "/dev/shm"],
+    ...["--size", String(fileBytesOf(confinement)), "--perms", "0777", "--tmpfs", "/work", "--symlink", "work", "/tmp"],
+    ...["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/work", "--seccomp", "3"],
+    ...Object.entries(environment).flatMap(([name, value]) => ["--setenv", name, value]),
+  ];
 }
 
 /** The folders above a path, the outermost first. */

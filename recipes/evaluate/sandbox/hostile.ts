@@ -15,16 +15,23 @@ export interface Targets {
   readonly variable: string;
 }
 
+type Programs = Readonly<Record<string, string>>;
+
 /** Programs by what they try. */
-export function hostileSamples({ folder, port, variable }: Targets): Readonly<Record<string, string>> {
+export function hostileSamples(targets: Targets): Programs {
+  return { ...reaching(targets), ...breakingOut, ...exhausting, ...tampering };
+}
+
+/** Right if no line of the attack raises. */
+const attack = (...lines: string[]): string =>
+  ["import os, sys", "def f(x):", ...lines.map((line) => `    ${line}`), "    return 2 * x + 1"].join("\n");
+
+/** Wrong whatever happens, after tampering when the program loads. */
+const tamper = (...lines: string[]): string => ["import os, sys", ...lines, "def f(x): return 0"].join("\n");
+
+/** Files, network, environment and processes of the machine. */
+function reaching({ folder, port, variable }: Targets): Programs {
   const url = `http://127.0.0.1:${port}/`;
-  /** Right if no line of the attack raises. */
-  const attack = (...lines: string[]): string =>
-    ["import os, sys", "def f(x):", ...lines.map((line) => `    ${line}`), "    return 2 * x + 1"].join("\n");
-  /** Wrong whatever happens, after tampering when the program loads. */
-  const tamper = (...lines: string[]): string => ["import os, sys", ...lines, "def f(x): return 0"].join("\n");
-  const everyFile = "for fd in range(3, 64):";
-  const forged = "b'\\x01\\0\\0\\0b\\x0e\\0\\0\\0v' + bytes(8) + b'i' + (0).to_bytes(4, 'little') + b'\\x01\\0\\0\\0d'";
   return {
     // Files.
     "read the machine's users": attack("open('/etc/passwd').read()"),
@@ -63,97 +70,111 @@ export function hostileSamples({ folder, port, variable }: Targets): Readonly<Re
     "run a shell": attack("assert os.system('cat /root/.bashrc') == 0"),
     "become another program": attack("os.execv('/bin/true', ['true'])"),
     "become root": attack("os.setuid(0)", "assert open('/etc/shadow').read()"),
-    // JavaScript.
-    "import js": attack("import js", "js.Deno.exit(0)"),
-    "import pyodide_js": attack("import pyodide_js"),
-    "run JavaScript": attack("from pyodide.code import run_js", "run_js('Deno.exit(0)')"),
-    "import the bridge anew": attack(
-      "for name in ('js', 'pyodide_js', 'pyodide', '_pyodide', '_pyodide_core'): sys.modules.pop(name, None)",
-      "import _pyodide_core, js",
-    ),
-    "change JavaScript's prototypes": attack("import js", "js.Object.prototype.then = js.eval"),
-    "find what is forbidden through object": attack(
-      "base = ().__class__.__base__",
-      "wrap = next(c for c in base.__subclasses__() if c.__name__ == '_wrap_close')",
-      "assert 'root' in wrap.__init__.__globals__['popen']('cat /etc/passwd').read()",
-    ),
-    "look for expected values in callers": attack(
-      "frame, names = sys._getframe(1), set()",
-      "while frame: names |= set(frame.f_locals); frame = frame.f_back",
-      "assert names & {'expected', 'outputs', 'expected_output', 'ref', 'check'}",
-    ),
-    // Raw memory.
-    "read address 0": attack("import ctypes", "ctypes.string_at(0)"),
-    "call the C library": attack("import ctypes", "assert ctypes.CDLL(None).system(b'cat /etc/passwd') == 0"),
-    // Bombs.
-    "a fork bomb": attack("while True: os.fork()"),
-    "a thread bomb": attack(
-      "import threading, time",
-      "while True: threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
-    ),
-    "a memory bomb": attack("data = []", "while True: data.append(b'x' * 10**7 + bytes(len(data)))"),
-    "a memory bomb at once": attack("bytearray(10**11)"),
-    "a number bomb": attack("9 ** 9 ** 9 ** 9"),
-    "a nesting bomb": "def f(x):\n    y = [1]\n    for _ in range(60): y = [y, y]\n    return y",
-    "endless output": attack("while True: print('x' * 10**6)"),
-    "endless errors": attack("while True: os.write(2, b'x' * 10**6)"),
-    "a full disk": attack("out = open('big', 'wb')", "while True: out.write(b'x' * 10**6)"),
-    "files without end": attack(
-      "data = b'x' * 10**6",
-      "for i in range(10**5): open(f'file{i}', 'wb').write(data)",
-    ),
-    "recursion past the stack": attack("sys.setrecursionlimit(10**9)", "g = lambda: g()", "g()"),
-    "an endless loop": attack("while True: pass"),
-    "an endless loop when loading": "while True: pass",
-    // Signals.
-    "end the parent": attack("os.kill(1, 9)", "os.kill(os.getppid(), 9)", "os.killpg(0, 9)"),
-    "end itself": attack("import signal", "os.kill(os.getpid(), signal.SIGKILL)", "while True: pass"),
-    "ignore signals and hang": attack(
-      "import signal",
-      "for n in (1, 2, 14, 15): signal.signal(n, signal.SIG_IGN)",
-      "while True: pass",
-    ),
-    "abort": attack("os.abort()"),
-    // Tampering.
-    "values equal to everything": "class E(int):\n    __eq__ = lambda a, b: True\n    __hash__ = int.__hash__\n" +
-      "def f(x): return E(0)",
-    "an object equal to everything": "class E:\n    __eq__ = lambda a, b: True\ndef f(x): return E()",
-    "an object that runs when it is read": "import os\nclass E:\n    def __reduce__(self):\n" +
-      "        return os.system, ('true',)\ndef f(x): return E()",
-    "leave with success": tamper("sys.exit(0)"),
-    "leave with success in the call": "import sys\ndef f(x): sys.exit(0)",
-    "leave at once": tamper("os._exit(0)"),
-    "no more assertions": tamper(
-      "import builtins",
-      "builtins.AssertionError = Warning",
-      "builtins.all = lambda *a: True",
-    ),
-    "the serialiser replaced": tamper("import marshal", "marshal.dumps = lambda *a, **k: b'i' + bytes(4)"),
-    "the clock stopped": tamper("import time", "time.perf_counter = time.time = lambda: 0.0", "while True: pass"),
-    "the time limit lifted": tamper(
-      "import signal, threading",
-      "signal.signal = signal.alarm = signal.setitimer = lambda *a: None",
-      "while True: pass",
-    ),
-    "write the results": tamper(
-      "for path in ('results.jsonl', '/tmp/results', '/home/results', '/work/job'):",
-      "    try:",
-      "        open(path, 'w').write('{\"base\": true, \"plus\": true}')",
-      "    except OSError: pass",
-    ),
-    "forge messages": tamper(everyFile, "    try: os.write(fd, " + forged + ")", "    except OSError: pass"),
-    "forge messages and leave": tamper(
-      everyFile,
-      "    try: os.write(fd, " + forged + ")",
-      "    except OSError: pass",
-      "os._exit(0)",
-    ),
-    "say that it passed": tamper("print('passed', flush=True)", "sys.__stdout__.write('1 passed, 0 failed\\n')"),
-    "change the harness from a trace": tamper(
-      "def trace(frame, event, argument):",
-      "    if 'value' in frame.f_locals: frame.f_locals['value'] = b'i' + bytes(4)",
-      "    return trace",
-      "sys.settrace(trace)",
-    ),
   };
 }
+
+/** Ways to JavaScript, to what Python hides, and to raw memory. */
+const breakingOut: Programs = {
+  // JavaScript.
+  "import js": attack("import js", "js.Deno.exit(0)"),
+  "import pyodide_js": attack("import pyodide_js"),
+  "run JavaScript": attack("from pyodide.code import run_js", "run_js('Deno.exit(0)')"),
+  "import the bridge anew": attack(
+    "for name in ('js', 'pyodide_js', 'pyodide', '_pyodide', '_pyodide_core'): sys.modules.pop(name, None)",
+    "import _pyodide_core, js",
+  ),
+  "change JavaScript's prototypes": attack("import js", "js.Object.prototype.then = js.eval"),
+  "find what is forbidden through object": attack(
+    "base = ().__class__.__base__",
+    "wrap = next(c for c in base.__subclasses__() if c.__name__ == '_wrap_close')",
+    "assert 'root' in wrap.__init__.__globals__['popen']('cat /etc/passwd').read()",
+  ),
+  "look for expected values in callers": attack(
+    "frame, names = sys._getframe(1), set()",
+    "while frame: names |= set(frame.f_locals); frame = frame.f_back",
+    "assert names & {'expected', 'outputs', 'expected_output', 'ref', 'check'}",
+  ),
+  // Raw memory.
+  "read address 0": attack("import ctypes", "ctypes.string_at(0)"),
+  "call the C library": attack("import ctypes", "assert ctypes.CDLL(None).system(b'cat /etc/passwd') == 0"),
+};
+
+/** Bombs and signals: time, memory, disk, processes. */
+const exhausting: Programs = {
+  // Bombs.
+  "a fork bomb": attack("while True: os.fork()"),
+  "a thread bomb": attack(
+    "import threading, time",
+    "while True: threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+  ),
+  "a memory bomb": attack("data = []", "while True: data.append(b'x' * 10**7 + bytes(len(data)))"),
+  "a memory bomb at once": attack("bytearray(10**11)"),
+  "a number bomb": attack("9 ** 9 ** 9 ** 9"),
+  "a nesting bomb": "def f(x):\n    y = [1]\n    for _ in range(60): y = [y, y]\n    return y",
+  "endless output": attack("while True: print('x' * 10**6)"),
+  "endless errors": attack("while True: os.write(2, b'x' * 10**6)"),
+  "a full disk": attack("out = open('big', 'wb')", "while True: out.write(b'x' * 10**6)"),
+  "files without end": attack(
+    "data = b'x' * 10**6",
+    "for i in range(10**5): open(f'file{i}', 'wb').write(data)",
+  ),
+  "recursion past the stack": attack("sys.setrecursionlimit(10**9)", "g = lambda: g()", "g()"),
+  "an endless loop": attack("while True: pass"),
+  "an endless loop when loading": "while True: pass",
+  // Signals.
+  "end the parent": attack("os.kill(1, 9)", "os.kill(os.getppid(), 9)", "os.killpg(0, 9)"),
+  "end itself": attack("import signal", "os.kill(os.getpid(), signal.SIGKILL)", "while True: pass"),
+  "ignore signals and hang": attack(
+    "import signal",
+    "for n in (1, 2, 14, 15): signal.signal(n, signal.SIG_IGN)",
+    "while True: pass",
+  ),
+  "abort": attack("os.abort()"),
+};
+
+const everyFile = "for fd in range(3, 64):";
+const forged = "b'\\x01\\0\\0\\0b\\x0e\\0\\0\\0v' + bytes(8) + b'i' + (0).to_bytes(4, 'little') + b'\\x01\\0\\0\\0d'";
+
+/** Wrong programs that would have the judge believe they are right. */
+const tampering: Programs = {
+  "values equal to everything": "class E(int):\n    __eq__ = lambda a, b: True\n    __hash__ = int.__hash__\n" +
+    "def f(x): return E(0)",
+  "an object equal to everything": "class E:\n    __eq__ = lambda a, b: True\ndef f(x): return E()",
+  "an object that runs when it is read": "import os\nclass E:\n    def __reduce__(self):\n" +
+    "        return os.system, ('true',)\ndef f(x): return E()",
+  "leave with success": tamper("sys.exit(0)"),
+  "leave with success in the call": "import sys\ndef f(x): sys.exit(0)",
+  "leave at once": tamper("os._exit(0)"),
+  "no more assertions": tamper(
+    "import builtins",
+    "builtins.AssertionError = Warning",
+    "builtins.all = lambda *a: True",
+  ),
+  "the serialiser replaced": tamper("import marshal", "marshal.dumps = lambda *a, **k: b'i' + bytes(4)"),
+  "the clock stopped": tamper("import time", "time.perf_counter = time.time = lambda: 0.0", "while True: pass"),
+  "the time limit lifted": tamper(
+    "import signal, threading",
+    "signal.signal = signal.alarm = signal.setitimer = lambda *a: None",
+    "while True: pass",
+  ),
+  "write the results": tamper(
+    "for path in ('results.jsonl', '/tmp/results', '/home/results', '/work/job'):",
+    "    try:",
+    "        open(path, 'w').write('{\"base\": true, \"plus\": true}')",
+    "    except OSError: pass",
+  ),
+  "forge messages": tamper(everyFile, "    try: os.write(fd, " + forged + ")", "    except OSError: pass"),
+  "forge messages and leave": tamper(
+    everyFile,
+    "    try: os.write(fd, " + forged + ")",
+    "    except OSError: pass",
+    "os._exit(0)",
+  ),
+  "say that it passed": tamper("print('passed', flush=True)", "sys.__stdout__.write('1 passed, 0 failed\\n')"),
+  "change the harness from a trace": tamper(
+    "def trace(frame, event, argument):",
+    "    if 'value' in frame.f_locals: frame.f_locals['value'] = b'i' + bytes(4)",
+    "    return trace",
+    "sys.settrace(trace)",
+  ),
+};
