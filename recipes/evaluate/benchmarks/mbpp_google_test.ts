@@ -68,19 +68,19 @@ Deno.test("mbpp-google: objects of a class that solutions define are given to th
     const row = {
       task_id: 12,
       text: "Write a function to add up products.",
-      code: `${pair}def total(pairs): return sum(pair.a * pair.b for pair in pairs)`,
+      code: `${pair}def total(pairs, kind=int): return kind(sum(pair.a * pair.b for pair in pairs))`,
       test_setup_code: "",
-      test_list: ["assert total([Pair(1, 2), Pair(3, 4)]) == 14", "assert total((Pair(2, 2),)) == 4"],
+      test_list: ["assert total([Pair(1, 2), Pair(3, 4)]) == 14", "assert total((Pair(2, 2),), str) == '4'"],
     };
     const benchmark = await loadBenchmark(await write(folder, [row]), "mbpp-google"), [{ id }] = benchmark.tasks;
     const answers: [solution: string, passes: boolean][] = [
       [row.code, true],
       [
-        "class Pair:\n  area = property(lambda p: p.a * p.b)\ndef total(pairs): return sum(p.area for p in pairs)",
+        "class Pair:\n  area = property(lambda p: p.a * p.b)\ndef total(pairs, t=int): return t(sum(p.area for p in pairs))",
         true,
       ],
-      [`${pair}def total(pairs): return sum(pair.a + pair.b for pair in pairs)`, false],
-      ["def total(pairs): return sum(pair.a * pair.b for pair in pairs)", false],
+      [`${pair}def total(pairs, t=int): return t(sum(pair.a + pair.b for pair in pairs))`, false],
+      ["def total(pairs, t=int): return t(sum(pair.a * pair.b for pair in pairs))", false],
     ];
     const samples = answers.map(([solution]) => ({ task_id: id, solution }));
     const { verdicts } = await gradeSamples(benchmark, samples);

@@ -9,20 +9,24 @@
  * returned values. A test that feeds outputs back into the candidate, or looks at how arguments were changed, cannot be
  * replayed; the sample then fails with that reason. None of HumanEval's 164 is of that kind. Arguments that are objects of
  * a class which the solution defines (Mbpp/601) travel as class name and attributes; the sample's own class is given them.
+ * So do Python's types (Mbpp/533).
  */
 import type { Task } from "../benchmarks/load.ts";
 import { encode } from "../python/marshal.ts";
 import type { Sandbox } from "../sandbox/pyodide.ts";
 import { PyBytes, type PythonValue, Tuple } from "../python/values.ts";
 
-/** The first item of a tuple that stands for an object: (mark, class name, attributes). */
+/** The first item of a tuple that stands for an object: (mark, class name, attributes), None where it is a type. */
 const objectMark = "xft object";
 
-/** Python: a value with objects of the solution's classes as marked tuples. */
+/** Python: a value with objects of the solution's classes, and Python's own types, as marked tuples. */
 const describing = `
+import builtins as xft_builtins
 def xft_described(value):
     if type(value) in (list, tuple):
         return type(value)([xft_described(item) for item in value])
+    if type(value) is type and vars(xft_builtins).get(value.__name__) is value:
+        return ("${objectMark}", value.__name__, None)
     if type(value).__module__ == __name__ and globals().get(type(value).__name__) is type(value):
         return ("${objectMark}", type(value).__name__, {name: xft_described(item) for name, item in vars(value).items()})
     return value
@@ -30,9 +34,12 @@ def xft_described(value):
 
 /** Python: calls the solution with objects of its own classes instead of marked tuples. */
 const building = (entry: string): string => `
+import builtins as xft_builtins
 xft_solution = ${entry}
 def xft_built(value):
     if type(value) is tuple and len(value) == 3 and value[0] == "${objectMark}":
+        if value[2] is None:
+            return getattr(xft_builtins, value[1])
         made = object.__new__(globals()[value[1]])
         vars(made).update({name: xft_built(item) for name, item in value[2].items()})
         return made
