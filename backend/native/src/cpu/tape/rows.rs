@@ -87,29 +87,81 @@ pub unsafe fn fold(accumulator: Accumulator, lanes: *mut u32, count: usize) {
     }
 }
 
+/// Eight lanes of a row.
+type Eight<T> = [T; 8];
+
+#[inline(always)]
+fn join_eight<T: Copy>(a: Eight<T>, b: Eight<T>, f: &impl Fn(T, T) -> T) -> Eight<T> {
+    [
+        f(a[0], b[0]),
+        f(a[1], b[1]),
+        f(a[2], b[2]),
+        f(a[3], b[3]),
+        f(a[4], b[4]),
+        f(a[5], b[5]),
+        f(a[6], b[6]),
+        f(a[7], b[7]),
+    ]
+}
+
+/// Joins what [`halve`] would, of every `step`th of `N` · `step` vectors, without writing anything between.
+macro_rules! tree {
+    ($name:ident, $half:ident) => {
+        /// # Safety
+        /// As many vectors are readable.
+        #[inline(always)]
+        unsafe fn $name<T: Copy>(from: *const Eight<T>, step: usize, f: &impl Fn(T, T) -> T) -> Eight<T> {
+            // SAFETY: the caller's contract.
+            unsafe { join_eight($half(from, 2 * step, f), $half(from.add(step), 2 * step, f), f) }
+        }
+    };
+}
+
+/// # Safety
+/// The vector is readable.
+#[inline(always)]
+unsafe fn tree_1<T: Copy>(from: *const Eight<T>, _: usize, _: &impl Fn(T, T) -> T) -> Eight<T> {
+    // SAFETY: the caller's contract.
+    unsafe { from.read_unaligned() }
+}
+
+tree!(tree_2, tree_1);
+tree!(tree_4, tree_2);
+tree!(tree_8, tree_4);
+tree!(tree_16, tree_8);
+tree!(tree_32, tree_16);
+
 /// # Safety
 /// As [`fold`].
 #[inline(always)]
 unsafe fn halve<T: Copy>(lanes: *mut T, count: usize, f: impl Fn(T, T) -> T) {
     let mut width = count;
+    // The same sums without a store and a load for each half.
+    let from = lanes.cast_const().cast::<Eight<T>>();
+    // SAFETY: the caller's contract.
+    let joined = unsafe {
+        match count {
+            32 => Some(tree_4(from, 1, &f)),
+            64 => Some(tree_8(from, 1, &f)),
+            128 => Some(tree_16(from, 1, &f)),
+            256 => Some(tree_32(from, 1, &f)),
+            _ => None,
+        }
+    };
+    if let Some(v) = joined {
+        let [a, b] = [f(f(v[0], v[4]), f(v[2], v[6])), f(f(v[1], v[5]), f(v[3], v[7]))];
+        // SAFETY: as above.
+        return unsafe { *lanes = f(a, b) };
+    }
     while width > 1 {
         let half = width.div_ceil(2);
         let (mut lane, rest) = (0, width - half);
         while lane + 8 <= rest {
             // SAFETY: the caller's contract.
             unsafe {
-                let low = lanes.add(lane).cast::<[T; 8]>();
-                let (a, b) = (low.read_unaligned(), lanes.add(half + lane).cast::<[T; 8]>().read_unaligned());
-                low.write_unaligned([
-                    f(a[0], b[0]),
-                    f(a[1], b[1]),
-                    f(a[2], b[2]),
-                    f(a[3], b[3]),
-                    f(a[4], b[4]),
-                    f(a[5], b[5]),
-                    f(a[6], b[6]),
-                    f(a[7], b[7]),
-                ]);
+                let low = lanes.add(lane).cast::<Eight<T>>();
+                let high = lanes.add(half + lane).cast::<Eight<T>>();
+                low.write_unaligned(join_eight(low.read_unaligned(), high.read_unaligned(), &f));
             }
             lane += 8;
         }
