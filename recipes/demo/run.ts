@@ -13,7 +13,7 @@ import { learn, type Learned } from "../training/learn.ts";
 import { merger } from "../merge/device.ts";
 import { singleExpert, uniformWeights, weightsOf } from "../merge/weights.ts";
 import { batchesOf, type Sample } from "../model/batch.ts";
-import { initModel, loadDense, type Loaded, loadMixture, saveModel } from "../model/parameters.ts";
+import { initModel, loadDense, type Loaded, loadMixture, type Mixture, saveModel } from "../model/parameters.ts";
 import { objectives } from "../objectives/mod.ts";
 import { train, type TrainLine } from "../training/train.ts";
 import { upcycle } from "../upcycle.ts";
@@ -81,141 +81,220 @@ function checkUnseen(training: readonly Task[], heldOut: readonly Task[]): void 
   if (leaked) throw new UserError(`the held-out task ${leaked.id} has a solution that occurs in training.`);
 }
 
+/** One run under way: its settings, its tasks, and the rows that it has so far. */
+interface Run {
+  readonly settings: DemoSettings;
+  readonly options: DemoOptions;
+  readonly config: ModelConfig & { readonly kind: "llama" };
+  readonly training: readonly Task[];
+  readonly validation: readonly Task[];
+  readonly samples: readonly Sample[];
+  /** Dense steps per mixture step at equal FLOPs. */
+  readonly ratio: number;
+  /** What rows are made with; its tasks are the held-out ones. */
+  readonly context: RowContext;
+  readonly rows: Row[];
+}
+
+/** A model and what its training took. */
+interface Tuned<L extends Loaded> {
+  readonly loaded: L;
+  readonly seconds: number;
+}
+
 /** Runs the whole method. The table's rows come in the order of the report. */
 export async function runDemo(settings: DemoSettings, options: DemoOptions): Promise<DemoReport> {
-  const { device, folder, signal, onStage, onRow, onLine } = options, began = performance.now();
-  const { seed } = settings, config = modelConfig(settings);
+  const began = performance.now();
+  const run = prepare(settings, options);
+  await pretrainBase(run);
+  await retrieveNearest(run);
+  await tuneDense(run);
+  await averageDense(run);
+  const moe = await tuneMixture(run);
+  const learned = await learnCoefficients(run, moe.loaded);
+  await mergeMixture(run, moe, learned);
+  free(moe.loaded.model, options.device);
+  const { coefficients, ...rest } = learned;
+  return {
+    rows: run.rows,
+    learned: { ...rest, alpha: coefficients.alpha },
+    computeRatio: run.ratio,
+    seconds: (performance.now() - began) / 1000,
+  };
+}
+
+/** Makes the tasks, and the tokenizer's folder. */
+function prepare(settings: DemoSettings, options: DemoOptions): Run {
+  const { seed } = settings;
   const training = tasks(seed, "train", settings.tasks.train);
   const validation = tasks(seed, "validation", settings.tasks.validation);
   const heldOut = options.split === "validation" ? validation : tasks(seed, "test", settings.tasks.test);
   checkUnseen(training, heldOut);
-  const samples: Sample[] = training.map(encodeTask);
-  const rows: Row[] = [],
-    // A reference solution needs no run: that they do what they are asked is tested (family/domains_test.ts).
-    known = new Map(heldOut.map(({ id, solution }) => [`${id} ${solution}`, true])),
-    context: RowContext = { ...options, tasks: heldOut, newTokens: settings.generation.newTokens, known };
-  const add = (row: Row): void => {
-    rows.push(row);
-    onRow?.(row);
+  const tokenizer = join(options.folder, "tokenizer");
+  Deno.mkdirSync(tokenizer, { recursive: true });
+  for (const [name, text] of Object.entries(tokenizerFiles())) Deno.writeTextFileSync(join(tokenizer, name), text);
+  // A reference solution needs no run: that they do what they are asked is tested (family/domains_test.ts).
+  const known = new Map(heldOut.map(({ id, solution }) => [`${id} ${solution}`, true]));
+  return {
+    settings,
+    options,
+    config: modelConfig(settings),
+    training,
+    validation,
+    samples: training.map(encodeTask),
+    ratio: computeRatio(settings, vocabulary.length),
+    context: { ...options, tasks: heldOut, newTokens: settings.generation.newTokens, known },
+    rows: [],
   };
-  const at = (name: string): string => join(folder, name);
-  Deno.mkdirSync(at("tokenizer"), { recursive: true });
-  for (const [name, text] of Object.entries(tokenizerFiles())) {
-    Deno.writeTextFileSync(join(at("tokenizer"), name), text);
-  }
-  const save = (name: string, loaded: Loaded): Promise<void> =>
-    saveModel(at(name), loaded, device, { tokenizerFrom: at("tokenizer"), overwrite: true });
-  const tune = async <L extends Loaded>(
-    loaded: L,
-    stage: StageSettings,
-    epochs = stage.epochs,
-    shuffle = seed,
-  ): Promise<{ loaded: L; seconds: number }> => {
-    const batches = trainingBatches(samples, { batch: stage.batch, seq: config.maxPositions, seed: shuffle });
-    const steps = batches.stepsFor(epochs);
-    return await train(loaded, device, {
-      schedule: { kind: "linear", rate: stage.rate, steps, warmup: Math.round(stage.warmup * steps) },
-      optimizer: "adamw",
-      batches,
-      seed: shuffle,
-      signal,
-      onLine,
-    });
-  };
+}
 
+/** The folder of one of the run's models. */
+const folderOf = ({ options }: Run, name: string): string => join(options.folder, name);
+
+const save = (run: Run, name: string, loaded: Loaded): Promise<void> =>
+  saveModel(folderOf(run, name), loaded, run.options.device, {
+    tokenizerFrom: folderOf(run, "tokenizer"),
+    overwrite: true,
+  });
+
+function add({ rows, options }: Run, row: Row): void {
+  rows.push(row);
+  options.onRow?.(row);
+}
+
+/** Trains a model on the instructions. */
+async function tune<L extends Loaded>(
+  { settings, options, config, samples }: Run,
+  loaded: L,
+  stage: StageSettings,
+  epochs = stage.epochs,
+  seed = settings.seed,
+): Promise<Tuned<L>> {
+  const batches = trainingBatches(samples, { batch: stage.batch, seq: config.maxPositions, seed });
+  const steps = batches.stepsFor(epochs);
+  return await train(loaded, options.device, {
+    schedule: { kind: "linear", rate: stage.rate, steps, warmup: Math.round(stage.warmup * steps) },
+    optimizer: "adamw",
+    batches,
+    seed,
+    signal: options.signal,
+    onLine: options.onLine,
+  });
+}
+
+/** The base model, from nothing. */
+async function pretrainBase(run: Run): Promise<void> {
+  const { device, signal, onStage, onLine } = run.options, { seed, model, pretraining } = run.settings;
   onStage?.("pretraining");
-  const { steps, rows: batch, length, rate, warmup, mixture } = settings.pretraining;
-  const base = await train(initModel(config, seed, device, settings.model.gain), device, {
+  const { steps, rows, length, rate, warmup, mixture } = pretraining;
+  const { loaded } = await train(initModel(run.config, seed, device, model.gain), device, {
     schedule: { kind: "linear", rate, steps, warmup },
     optimizer: "adamw",
-    batches: pretrainingBatches(seed, { rows: batch, length, mixture }),
+    batches: pretrainingBatches(seed, { rows, length, mixture }),
     signal,
     onLine,
   });
-  await save("base", base.loaded);
+  await save(run, "base", loaded);
   onStage?.("evaluating the base model");
-  add(await rowOfModel("base", base.loaded, 0, context));
-  free(base.loaded.model, device);
-  onStage?.("retrieving");
-  const nearest = retriever(training);
-  add(await rowOfPrograms("retrieval", heldOut.map(({ instruction }) => nearest(instruction).solution), context));
+  add(run, await rowOfModel("base", loaded, 0, run.context));
+  free(loaded.model, device);
+}
 
-  const ratio = computeRatio(settings, vocabulary.length);
+/** What copying the nearest training task's answer would reach. */
+async function retrieveNearest(run: Run): Promise<void> {
+  run.options.onStage?.("retrieving");
+  const nearest = retriever(run.training);
+  const programs = run.context.tasks.map(({ instruction }) => nearest(instruction).solution);
+  add(run, await rowOfPrograms("retrieval", programs, run.context));
+}
+
+/** Supervised fine-tuning of the dense model: its own epochs, and the mixture's FLOPs. */
+async function tuneDense(run: Run): Promise<void> {
+  const { device, onStage } = run.options, { sft } = run.settings;
   for (
-    const [name, folderName, epochs] of [
-      ["SFT", "sft", settings.sft.epochs],
-      [`SFT, the MoE's FLOPs (×${ratio.toFixed(1)})`, "sft-matched", settings.sft.epochs * ratio],
+    const [name, folder, epochs] of [
+      ["SFT", "sft", sft.epochs],
+      [`SFT, the MoE's FLOPs (×${run.ratio.toFixed(1)})`, "sft-matched", sft.epochs * run.ratio],
     ] as const
   ) {
     onStage?.(name);
-    const { loaded, seconds } = await tune(loadDense(at("base"), device), settings.sft, epochs);
-    await save(folderName, loaded);
+    const { loaded, seconds } = await tune(run, loadDense(folderOf(run, "base"), device), sft, epochs);
+    await save(run, folder, loaded);
     onStage?.(`evaluating ${name}`);
-    add(await rowOfModel(name, loaded, seconds, context));
+    add(run, await rowOfModel(name, loaded, seconds, run.context));
     free(loaded.model, device);
   }
+}
 
-  const members = Math.round(ratio), meanName = `mean of ${members} SFTs (${members} × SFT's FLOPs)`;
-  onStage?.(meanName);
-  let dense = [loadDense(at("sft"), device)], spent = rows.find(({ name }) => name === "SFT")!.trainingSeconds;
+/** The mean of as many fine-tuned models as the mixture's FLOPs pay for. */
+async function averageDense(run: Run): Promise<void> {
+  const { device, onStage } = run.options, { seed, sft } = run.settings;
+  const members = Math.round(run.ratio), name = `mean of ${members} SFTs (${members} × SFT's FLOPs)`;
+  onStage?.(name);
+  const dense = [loadDense(folderOf(run, "sft"), device)];
+  let spent = run.rows.find(({ name }) => name === "SFT")!.trainingSeconds;
   for (let member = 1; member < members; member++) {
-    const { loaded, seconds } = await tune(loadDense(at("base"), device), settings.sft, undefined, seed + 100 * member);
-    dense = [...dense, loaded];
+    const base = loadDense(folderOf(run, "base"), device);
+    const { loaded, seconds } = await tune(run, base, sft, undefined, seed + 100 * member);
+    dense.push(loaded);
     spent += seconds;
   }
   const average = await meanOf(dense, device);
-  await save("sft-mean", average);
-  onStage?.(`evaluating ${meanName}`);
-  add(await rowOfModel(meanName, average, spent, context));
+  await save(run, "sft-mean", average);
+  onStage?.(`evaluating ${name}`);
+  add(run, await rowOfModel(name, average, spent, run.context));
   for (const { model } of [...dense, average]) free(model, device);
+}
 
+/** The base model upcycled, and tuned as a mixture. */
+async function tuneMixture(run: Run): Promise<Tuned<Mixture>> {
+  const { device, onStage } = run.options, { seed, moe: stage } = run.settings;
   onStage?.("MoE");
-  const { experts, active, noise, balanceWeight } = settings.moe;
-  await upcycle(at("base"), at("moe-start"), {
-    experts,
-    active,
-    noise,
-    balanceWeight,
-    seed,
-    routerDeviation: settings.moe.routerDeviation,
-  }, { overwrite: true });
-  const moe = await tune(loadMixture(at("moe-start"), device), settings.moe);
-  await save("moe", moe.loaded);
+  const { experts, active, noise, balanceWeight, routerDeviation } = stage;
+  await upcycle(
+    folderOf(run, "base"),
+    folderOf(run, "moe-start"),
+    { experts, active, noise, balanceWeight, seed, routerDeviation },
+    { overwrite: true },
+  );
+  const moe = await tune(run, loadMixture(folderOf(run, "moe-start"), device), stage);
+  await save(run, "moe", moe.loaded);
   onStage?.("evaluating the MoE");
-  add(await rowOfModel(`MoE (${experts} experts, ${active} active)`, moe.loaded, moe.seconds, context));
+  add(run, await rowOfModel(`MoE (${experts} experts, ${active} active)`, moe.loaded, moe.seconds, run.context));
+  return moe;
+}
 
+/** The share of each routed expert in the merge. */
+async function learnCoefficients(run: Run, moe: Mixture): Promise<Learned> {
+  const { device, signal, onStage, onLine } = run.options, { seed, coefficients: stage } = run.settings;
+  const seq = run.config.maxPositions;
   onStage?.("coefficients");
-  const { coefficients: stage } = settings,
-    batches = trainingBatches(samples, { batch: stage.batch, seq: config.maxPositions, seed: seed + 1 });
-  const learned = await learn(moe.loaded, device, {
+  const batches = trainingBatches(run.samples, { batch: stage.batch, seq, seed: seed + 1 });
+  return await learn(moe, device, {
     objective: objectives["xft-lambda"],
     name: "xft-lambda",
     lambda: stage.lambda,
     schedule: { kind: "linear", rate: stage.rate, steps: batches.stepsFor(stage.epochs), warmup: 0 },
     batches,
-    validation: batchesOf(validation.map(encodeTask), { batch: 64, seq: config.maxPositions, bucket: 16 }),
+    validation: batchesOf(run.validation.map(encodeTask), { batch: 64, seq, bucket: 16 }),
     signal,
     onLine,
   });
-  const merge = merger(moe.loaded, device), { config: mixtureConfig } = moe.loaded;
+}
+
+/** Dense models of the mixture: one expert, all alike, and by what was learned. */
+async function mergeMixture(run: Run, moe: Tuned<Mixture>, learned: Learned): Promise<void> {
+  const merge = merger(moe.loaded, run.options.device), { config } = moe.loaded, { lambda } = run.settings.coefficients;
   for (
-    const [name, folderName, weights, seconds] of [
-      ["shared expert alone", "shared", singleExpert(mixtureConfig, 0), 0],
-      [`uniform merge, λ ${stage.lambda}`, "uniform", uniformWeights(mixtureConfig, stage.lambda), 0],
-      ["XFT merge, λ learned", "xft", weightsOf(mixtureConfig, learned.coefficients), learned.seconds],
+    const [name, folder, weights, seconds] of [
+      ["shared expert alone", "shared", singleExpert(config, 0), 0],
+      [`uniform merge, λ ${lambda}`, "uniform", uniformWeights(config, lambda), 0],
+      ["XFT merge, λ learned", "xft", weightsOf(config, learned.coefficients), learned.seconds],
     ] as const
   ) {
-    onStage?.(`evaluating: ${name}`);
+    run.options.onStage?.(`evaluating: ${name}`);
     using dense = await merge(weights);
-    await save(folderName, dense);
-    add(await rowOfModel(name, dense, moe.seconds + seconds, context));
+    await save(run, folder, dense);
+    add(run, await rowOfModel(name, dense, moe.seconds + seconds, run.context));
   }
-  free(moe.loaded.model, device);
-  const { coefficients, ...rest } = learned;
-  return {
-    rows,
-    learned: { ...rest, alpha: coefficients.alpha },
-    computeRatio: ratio,
-    seconds: (performance.now() - began) / 1000,
-  };
 }
