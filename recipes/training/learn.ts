@@ -8,7 +8,7 @@ import { compile, free, number, values } from "../../backend/compile.ts";
 import type { Device } from "../../backend/runtime.ts";
 import type { Coefficients as CoefficientsFile } from "../convert/coefficients.ts";
 import { proveCausality } from "./causality.ts";
-import { merger } from "../merge/device.ts";
+import { type MergedModel, merger } from "../merge/device.ts";
 import { distanceFromUniform, uniformWeights, weightsOf } from "../merge/weights.ts";
 import { type Batch, type HostBatch, toBatch } from "../model/batch.ts";
 import { evaluator } from "../model/loss.ts";
@@ -195,6 +195,14 @@ async function measure(
   return { alpha: weights.map((layer) => layer.map((w) => Math.log(Math.max(w, 1e-6)))), lambda };
 }
 
+/** Proves on the first batch that a merged model sees nothing that comes later. The model is released. */
+async function checkMask(merged: MergedModel, validation: LearnOptions["validation"], device: Device): Promise<number> {
+  using dense = merged;
+  const forward = (tokens: Tokens, packing?: Packing) =>
+    llama(dense.config, dense.model, tokens, swiglu, { packing }).logits;
+  return validation.length > 0 ? await proveCausality(forward, validation[0], device) : 0;
+}
+
 /**
  * Finds coefficients for merging a mixture. The mixture's weights are not changed.
  *
@@ -226,12 +234,7 @@ export async function learn(mixture: Mixture, device: Device, options: LearnOpti
         `further than that from its start${total < 0.1 ? ", so the merge will stay close to the uniform one" : ""}.`,
     );
   }
-  const causalTokens = await (async (): Promise<number> => {
-    using dense = await merge(uniformWeights(config, options.lambda));
-    const forward = (tokens: Tokens, packing?: Packing) =>
-      llama(dense.config, dense.model, tokens, swiglu, { packing }).logits;
-    return validation.length > 0 ? await proveCausality(forward, validation[0], device) : 0;
-  })();
+  const causalTokens = await checkMask(await merge(uniformWeights(config, options.lambda)), validation, device);
   onNote?.(`No logit of ${causalTokens} tokens moved when a later token was changed: the mask is causal.`);
   const uniform = await lossOf(uniformWeights(config, options.lambda));
   onLine?.({ step: 0, steps, validation: uniform });

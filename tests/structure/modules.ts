@@ -24,6 +24,7 @@ export interface Import {
 /** A function with a name, or the name of what it is given to. */
 export interface Function {
   readonly name: string;
+  /** Its own lines: those of functions with names inside it are theirs. */
   readonly lines: number;
 }
 
@@ -89,14 +90,34 @@ function nameOf(node: FunctionNode): string {
   if ((parent.type === "Property" || parent.type === "MethodDefinition") && parent.key.type === "Identifier") {
     return parent.key.name;
   }
-  return "a function";
+  return nameless;
+}
+
+const nameless = "a function";
+
+/** Lines from each function's beginning to its end, less those of the outermost functions with names inside it. */
+function measured(functions: readonly Placed[]): Function[] {
+  const named = functions.filter(({ name }) => name !== nameless);
+  const within = (inner: Placed, outer: Placed): boolean =>
+    inner !== outer && outer.from <= inner.from && inner.to <= outer.to;
+  return functions.map((one) => {
+    const inside = named.filter((other) => within(other, one));
+    const outermost = inside.filter((other) => !inside.some((third) => within(other, third)));
+    return { name: one.name, lines: outermost.reduce((left, { lines }) => left - lines, one.lines) };
+  });
+}
+
+/** A function and where in the file it stands. */
+interface Placed extends Function {
+  readonly from: number;
+  readonly to: number;
 }
 
 function moduleOf(path: string): Module {
   const source = Deno.readTextFileSync(checkout(path));
   const imports: Import[] = [];
   const exports: string[] = [];
-  const functions: Function[] = [];
+  const functions: Placed[] = [];
   const packages: string[] = [];
   let usesDeno = false;
   const take = (specifier: string, names: string[], how: Partial<Omit<Import, "from" | "names">> = {}): void => {
@@ -106,7 +127,8 @@ function moduleOf(path: string): Module {
     imports.push({ from, names, typesOnly: false, later: false, again: false, ...how });
   };
   const measure = (node: FunctionNode): void => {
-    functions.push({ name: nameOf(node), lines: source.slice(...node.range).split("\n").length });
+    const [from, to] = node.range;
+    functions.push({ name: nameOf(node), lines: source.slice(from, to).split("\n").length, from, to });
   };
   const visitor: Deno.lint.LintVisitor = {
     ImportDeclaration({ source: from, specifiers, importKind }) {
@@ -140,5 +162,13 @@ function moduleOf(path: string): Module {
     ArrowFunctionExpression: measure,
   };
   Deno.lint.runPlugin({ name: "modules", rules: { read: { create: () => visitor } } }, path, source);
-  return { path, lines: source.trimEnd().split("\n").length, imports, packages, usesDeno, exports, functions };
+  return {
+    path,
+    lines: source.trimEnd().split("\n").length,
+    imports,
+    packages,
+    usesDeno,
+    exports,
+    functions: measured(functions),
+  };
 }

@@ -244,16 +244,6 @@ export function reportOf(
 ): ProgramReport {
   const timed = seconds.some((each) => each > 0), took = new Map<Step, number>();
   seconds.forEach((each, i) => took.set(steps[origins[i]], (took.get(steps[origins[i]]) ?? 0) + each));
-  // A loop's kernels run once for every tile: they are one entry.
-  const entries = new Map<string, Step[]>(), groups = new Map<Group, number>();
-  for (const step of steps) {
-    const { group, loop } = step.unit;
-    for (const each of loop ? [loop.group, group] : [group]) if (!groups.has(each)) groups.set(each, groups.size);
-    const key = `${groups.get(group)} ${loop ? groups.get(loop.group) : ""} ${step.kernel.kind} ${
-      sizesOf(step.kernel)
-    }`;
-    (entries.get(key) ?? entries.set(key, []).get(key)!).push(step);
-  }
   const traffic = new Map(steps.map((step) => [step, trafficOf(step)]));
   const trafficBy = (step: Step): Traffic => traffic.get(step)!;
   const movedBy = (step: Step): number => trafficBy(step).reads + trafficBy(step).writes;
@@ -262,7 +252,7 @@ export function reportOf(
   const cost = (step: Step): number =>
     timed ? took.get(step) ?? 0 : Math.max(flopsOf(step.kernel) / operationsPerByte, movedBy(step));
   const writer = new Map<Node, number>(), whole = sum(steps, cost);
-  const kernels = [...entries.values()].map((same, number): KernelReport => {
+  const kernels = entriesOf(steps).map((same, number): KernelReport => {
     const [{ unit, behind = [], kernel }] = same, { group } = unit, units = [unit, ...behind];
     const nodes = units.flatMap((each) => each.group.nodes), reads = units.flatMap((each) => each.reads);
     const outside = reads.some(({ op }) => op === "window") ? unit.loop?.reads ?? [] : [];
@@ -304,6 +294,20 @@ export function reportOf(
     timed,
     refused: Object.fromEntries(refused),
   };
+}
+
+/** Steps in the order of the plan; a loop's kernels run once for every tile: they are one entry. */
+function entriesOf(steps: readonly Step[]): Step[][] {
+  const entries = new Map<string, Step[]>(), groups = new Map<Group, number>();
+  for (const step of steps) {
+    const { group, loop } = step.unit;
+    for (const each of loop ? [loop.group, group] : [group]) if (!groups.has(each)) groups.set(each, groups.size);
+    const key = `${groups.get(group)} ${loop ? groups.get(loop.group) : ""} ${step.kernel.kind} ${
+      sizesOf(step.kernel)
+    }`;
+    (entries.get(key) ?? entries.set(key, []).get(key)!).push(step);
+  }
+  return [...entries.values()];
 }
 
 /** Why two loops became one, in words. */

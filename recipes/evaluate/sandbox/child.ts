@@ -223,12 +223,10 @@ function interpret(
     }
   }
 
-  let tableLength = 0;
-  return (async () => {
-    const start = await receive() as Start;
+  /** What Emscripten's glue is told; every way to a file or a page is closed. */
+  function settings(start: Start, markers: Record<string, unknown>): Record<string, unknown> {
     const { welcome } = start;
-    const markers = (await WebAssembly.instantiate(start.markers)).exports as Record<string, unknown>;
-    const module = await create({
+    return {
       API: { config: { jsglobals: {}, env: {} }, runtimeEnv: {} },
       noInitialRun: start.image !== undefined,
       noImageDecoding: true,
@@ -254,25 +252,25 @@ function interpret(
         });
         return {};
       },
-    });
-    if (!start.image) {
-      withhold(module, welcome.withheld);
-      if (python(module, welcome.prepare) !== 0) throw new Error("the interpreter could not be prepared");
-      // Functions that stand in the table from the start; the few that the glue adds, it adds in the same order again.
-      const addresses = Object.entries(module.got).map(([name, { value }]) => [name, Number(value)] as const)
-        .filter(([, value]) => value > 0 && value < tableLength);
-      post({ is: "image", bytes: module.HEAPU8.slice(), addresses: Object.fromEntries(addresses) });
-      return;
-    }
-    if (welcome.imageBytes > module.HEAPU8.length) module.growMemory(welcome.imageBytes);
-    await WebAssembly.instantiate(start.image, { xft: { memory: module.memory } });
-    guard(module, welcome, new Int32Array(start.progress));
-    post({ is: "ready" });
-    const job = await receive() as Uint8Array;
-    module.FS.writeFile("/home/job", job, { canOwn: true });
+    };
+  }
+
+  let tableLength = 0;
+  /** Prepares the interpreter, and posts its memory as the image that others start from. */
+  function postImage(module: PythonModule, welcome: Welcome): void {
+    withhold(module, welcome.withheld);
+    if (python(module, welcome.prepare) !== 0) throw new Error("the interpreter could not be prepared");
+    // Functions that stand in the table from the start; the few that the glue adds, it adds in the same order again.
+    const addresses = Object.entries(module.got).map(([name, { value }]) => [name, Number(value)] as const)
+      .filter(([, value]) => value > 0 && value < tableLength);
+    post({ is: "image", bytes: module.HEAPU8.slice(), addresses: Object.fromEntries(addresses) });
+  }
+
+  /** Runs the job that lies at `/home/job`, and posts how it ended. */
+  function runJob(module: PythonModule, { start }: Welcome): void {
     let how: AnswerHeader["how"] = "done", detail = "";
     try {
-      if (python(module, welcome.start) !== 0) throw new End("crash", "the harness failed");
+      if (python(module, start) !== 0) throw new End("crash", "the harness failed");
     } catch (error) {
       how = "crash";
       detail = String(error).slice(0, 500);
@@ -280,6 +278,20 @@ function interpret(
       else if ((error as { name?: string })?.name === "ExitStatus") [how, detail] = ["exit", "the process was ended"];
     }
     post({ is: "end", how, detail, printed: new TextDecoder().decode(new Uint8Array(printed)) });
+  }
+
+  return (async () => {
+    const start = await receive() as Start;
+    const { welcome } = start;
+    const markers = (await WebAssembly.instantiate(start.markers)).exports as Record<string, unknown>;
+    const module = await create(settings(start, markers));
+    if (!start.image) return postImage(module, welcome);
+    if (welcome.imageBytes > module.HEAPU8.length) module.growMemory(welcome.imageBytes);
+    await WebAssembly.instantiate(start.image, { xft: { memory: module.memory } });
+    guard(module, welcome, new Int32Array(start.progress));
+    post({ is: "ready" });
+    module.FS.writeFile("/home/job", await receive() as Uint8Array, { canOwn: true });
+    runJob(module, welcome);
   })();
 }
 
@@ -378,62 +390,69 @@ async function supervise(worker: string): Promise<void> {
     return it;
   }
 
-  if (!image) {
-    const it = spawn();
+  /** Makes the image that a later child starts from, and sends it. */
+  function makeImage(): void {
+    const it = spawn(), { nonce } = welcome;
     it.listen = (note) => {
-      const { nonce } = welcome;
       if (note.is === "image") send({ nonce, id: 0, bytes: note.bytes.length }, note.bytes);
       const detail = note.is === "image" ? JSON.stringify(note.addresses) : note.is === "end" ? note.detail : "";
       send({ nonce, id: 0, how: note.is === "image" ? "done" : "crash", detail, printed: "", seconds: 0 });
       Deno.exit(0);
     };
-    return;
   }
 
-  let next = spawn();
-  while (true) {
-    const job = await header<JobHeader>();
-    const bytes = await take(job.bytes);
-    const it = next;
+  /** Waits until an interpreter stands, or has failed. */
+  async function awaitReady(it: Interpreter): Promise<void> {
     const late = setTimeout(
       () => it.worker.onerror!(new ErrorEvent("error", { message: "not ready in time" })),
       60_000,
     );
     await it.ready;
     clearTimeout(late);
-    const { nonce } = welcome;
+  }
+
+  /** Runs a job, passes its messages on, and says how it ended. */
+  function runJob(it: Interpreter, job: JobHeader, bytes: Uint8Array<ArrayBuffer>): Promise<Note & { is: "end" }> {
+    const began = performance.now();
+    let call = 0, callBegan = began;
+    /** The limit that is passed, if one is: limits hold even when the worker's thread never comes back. */
+    function passed(): readonly ["timeout" | "memory", string] | undefined {
+      const now = performance.now(), begun = Atomics.load(it.progress, 0);
+      if (begun !== call) [call, callBegan] = [begun, now];
+      const limit = call === 0 ? Infinity : job.callSeconds[call - 1] ?? Infinity;
+      if (now - began > job.seconds * 1000) return ["timeout", `ran longer than ${job.seconds} s`];
+      if (now - callBegan > limit * 1000) return ["timeout", `call ${call} ran longer than ${limit} s`];
+      if (Deno.memoryUsage().rss > welcome.residentBytes) return ["memory", "the sandbox ran out of memory"];
+    }
+    return new Promise((resolve) => {
+      const end = (note: Note & { is: "end" }): void => {
+        clearInterval(watch);
+        resolve(note);
+      };
+      it.listen = (note) => {
+        if (note.is === "message") send({ nonce: welcome.nonce, id: job.id, bytes: note.bytes.length }, note.bytes);
+        else if (note.is === "end") end(note);
+      };
+      const watch = setInterval(() => {
+        const limit = passed();
+        if (limit) end({ is: "end", how: limit[0], detail: limit[1], printed: "" });
+      }, 20);
+      it.worker.postMessage(bytes, [bytes.buffer]);
+    });
+  }
+
+  if (!image) return makeImage();
+  let next = spawn();
+  while (true) {
+    const job = await header<JobHeader>(), bytes = await take(job.bytes), it = next, { nonce } = welcome;
+    await awaitReady(it);
     if (it.failed) {
       send({ nonce, id: job.id, how: "unready", detail: it.failed.detail, printed: "", seconds: 0 });
       Deno.exit(0);
     }
     const began = performance.now();
-    let call = 0, callBegan = began;
-    const end = await new Promise<Note & { is: "end" }>((resolve) => {
-      const stop = (how: AnswerHeader["how"], detail: string): void => resolve({ is: "end", how, detail, printed: "" });
-      it.listen = (note) => {
-        if (note.is === "message") send({ nonce, id: job.id, bytes: note.bytes.length }, note.bytes);
-        else if (note.is === "end") resolve(note);
-      };
-      // The watch: limits hold even when the worker's thread never comes back.
-      const watch = setInterval(() => {
-        const now = performance.now(), begun = Atomics.load(it.progress, 0);
-        if (begun !== call) [call, callBegan] = [begun, now];
-        const limit = call === 0 ? Infinity : job.callSeconds[call - 1] ?? Infinity;
-        if (now - began > job.seconds * 1000) stop("timeout", `ran longer than ${job.seconds} s`);
-        else if (now - callBegan > limit * 1000) stop("timeout", `call ${call} ran longer than ${limit} s`);
-        else if (Deno.memoryUsage().rss > welcome.residentBytes) stop("memory", "the sandbox ran out of memory");
-        else return;
-        clearInterval(watch);
-      }, 20);
-      const inner = it.listen;
-      it.listen = (note) => {
-        if (note.is === "end") clearInterval(watch);
-        inner(note);
-      };
-      it.worker.postMessage(bytes, [bytes.buffer]);
-    });
+    const { how, detail, printed } = await runJob(it, job, bytes);
     const seconds = (performance.now() - began) / 1000;
-    const { how, detail, printed } = end;
     // After a clean end the worker is idle and goes at once; the next one is made while the parent looks for a job.
     if (how === "done") it.worker.terminate();
     send({ nonce, id: job.id, how, detail, printed, seconds });

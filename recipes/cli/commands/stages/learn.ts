@@ -5,7 +5,7 @@ import { loadTokenizer } from "../../../../backend/tokenizer.ts";
 import { formatCoefficients } from "../../../convert/coefficients.ts";
 import { checkTarget, writeFile } from "../../../convert/files.ts";
 import { readConfig } from "../../../convert/huggingface.ts";
-import { learn } from "../../../training/learn.ts";
+import { learn, type Learned } from "../../../training/learn.ts";
 import { softmaxOf } from "../../../merge/weights.ts";
 import { loadMixture } from "../../../model/parameters.ts";
 import { loadObjective } from "../../../objectives/mod.ts";
@@ -52,8 +52,31 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
   const { files, sha256, train, validation } = data.report;
   const source = { files: files.map((path) => basename(path)), sha256, train, validation };
   writeFile(out, formatCoefficients({ ...learned.coefficients, data: source }), { overwrite });
-  const { budget, distance, uniform, seconds, step } = learned;
-  const furthest = Math.max(...distance);
+  show(out, learned, context);
+  return {
+    out,
+    metrics: metricsPath(out),
+    objective: args.objective,
+    lambda: learned.coefficients.lambda,
+    uniform_loss: learned.uniform,
+    learned_loss: learned.learned,
+    shared_only_loss: learned.sharedOnly,
+    ...(!args.noVertices && { vertex_losses: learned.vertices }),
+    ...(args.lambdas && { lambda_losses: learned.lambdas }),
+    causal_tokens: learned.causalTokens,
+    distance_from_uniform: Math.max(...learned.distance),
+    distance_per_layer: learned.distance,
+    update_budget: learned.budget,
+    kept_step: learned.step,
+    seconds: learned.seconds,
+    schedule,
+    data: data.report,
+  };
+}
+
+/** Says what was learned: losses, and how far each layer is from uniform. */
+function show(out: string, learned: Learned, context: Context): void {
+  const { distance, uniform } = learned, furthest = Math.max(...distance);
   context.print(
     `${out}: validation loss ${uniform.toFixed(4)} (uniform) → ${learned.learned.toFixed(4)}; ` +
       `softmax(α) is up to ${furthest.toFixed(4)} from uniform`,
@@ -65,23 +88,4 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
     const weights = softmaxOf(alpha).map((weight) => weight.toFixed(3)).join(" ");
     context.note(`  layer ${layer}: softmax(α) ${weights}; ${distance[layer].toFixed(4)} from uniform`);
   }
-  return {
-    out,
-    metrics: metricsPath(out),
-    objective: args.objective,
-    lambda: learned.coefficients.lambda,
-    uniform_loss: uniform,
-    learned_loss: learned.learned,
-    shared_only_loss: learned.sharedOnly,
-    ...(!args.noVertices && { vertex_losses: learned.vertices }),
-    ...(args.lambdas && { lambda_losses: learned.lambdas }),
-    causal_tokens: learned.causalTokens,
-    distance_from_uniform: furthest,
-    distance_per_layer: distance,
-    update_budget: budget,
-    kept_step: step,
-    seconds,
-    schedule,
-    data: data.report,
-  };
 }

@@ -24,6 +24,34 @@ function movement(moved: readonly (readonly number[])[]): string {
     `shared ones by ${percent(Math.min(...shared))} to ${percent(Math.max(...shared))}`;
 }
 
+/** Where snapshots and metrics are kept until the model is written. */
+function trainingFolder(
+  args: Arguments<typeof commands.train>,
+  settings: Parameters<typeof openTrainingFolder>[1],
+  context: Context,
+): ReturnType<typeof openTrainingFolder> {
+  const { out, resume, overwrite } = args;
+  return openTrainingFolder(out, settings, {
+    ...{ resume, overwrite },
+    keep: args.keepSnapshots,
+    every: args.saveEvery,
+    note: context.note,
+  });
+}
+
+/** What a model's folder says of its training. */
+function recordsOf(
+  folder: ReturnType<typeof trainingFolder>,
+  template: Parameters<typeof promptRecord>[0] = "magicoder",
+): Record<string, string> {
+  return { "metrics.jsonl": folder.metrics(), "recipe.json": folder.recipe, ...promptRecord(template) };
+}
+
+/** What is said at Ctrl-C. */
+const interruption = (out: string): string =>
+  `finishing the step and keeping the training in ${unfinishedPath(out)}: the same command with --resume goes on. ` +
+  "Ctrl-C again ends it at once.";
+
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.train>, context: Context): Promise<JsonResult> {
   const { model, out, stage, seed, resume } = args;
@@ -43,29 +71,20 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
     context.print(`would tune ${model} for ${schedule.steps} steps and write ${out}`);
     return { dry_run: true, out, schedule, data: data.report };
   }
+  using device = await open(args.device, context);
+  const load = (): Loaded =>
+    (stage === "moe" ? loadMixture : loadDense)(model, device, precision === "f32" ? "f32" : "bf16");
   const settings = {
     ...{ model: resolve(model), stage, schedule, ...steps, seed },
     ...{ batch: chosen.batch, seq: chosen.seq, data: data.report },
   };
-  using device = await open(args.device, context);
-  const load = (): Loaded =>
-    (stage === "moe" ? loadMixture : loadDense)(model, device, precision === "f32" ? "f32" : "bf16");
-  const folder = openTrainingFolder(out, settings, {
-    resume,
-    overwrite: args.overwrite,
-    keep: args.keepSnapshots,
-    every: args.saveEvery,
-    note: context.note,
-  });
+  const folder = trainingFolder(args, settings, context);
   using events = args.tensorboard === undefined ? undefined : openEvents(args.tensorboard);
   using shown = stageLines(stage, context, device, (line) => {
     folder.add(line);
     events?.add(line);
   });
-  using _ = context.onInterrupt(
-    `finishing the step and keeping the training in ${unfinishedPath(out)}: the same command with --resume goes on. ` +
-      "Ctrl-C again ends it at once.",
-  );
+  using _ = context.onInterrupt(interruption(out));
   const trained = await train(load(), device, {
     schedule,
     batches: data.batches,
@@ -84,11 +103,7 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
   if (moved) context.note(`moe: ${movement(moved)}`);
   await saveModel(out, trained.loaded, device, {
     tokenizerFrom: model,
-    files: {
-      "metrics.jsonl": folder.metrics(),
-      "recipe.json": folder.recipe,
-      ...promptRecord(data.report.settings.template ?? "magicoder"),
-    },
+    files: recordsOf(folder, data.report.settings.template),
     ...(precision !== "f32" && { dtype: "BF16" }),
     overwrite,
     signal: context.signal,
@@ -96,17 +111,6 @@ export async function run(args: Arguments<typeof commands.train>, context: Conte
   folder.finish();
   const { before, after, tokens, seconds } = trained;
   context.print(`${out}: validation loss ${before?.toFixed(4)} → ${after?.toFixed(4)} in ${schedule.steps} steps`);
-  return {
-    out,
-    stage,
-    preset: args.preset,
-    optimizer,
-    schedule,
-    before,
-    after,
-    tokens,
-    seconds,
-    moved,
-    data: data.report,
-  };
+  const { preset } = args;
+  return { out, stage, preset, optimizer, schedule, before, after, tokens, seconds, moved, data: data.report };
 }
