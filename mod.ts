@@ -196,7 +196,6 @@ export {
   type Trained,
   type TrainLine,
   type TrainOptions,
-  type TrainState,
 } from "./recipes/training/train.ts";
 export type { ExpertDistances } from "./recipes/metrics/expert_distances.ts";
 export type { StepOptions, Training } from "./recipes/training/step.ts";
@@ -204,7 +203,14 @@ export type { StepOptions, Training } from "./recipes/training/step.ts";
 // The method: upcycling, coefficients by any objective, merging, generation.
 export { mixtureConfig, proveStepZero, type StepZero, upcycle, type UpcycleSettings } from "./recipes/upcycle.ts";
 export { loadObjective, type Loss, type Measured, type Objective, objectives } from "./recipes/objectives/mod.ts";
-export { learn, type Learned, type LearnOptions } from "./recipes/training/learn.ts";
+export {
+  learn,
+  type Learned,
+  type LearnOptions,
+  type LearnParameters,
+  type LearnPoint,
+  type LearnPosition,
+} from "./recipes/training/learn.ts";
 export type { Coefficients as CoefficientsFile } from "./recipes/convert/coefficients.ts";
 export { type Coefficients, collapse, eachFfn, merged } from "./recipes/merge/formula.ts";
 export { type DenseMergeOptions, mergeDense } from "./recipes/merge/dense.ts";

@@ -9,7 +9,7 @@ import type { Device } from "../backend/runtime.ts";
 import { UserError } from "../dsl/errors.ts";
 import type { ModelConfig } from "./convert/config.ts";
 import { type Cache, emptyCache, type Next, next } from "./generate/decode.ts";
-import { learnStep, type Parameters } from "./training/learn.ts";
+import { type LearnParameters, learnStep } from "./training/learn.ts";
 import { type Batch, makeBatch, toBatch } from "./model/batch.ts";
 import { type AnyModel, layout, treeOf } from "./model/layout.ts";
 import type { Model, Tokens } from "./model/llama.ts";
@@ -117,7 +117,7 @@ function stepIn(source: Source, config: ModelConfig, { step, batch, seq, ...opti
         ...(objective.learnsLambda && {
           logit: objective.learnsLambda === "each" ? each(() => source.zeros<never>({})) : [source.zeros<never>({})],
         }),
-      } as Parameters;
+      } as LearnParameters;
       const state = inSource(adamw().init(parameters)), shares = each(() => tensor({}, [0]));
       const args = [parameters, state, model as Model<Moe>, data, shares, rate] as const;
       return made(learnStep(config, objective), [...args], [0, 1], ({ parameters, state }) => [parameters, state]);

@@ -2,7 +2,7 @@
 import { compile, free, number } from "../../backend/compile.ts";
 import { open } from "../../backend/open.ts";
 import { tensor, valueAndGradWith } from "../../dsl/mod.ts";
-import { learnStep, type Parameters } from "../../recipes/training/learn.ts";
+import { type LearnParameters, learnStep } from "../../recipes/training/learn.ts";
 import { type Batch, toBatch } from "../../recipes/model/batch.ts";
 import { type AnyModel, layout } from "../../recipes/model/layout.ts";
 import type { Model } from "../../recipes/model/llama.ts";
@@ -106,10 +106,10 @@ export async function prepareStep(work: StepWork): Promise<Prepared> {
     const run = compile(learnStep(config, xft), device, { donate: [0, 1], fuse: work.fuse });
     const model = modelOf(config, device, work.storage) as Model<Moe>;
     const shares = Array.from({ length: config.layers }, () => tensor({}, [LAMBDA])), rate = tensor({}, [RATE]);
-    let parameters: Parameters = {
+    let parameters: LearnParameters = {
       alpha: shares.map(() => tensor({ expert: config.experts - 1 }, new Float64Array(config.experts - 1))),
     };
-    let state = await compile((p: Parameters) => adamw().init(p), device)(parameters);
+    let state = await compile((p: LearnParameters) => adamw().init(p), device)(parameters);
     once = async () => {
       const out = await run(parameters, state, model, batch, shares, rate), loss = await number(out.value, device);
       free(out.value, device);

@@ -173,6 +173,11 @@ export const commands = {
       lambda: number("share of the shared expert (default: the preset's)", { min: 0, max: 1, rule: LAMBDA_RULE }),
       noVertices: toggle("do not measure the loss with each routed expert alone afterwards"),
       lambdas: numbers("also measure the loss of the uniform merge at each of these λ: 0,0.25,0.5,0.75,1"),
+      resume: toggle("go on with an unfinished learning of the same settings, bit for bit as if it had not stopped"),
+      saveEvery: integer("steps between two snapshots of the coefficients, in OUT.unfinished", {
+        fallback: 10,
+        min: 1,
+      }),
       ...stage,
     },
     check({ lambdas = [], ...rest }) {

@@ -5,9 +5,11 @@
 import { join } from "node:path";
 import type { Device } from "../../backend/runtime.ts";
 import { kindOf, writeFile } from "../convert/files.ts";
+import type { AnyModel } from "../model/layout.ts";
+import type { OptimizerState } from "../optim/mod.ts";
 import type { Position, Snapshots, TrainLine } from "../training/train.ts";
 import { newestSnapshot, restoreSnapshot, saveSnapshot } from "./snapshot.ts";
-import { openUnfinished, type UnfinishedOptions, unfinishedPath } from "./unfinished.ts";
+import { openUnfinished, type UnfinishedOptions, unfinishedPath, type UnfinishedWork } from "./unfinished.ts";
 
 /** How a training's folder is opened. */
 export interface TrainingFolderOptions extends UnfinishedOptions {
@@ -17,24 +19,31 @@ export interface TrainingFolderOptions extends UnfinishedOptions {
   readonly every: number;
   /** Told what a user should know. */
   readonly note: (sentence: string) => void;
+  /** What it is, for messages (default: a training). */
+  readonly work?: UnfinishedWork;
 }
 
 /** An opened one. */
 export interface TrainingFolder {
   /** Appends to metrics.jsonl. */
   add(line: TrainLine & { readonly stage: string }): void;
-  /** What `train` takes. */
-  snapshots(device: Device): Snapshots;
+  /** What `train` and `learn` take. */
+  snapshots<P extends Stepped = Position, M = AnyModel, S = OptimizerState>(device: Device): Snapshots<P, M, S>;
   /** The text of metrics.jsonl. */
   metrics(): string;
   /** The text of recipe.json: the settings. */
   readonly recipe: string;
   /** Removes the folder: the model is written. */
   finish(): void;
+  /** Removes the folder if no snapshot is in it: there is nothing to go on with. */
+  abandon(): void;
 }
 
+/** How far something is that is learned step by step. */
+type Stepped = { readonly step: number };
+
 /** What a snapshot says beside its tensors. */
-type Kept = Position & { readonly lines: number; readonly device: string };
+type Kept<P = Stepped> = P & { readonly lines: number; readonly device: string };
 
 /**
  * Begins a training's folder, or opens it again.
@@ -45,11 +54,11 @@ type Kept = Position & { readonly lines: number; readonly device: string };
 export function openTrainingFolder(
   out: string,
   settings: Readonly<Record<string, unknown>>,
-  { resume, overwrite, keep, every, note }: TrainingFolderOptions,
+  { resume, overwrite, keep, every, note, work = "training" }: TrainingFolderOptions,
 ): TrainingFolder {
   const folder = unfinishedPath(out), metrics = join(folder, "metrics.jsonl");
   const snapshots = join(folder, "snapshots");
-  const text = openUnfinished(out, "training", settings, { resume, overwrite });
+  const text = openUnfinished(out, work, settings, { resume, overwrite });
   const newest = newestSnapshot<Kept>(snapshots, note);
   // Lines after the snapshot are of steps that are made again.
   const kept = newest && kindOf(metrics) === "file" ? Deno.readTextFileSync(metrics).split("\n") : [];
@@ -61,10 +70,10 @@ export function openTrainingFolder(
       lines++;
       Deno.writeTextFileSync(metrics, `${JSON.stringify(line)}\n`, { append: true });
     },
-    snapshots: (device) => ({
+    snapshots: <P extends Stepped, M, S>(device: Device): Snapshots<P, M, S> => ({
       every,
       save: ({ position, model, state }) =>
-        saveSnapshot<Kept>(
+        saveSnapshot<Kept<P>>(
           snapshots,
           { step: position.step, position: { ...position, lines, device: device.name } },
           { model, optimizer: state },
@@ -75,14 +84,18 @@ export function openTrainingFolder(
         if (!newest) return undefined;
         const { lines: _, device: name, ...position } = newest.position;
         if (name !== device.name) {
-          note(`The training was begun on ${name}: on ${device.name} it goes on, but not bit for bit.`);
+          note(`The ${work} was begun on ${name}: on ${device.name} it goes on, but not bit for bit.`);
         }
         restoreSnapshot(newest, { model, optimizer: state }, device);
-        return position;
+        // Who kept a position takes it back: the settings are the same.
+        return position as unknown as P;
       },
     }),
     recipe: text,
     metrics: () => Deno.readTextFileSync(metrics),
     finish: () => Deno.removeSync(folder, { recursive: true }),
+    abandon() {
+      if (!newestSnapshot(snapshots, note)) Deno.removeSync(folder, { recursive: true });
+    },
   };
 }

@@ -15,7 +15,7 @@ export interface UnfinishedOptions {
 }
 
 /** What is unfinished, for messages. */
-export type UnfinishedWork = "training" | "evaluation";
+export type UnfinishedWork = "training" | "learning" | "evaluation";
 
 /** Where work that writes `out` lies until it is finished. */
 export const unfinishedPath = (out: string): string => `${out}.unfinished`;

@@ -19,7 +19,7 @@ import type { Moe } from "../model/moe.ts";
 import type { Mixture } from "../model/parameters.ts";
 import type { Objective } from "../objectives/objective.ts";
 import { adamw, type AdamWState, budget, rateAt, type Schedule } from "../optim/mod.ts";
-import type { Batches, TrainLine } from "./train.ts";
+import type { Batches, Snapshots, TrainLine } from "./train.ts";
 
 /** How coefficients are learned. */
 export interface LearnOptions {
@@ -41,7 +41,9 @@ export interface LearnOptions {
   readonly vertices?: boolean;
   /** Measure the loss of the uniform merge at these λ, too: one merge and one look at the validation set for each. */
   readonly lambdas?: readonly number[];
-  /** Ends the learning between two steps. */
+  /** Keeps descent between two steps, and goes on with what was kept. What only measures starts again. */
+  readonly snapshots?: Snapshots<LearnPosition, LearnParameters, AdamWState>;
+  /** Ends the learning between two steps; with `snapshots` it is kept first. */
   readonly signal?: AbortSignal;
   /** Called after every step and every measurement. */
   readonly onLine?: (line: TrainLine) => void;
@@ -76,10 +78,30 @@ export interface Learned {
 }
 
 /** What moves: α, and where it is learned the logit of λ, one for each layer or one for all. */
-export type Parameters = { alpha: Tensor<"expert">[]; logit?: Scalar[] };
+export type LearnParameters = { alpha: Tensor<"expert">[]; logit?: Scalar[] };
 
 /** A point on the host. */
-type Point = { readonly alpha: number[][]; readonly lambda: number[] };
+export type LearnPoint = { readonly alpha: number[][]; readonly lambda: number[] };
+
+/** How far a descent is: all that is needed to go on, beside the tensors. */
+export interface LearnPosition {
+  /** Steps made. */
+  readonly step: number;
+  /** Tokens on which the mask was proven causal, before the first step. */
+  readonly causalTokens: number;
+  /** Loss of the uniform merge. */
+  readonly uniform: number;
+  /** The best point seen so far. */
+  readonly best: { readonly step: number; readonly loss: number; readonly point: LearnPoint };
+}
+
+/** Coefficients on their way, on the device. */
+interface Descent {
+  parameters: LearnParameters;
+  state: AdamWState;
+  /** How far it was when it was kept; undefined: it has not begun. */
+  readonly kept: LearnPosition | undefined;
+}
 
 /** The inverse of sigmoid; 0 and 1, which it never reaches, are taken as close to them. */
 function logitOf(share: number): number {
@@ -96,15 +118,15 @@ export function learnStep(
   config: MoeConfig,
   objective: Objective & { kind: "loss" },
 ): (
-  parameters: Parameters,
+  parameters: LearnParameters,
   state: AdamWState,
   model: Model<Moe>,
   batch: Batch,
   shares: Scalar[],
   rate: Scalar,
-) => { value: Scalar; parameters: Parameters; state: AdamWState } {
+) => { value: Scalar; parameters: LearnParameters; state: AdamWState } {
   return (parameters, state, model, batch, shares, rate) => {
-    const loss = ({ alpha, logit }: Parameters): Scalar =>
+    const loss = ({ alpha, logit }: LearnParameters): Scalar =>
       objective.loss({ alpha, lambda: lambdasOf(alpha.length, logit) ?? shares }, model, batch, config);
     const { value, grad } = valueAndGrad(loss)(parameters);
     return { value, ...adamw().step(parameters, grad, state, rate) };
@@ -112,48 +134,61 @@ export function learnStep(
 }
 
 /** Reads the parameters; a λ that is not learned is `lambda`. */
-async function pointOf({ alpha, logit }: Parameters, lambda: number, device: Device): Promise<Point> {
-  const point: Point = { alpha: [], lambda: [] }, learned: number[] = [];
+async function pointOf({ alpha, logit }: LearnParameters, lambda: number, device: Device): Promise<LearnPoint> {
+  const point: LearnPoint = { alpha: [], lambda: [] }, learned: number[] = [];
   for (const each of alpha) point.alpha.push([...await values(each, device)]);
   for (const each of logit ?? []) learned.push(1 / (1 + Math.exp(-await number(each, device))));
   for (const layer of alpha.keys()) point.lambda.push(learned[learned.length === 1 ? 0 : layer] ?? lambda);
   return point;
 }
 
+/** Coefficients where descent starts, or where it was kept. */
+async function begin({ config }: Mixture, device: Device, options: LearnOptions): Promise<Descent> {
+  const { objective, lambda, snapshots } = options, optimizer = adamw();
+  const learnsLambda = objective.kind === "loss" ? objective.learnsLambda : undefined;
+  const logits = (count: number): Scalar[] => Array.from({ length: count }, () => tensor({}, [logitOf(lambda)]));
+  const zeros = new Float64Array(config.experts - 1);
+  const start: LearnParameters = {
+    alpha: Array.from({ length: config.layers }, () => tensor({ expert: config.experts - 1 }, zeros)),
+    ...(learnsLambda && { logit: logits(learnsLambda === "each" ? config.layers : 1) }),
+  };
+  // Results are tensors of the device, into whose memory a snapshot is read.
+  const { parameters, state } = await compile((given: LearnParameters) => ({
+    parameters: {
+      alpha: given.alpha.map((each) => mul(each, 1)),
+      ...(given.logit && { logit: given.logit.map((each) => mul(each, 1)) }),
+    },
+    state: optimizer.init(given),
+  }), device)(start);
+  return { parameters, state, kept: snapshots?.restore(parameters, state) };
+}
+
 /** Descent on α (and λ) with Adam, one compiled call a step. */
 async function descend(
   { config, model }: Mixture,
   device: Device,
-  { objective, lambda, schedule, batches, signal, onLine }: LearnOptions & { objective: Objective & { kind: "loss" } },
-  look: (step: number, point: Point) => Promise<void>,
+  { objective, lambda, schedule, batches, signal, onLine, snapshots }: LearnOptions & {
+    objective: Objective & { kind: "loss" };
+  },
+  descent: Descent,
+  look: (step: number, point: LearnPoint) => Promise<void>,
+  positionAt: (step: number) => LearnPosition,
 ): Promise<void> {
-  const fixed = Array.from({ length: config.layers }, () => tensor({}, [lambda])), optimizer = adamw();
-  const logits = (count: number): Scalar[] => Array.from({ length: count }, () => tensor({}, [logitOf(lambda)]));
+  const fixed = Array.from({ length: config.layers }, () => tensor({}, [lambda]));
   const step = compile(learnStep(config, objective), device, { donate: [0, 1] });
-  const start = (): Parameters => ({
-    alpha: fixed.map(() => tensor({ expert: config.experts - 1 }, new Float64Array(config.experts - 1))),
-    ...(objective.learnsLambda && { logit: logits(objective.learnsLambda === "each" ? config.layers : 1) }),
-  });
-  let parameters: Parameters = start(), last: Point | undefined;
-  let state = await compile((p: Parameters) => optimizer.init(p), device)(parameters);
-  for (let done = 0; done < schedule.steps; done++) {
+  let last: LearnPoint | undefined;
+  const keep = async (done: number): Promise<void> =>
+    await snapshots?.save({ position: positionAt(done), model: descent.parameters, state: descent.state });
+  for (let done = descent.kept?.step ?? 0; done < schedule.steps; done++) {
+    if (signal?.aborted) await keep(done);
     signal?.throwIfAborted();
     const began = performance.now(), rate = rateAt(schedule, done), host = batches.at(done);
-    const out = await step(parameters, state, model, toBatch(host), fixed, tensor({}, [rate]));
-    ({ parameters, state } = out);
+    const out = await step(descent.parameters, descent.state, model, toBatch(host), fixed, tensor({}, [rate]));
+    descent.parameters = out.parameters;
+    descent.state = out.state;
     const loss = await number(out.value, device), seconds = (performance.now() - began) / 1000;
     free(out.value, device);
-    if (!Number.isFinite(loss)) {
-      const lost = last?.alpha.findIndex((layer) => !layer.every(Number.isFinite)) ?? -1, { sources = [] } = host;
-      throw new UserError(
-        `step ${done + 1} of ${schedule.steps}: the objective is ${loss}; ` +
-          (lost < 0
-            ? "all coefficients were numbers before it"
-            : `the step before left no numbers in α of layer ${lost}`) +
-          (sources.length > 0 ? `. The step's samples: ${sources.join(", ")}` : "") +
-          `. Try a smaller learning rate (it was ${rate.toPrecision(3)}).`,
-      );
-    }
+    if (!Number.isFinite(loss)) throw diverged({ loss, rate, step: done + 1, steps: schedule.steps }, last, host);
     onLine?.({
       step: done + 1,
       steps: schedule.steps,
@@ -162,10 +197,26 @@ async function descend(
       seconds,
       tokensPerSecond: host.rows * host.length / seconds,
     });
-    last = await pointOf(parameters, lambda, device);
+    last = await pointOf(descent.parameters, lambda, device);
     await look(done + 1, last);
+    if (snapshots && (done + 1) % snapshots.every === 0 && done + 1 < schedule.steps) await keep(done + 1);
   }
-  free([parameters, state], device);
+  free([descent.parameters, descent.state], device);
+}
+
+/** Where the objective stopped being a number. */
+function diverged(
+  { loss, rate, step, steps }: { loss: number; rate: number; step: number; steps: number },
+  last: LearnPoint | undefined,
+  { sources = [] }: HostBatch,
+): UserError {
+  const lost = last?.alpha.findIndex((layer) => !layer.every(Number.isFinite)) ?? -1;
+  return new UserError(
+    `step ${step} of ${steps}: the objective is ${loss}; ` +
+      (lost < 0 ? "all coefficients were numbers before it" : `the step before left no numbers in α of layer ${lost}`) +
+      (sources.length > 0 ? `. The step's samples: ${sources.join(", ")}` : "") +
+      `. Try a smaller learning rate (it was ${rate.toPrecision(3)}).`,
+  );
 }
 
 /** Averages over batches; α is the weights' logarithm. */
@@ -173,7 +224,7 @@ async function measure(
   { config, model }: Mixture,
   device: Device,
   { objective, schedule, batches, signal, onLine }: LearnOptions & { objective: Objective & { kind: "measure" } },
-): Promise<Point> {
+): Promise<LearnPoint> {
   const run = compile((model: Model<Moe>, batch: Batch) => {
     const { weights, lambda } = objective.measure(model, batch, config);
     // A result must not be a part of another one: both are fresh tensors.
@@ -203,6 +254,22 @@ async function checkMask(merged: MergedModel, validation: LearnOptions["validati
   return validation.length > 0 ? await proveCausality(forward, validation[0], device) : 0;
 }
 
+/** Losses of other merges, which say what the coefficients are worth. */
+async function lossesBeside(
+  { alpha, lambda }: LearnPoint,
+  { vertices: atVertices, lambdas: others = [] }: LearnOptions,
+  config: MoeConfig,
+  lossOf: (weights: ReturnType<typeof uniformWeights>) => Promise<number>,
+): Promise<Pick<Learned, "sharedOnly" | "vertices" | "lambdas">> {
+  const sharedOnly = await lossOf(uniformWeights(config, 1)), vertices: number[] = [];
+  for (let expert = 0; atVertices && expert < config.experts - 1; expert++) {
+    vertices.push(await lossOf({ weights: alpha.map((layer) => layer.map((_, i) => Number(i === expert))), lambda }));
+  }
+  const lambdas: { lambda: number; loss: number }[] = [];
+  for (const each of others) lambdas.push({ lambda: each, loss: await lossOf(uniformWeights(config, each)) });
+  return { sharedOnly, vertices, lambdas };
+}
+
 /**
  * Finds coefficients for merging a mixture. The mixture's weights are not changed.
  *
@@ -215,7 +282,7 @@ export async function learn(mixture: Mixture, device: Device, options: LearnOpti
     { steps } = schedule,
     every = options.validateEvery ?? Math.max(1, Math.ceil(steps / 4));
   const merge = merger(mixture, device),
-    file = (point: Point): CoefficientsFile => ({
+    file = (point: LearnPoint): CoefficientsFile => ({
       version: 1,
       objective: options.name,
       lambda: new Set(point.lambda).size === 1 ? point.lambda[0] : point.lambda,
@@ -234,22 +301,27 @@ export async function learn(mixture: Mixture, device: Device, options: LearnOpti
         `further than that from its start${total < 0.1 ? ", so the merge will stay close to the uniform one" : ""}.`,
     );
   }
-  const causalTokens = await checkMask(await merge(uniformWeights(config, options.lambda)), validation, device);
+  const descent = moves ? await begin(mixture, device, options) : undefined, kept = descent?.kept;
+  const causalTokens = kept?.causalTokens ??
+    await checkMask(await merge(uniformWeights(config, options.lambda)), validation, device);
   onNote?.(`No logit of ${causalTokens} tokens moved when a later token was changed: the mask is causal.`);
-  const uniform = await lossOf(uniformWeights(config, options.lambda));
-  onLine?.({ step: 0, steps, validation: uniform });
-  const start: Point = {
+  const uniform = kept?.uniform ?? await lossOf(uniformWeights(config, options.lambda));
+  if (!kept) onLine?.({ step: 0, steps, validation: uniform });
+  const start: LearnPoint = {
     alpha: Array.from({ length: config.layers }, () => new Array<number>(config.experts - 1).fill(0)),
     lambda: Array.from({ length: config.layers }, () => options.lambda),
   };
-  let best = { step: 0, loss: uniform, point: start };
-  const look = async (step: number, point: Point): Promise<void> => {
+  let best = kept?.best ?? { step: 0, loss: uniform, point: start };
+  const look = async (step: number, point: LearnPoint): Promise<void> => {
     if (step % every !== 0 && step !== steps) return;
     const loss = await lossOf(weightsOf(config, file(point)));
     onLine?.({ step, steps, validation: loss });
     if (loss < best.loss) best = { step, loss, point };
   };
-  if (objective.kind === "loss") await descend(mixture, device, { ...options, objective }, look);
+  if (objective.kind === "loss" && descent) {
+    const positionAt = (step: number): LearnPosition => ({ step, causalTokens, uniform, best });
+    await descend(mixture, device, { ...options, objective }, descent, look, positionAt);
+  }
   if (objective.kind === "measure") {
     // Nothing was searched, so nothing is chosen: what was measured is the result.
     const point = await measure(mixture, device, { ...options, objective });
@@ -262,27 +334,14 @@ export async function learn(mixture: Mixture, device: Device, options: LearnOpti
     `Kept the coefficients of step ${best.step}: loss ${best.loss.toFixed(4)} (uniform ${uniform.toFixed(4)}); ` +
       `softmax(α) is up to ${Math.max(...distance).toFixed(3)} from uniform.`,
   );
-  const atVertex = (expert: number): ReturnType<typeof uniformWeights> => ({
-    weights: best.point.alpha.map((layer) => layer.map((_, i) => Number(i === expert))),
-    lambda: best.point.lambda,
-  });
-  const sharedOnly = await lossOf(uniformWeights(config, 1)), vertices: number[] = [];
-  for (let expert = 0; options.vertices && expert < config.experts - 1; expert++) {
-    vertices.push(await lossOf(atVertex(expert)));
-  }
-  const lambdas: { lambda: number; loss: number }[] = [];
-  for (const lambda of options.lambdas ?? []) {
-    lambdas.push({ lambda, loss: await lossOf(uniformWeights(config, lambda)) });
-  }
+  const beside = await lossesBeside(best.point, options, config, lossOf);
   return {
     coefficients: file(best.point),
     budget: total,
     distance,
     uniform,
     learned: best.loss,
-    sharedOnly,
-    vertices,
-    lambdas,
+    ...beside,
     causalTokens,
     step: best.step,
     seconds: (performance.now() - began) / 1000,

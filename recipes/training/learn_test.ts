@@ -17,6 +17,8 @@ import { evaluator } from "../model/loss.ts";
 import { packBatch } from "../model/packing.ts";
 import type { Moe } from "../model/moe.ts";
 import { loadObjective, type Loss, type Objective, objectives } from "../objectives/mod.ts";
+import { openTrainingFolder } from "../snapshots/training_folder.ts";
+import type { TrainLine } from "./train.ts";
 
 const samples = tinySamples(24), validation = batchesOf(tinySamples(6, 9), { batch: 3, seq: 8 });
 const options = (name: string, more: Partial<LearnOptions> = {}): LearnOptions => ({
@@ -52,6 +54,39 @@ for (const device of allDevices()) {
       }
       assertEquals(await treeValues(mixture.model, device), before);
     }));
+}
+
+// (The interpreter computes in f64, of which a snapshot keeps f32.)
+for (const device of allDevices().filter((each) => each !== "interpreter")) {
+  Deno.test(`learn, ${device}: interrupted or killed, it goes on to the same bits`, () =>
+    withTempDir((folder) =>
+      withDevice(device, async (device) => {
+        const mixture = tinyModel(tinyMixture(), device), whole = await learn(mixture, device, options("xft-lambda"));
+        const out = `${folder}/coefficients.json`, stop = new AbortController();
+        const attempt = (resume: boolean, more: Partial<LearnOptions>) => {
+          const how = { resume, overwrite: false, keep: 2, every: 2, note: () => {}, work: "learning" as const };
+          const kept = openTrainingFolder(out, { objective: "xft-lambda" }, how);
+          const onLine = (line: TrainLine): void => {
+            kept.add({ ...line, stage: "learn" });
+            more.onLine?.(line);
+          };
+          return learn(mixture, device, options("xft-lambda", { ...more, onLine, snapshots: kept.snapshots(device) }));
+        };
+        // Killed in step 4: what was kept is of step 2. Then stopped by a signal: what is kept is of the step before it.
+        const killed = ({ step }: TrainLine): void => {
+          if (step === 4) throw new Error("killed");
+        };
+        await assertRejects(() => attempt(false, { onLine: killed }), Error, "killed");
+        const stopped = ({ step, loss }: TrainLine): void => {
+          if (step === 3 && loss !== undefined) stop.abort();
+        };
+        await assertRejects(() => attempt(true, { onLine: stopped, signal: stop.signal }), DOMException);
+        const steps: number[] = [];
+        const resumed = await attempt(true, { onLine: ({ step, loss }) => void (loss && steps.push(step)) });
+        assertEquals(steps, [4, 5, 6]);
+        assertEquals({ ...resumed, seconds: 0 }, { ...whole, seconds: 0 });
+      })
+    ));
 }
 
 Deno.test("learn: with λ learned too, each layer has its own", () =>

@@ -77,20 +77,17 @@ export interface Position {
   readonly after?: number;
 }
 
-/** A training between two steps. */
-export interface TrainState extends Training {
-  /** How far it is. */
-  readonly position: Position;
-}
-
-/** Where trainings are kept between two steps. Batches, rates and noise depend on the step alone: they need no keeping. */
-export interface Snapshots {
+/**
+ * Where what is learned (a model, or coefficients) is kept between two steps. Batches, rates and noise depend on the step
+ * alone: they need no keeping.
+ */
+export interface Snapshots<P = Position, M = AnyModel, S = OptimizerState> {
   /** Steps between two of them. */
   readonly every: number;
   /** Keeps a training as it is. */
-  save(state: TrainState): Promise<void>;
+  save(state: { readonly position: P; readonly model: M; readonly state: S }): Promise<void>;
   /** Writes what was kept last into the memory of a training that has not begun; undefined: there is nothing. */
-  restore(model: AnyModel, state: OptimizerState): Position | undefined;
+  restore(model: M, state: S): P | undefined;
 }
 
 /** What a step, or a measurement on the validation set, had to say: a line of metrics.jsonl. */

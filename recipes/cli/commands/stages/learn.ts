@@ -1,5 +1,5 @@
 /** @file `xft learn`: the coefficients of a merge, by any objective. */
-import { basename } from "node:path";
+import { basename, resolve } from "node:path";
 import { open } from "../../../../backend/open.ts";
 import { loadTokenizer } from "../../../../backend/tokenizer.ts";
 import { formatCoefficients } from "../../../convert/coefficients.ts";
@@ -9,16 +9,21 @@ import { learn, type Learned } from "../../../training/learn.ts";
 import { softmaxOf } from "../../../merge/weights.ts";
 import { loadMixture } from "../../../model/parameters.ts";
 import { loadObjective } from "../../../objectives/mod.ts";
+import { openTrainingFolder } from "../../../snapshots/training_folder.ts";
+import { checkUnfinished, isUnfinished, unfinishedPath } from "../../../snapshots/unfinished.ts";
 import { openEvents } from "../../../metrics/tensorboard.ts";
 import type { commands } from "../../commands.ts";
 import type { Context, JsonResult } from "../../context.ts";
-import { metricsPath, openMetrics, prepareStage, stageLines } from "./stage.ts";
+import { metricsPath, prepareStage, stageLines } from "./stage.ts";
 import type { Arguments } from "../../flags/schema.ts";
 
 /** Runs the command. */
 export async function run(args: Arguments<typeof commands.learn>, context: Context): Promise<JsonResult> {
-  const { moe, out, overwrite } = args;
+  const { moe, out, resume } = args;
+  // Who goes on may have been stopped after OUT was written: it is of the same learning.
+  const overwrite = args.overwrite || (resume && isUnfinished(out));
   checkTarget(out, "file", { overwrite });
+  if (!args.dryRun) checkUnfinished(out, "learning", args);
   const objective = await loadObjective(args.objective);
   using tokenizer = loadTokenizer(moe);
   const { vocabSize: vocab } = readConfig(moe);
@@ -31,11 +36,17 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
   }
   using device = await open(args.device, context);
   using events = args.tensorboard === undefined ? undefined : openEvents(args.tensorboard);
-  using metrics = openMetrics(out);
+  const folder = openTrainingFolder(out, settingsOf(args, prepared), {
+    ...{ resume, overwrite: args.overwrite, every: args.saveEvery, keep: 2, note: context.note, work: "learning" },
+  });
   using shown = stageLines("learn", context, device, (line) => {
-    metrics.add(line);
+    folder.add(line);
     events?.add(line);
   });
+  using _ = context.onInterrupt(
+    `finishing the step and keeping the coefficients in ${unfinishedPath(out)}: the same command with --resume goes ` +
+      "on. Ctrl-C again ends it at once.",
+  );
   const learned = await learn(loadMixture(moe, device), device, {
     objective,
     name: args.objective,
@@ -45,34 +56,53 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
     validation: data.validation,
     vertices: !args.noVertices,
     lambdas: args.lambdas,
+    snapshots: folder.snapshots(device),
     signal: context.signal,
     onLine: shown.onLine,
     onNote: context.note,
+  }).catch((error) => {
+    // An objective that fails at once leaves nothing behind; who interrupts is told that --resume goes on.
+    if (!context.signal.aborted) folder.abandon();
+    throw error;
   });
   const { files, sha256, train, validation } = data.report;
   const source = { files: files.map((path) => basename(path)), sha256, train, validation };
+  writeFile(metricsPath(out), folder.metrics(), { overwrite: true });
   writeFile(out, formatCoefficients({ ...learned.coefficients, data: source }), { overwrite });
+  folder.finish();
   show(out, learned, context);
-  return {
-    out,
-    metrics: metricsPath(out),
-    objective: args.objective,
-    lambda: learned.coefficients.lambda,
-    uniform_loss: learned.uniform,
-    learned_loss: learned.learned,
-    shared_only_loss: learned.sharedOnly,
-    ...(!args.noVertices && { vertex_losses: learned.vertices }),
-    ...(args.lambdas && { lambda_losses: learned.lambdas }),
-    causal_tokens: learned.causalTokens,
-    distance_from_uniform: Math.max(...learned.distance),
-    distance_per_layer: learned.distance,
-    update_budget: learned.budget,
-    kept_step: learned.step,
-    seconds: learned.seconds,
-    schedule,
-    data: data.report,
-  };
+  return { ...resultOf(args, learned), schedule, data: data.report };
 }
+
+/** What was learned, as `--json` has it. */
+const resultOf = (
+  { out, objective, noVertices, lambdas }: Arguments<typeof commands.learn>,
+  learned: Learned,
+): JsonResult => ({
+  out,
+  metrics: metricsPath(out),
+  objective,
+  lambda: learned.coefficients.lambda,
+  uniform_loss: learned.uniform,
+  learned_loss: learned.learned,
+  shared_only_loss: learned.sharedOnly,
+  ...(!noVertices && { vertex_losses: learned.vertices }),
+  ...(lambdas && { lambda_losses: learned.lambdas }),
+  causal_tokens: learned.causalTokens,
+  distance_from_uniform: Math.max(...learned.distance),
+  distance_per_layer: learned.distance,
+  update_budget: learned.budget,
+  kept_step: learned.step,
+  seconds: learned.seconds,
+});
+
+/** All that the coefficients depend on. */
+const settingsOf = (
+  { moe, objective }: Arguments<typeof commands.learn>,
+  { schedule, settings: { lambda, batch, seq }, data }: Awaited<ReturnType<typeof prepareStage>>,
+): Readonly<Record<string, unknown>> => ({
+  ...{ moe: resolve(moe), objective, lambda, schedule, batch, seq, data: data.report },
+});
 
 /** Says what was learned: losses, and how far each layer is from uniform. */
 function show(out: string, learned: Learned, context: Context): void {

@@ -158,7 +158,7 @@ class Stages {
     const started = performance.now();
     const { run } = await load[command]() as { run(values: unknown, context: Context): Promise<JsonResult> };
     const { device, resume } = this.args,
-      goesOn = resume && (command === "train" || command === "evaluate") && isUnfinished(out);
+      goesOn = resume && (command === "train" || command === "learn" || command === "evaluate") && isUnfinished(out);
     const result = await run(
       { ...defaults(command), device, seed: this.recipe.seed, ...known(values), out, overwrite: true, resume: goesOn },
       { ...context, print: context.note, metric: (line) => this.#metric(line) },

@@ -1,5 +1,4 @@
 /** @file What `train` and `learn` do alike: settings from preset and flags, data, the lines they print. */
-import { dirname } from "node:path";
 import {
   type DataReport,
   type DataSettings,
@@ -118,19 +117,6 @@ export function summaryOf({ train, tokens, rows, validation, truncated, removed 
 
 /** Where the metrics lie of a stage whose result is a file: `runs/c.json` → `runs/c.metrics.jsonl`. */
 export const metricsPath = (out: string): string => `${out.replace(/\.json$/, "")}.metrics.jsonl`;
-
-/** Begins those metrics anew: a line is there as soon as it is known, whether or not the stage comes to its end. */
-export function openMetrics(out: string): { add(line: object): void } & Disposable {
-  Deno.mkdirSync(dirname(out), { recursive: true });
-  const file = Deno.openSync(metricsPath(out), { write: true, create: true, truncate: true });
-  return {
-    add(line) {
-      const bytes = new TextEncoder().encode(`${JSON.stringify(line)}\n`);
-      for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
-    },
-    [Symbol.dispose]: () => file.close(),
-  };
-}
 
 /** What stands behind a step's count: loss, speed, and the most that the device's tensors and plans have taken. */
 export function detailOf({ loss, tokensPerSecond }: TrainLine, bytes: number): string {
