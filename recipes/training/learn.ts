@@ -43,7 +43,7 @@ export interface LearnOptions {
   readonly lambdas?: readonly number[];
   /** Keeps descent between two steps, and goes on with what was kept. What only measures starts again. */
   readonly snapshots?: Snapshots<LearnPosition, LearnParameters, AdamWState>;
-  /** Ends the learning between two steps; with `snapshots` it is kept first. */
+  /** Ends the learning: between two steps it is kept first, with `snapshots`; within a look at the validation set not. */
   readonly signal?: AbortSignal;
   /** Called after every step and every measurement. */
   readonly onLine?: (line: TrainLine) => void;

@@ -44,8 +44,10 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
     events?.add(line);
   });
   using _ = context.onInterrupt(
-    `finishing the step and keeping the coefficients in ${unfinishedPath(out)}: the same command with --resume goes ` +
-      "on. Ctrl-C again ends it at once.",
+    `ending: the same command with --resume goes on from what is kept in ${
+      unfinishedPath(out)
+    }, at most --save-every ` +
+      "steps back. Ctrl-C again ends it at once.",
   );
   const learned = await learn(loadMixture(moe, device), device, {
     objective,
