@@ -188,29 +188,15 @@ export {
   type Measurement,
 } from "./recipes/model/loss.ts";
 export * from "./recipes/optim/mod.ts";
-export {
-  type Batches,
-  type Position,
-  type Snapshots,
-  train,
-  type Trained,
-  type TrainLine,
-  type TrainOptions,
-} from "./recipes/training/train.ts";
+export { type Batches, train, type Trained, type TrainLine, type TrainOptions } from "./recipes/training/train.ts";
+export type { LearnPoint, LearnPosition, Position, Snapshots } from "./recipes/training/kept.ts";
 export type { ExpertDistances } from "./recipes/metrics/expert_distances.ts";
 export type { StepOptions, Training } from "./recipes/training/step.ts";
 
 // The method: upcycling, coefficients by any objective, merging, generation.
 export { mixtureConfig, proveStepZero, type StepZero, upcycle, type UpcycleSettings } from "./recipes/upcycle.ts";
 export { loadObjective, type Loss, type Measured, type Objective, objectives } from "./recipes/objectives/mod.ts";
-export {
-  learn,
-  type Learned,
-  type LearnOptions,
-  type LearnParameters,
-  type LearnPoint,
-  type LearnPosition,
-} from "./recipes/training/learn.ts";
+export { learn, type Learned, type LearnOptions, type LearnParameters } from "./recipes/training/learn.ts";
 export type { Coefficients as CoefficientsFile } from "./recipes/convert/coefficients.ts";
 export { type Coefficients, collapse, eachFfn, merged } from "./recipes/merge/formula.ts";
 export { type DenseMergeOptions, mergeDense } from "./recipes/merge/dense.ts";

@@ -9,6 +9,9 @@ export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+const isNumbers = (value: unknown): value is number[] =>
+  Array.isArray(value) && value.every((each) => typeof each === "number");
+
 /** Reads typed fields of a JSON object; every mistake is one sentence naming the file and the field. */
 export class Fields {
   constructor(private readonly json: JsonObject, private readonly where: string) {}
@@ -49,6 +52,27 @@ export class Fields {
       this.fail(`"${name}" is ${value}, a whole number from 1 up was expected.`);
     }
     return value;
+  }
+
+  /** Numbers. */
+  numbers(name: string): number[] {
+    const value = this.json[name];
+    if (isNumbers(value)) return value;
+    return this.fail(`"${name}" is ${JSON.stringify(value)}, a list of numbers was expected.`);
+  }
+
+  /** Rows of numbers. */
+  rows(name: string): number[][] {
+    const value = this.json[name];
+    if (Array.isArray(value) && value.every(isNumbers)) return value;
+    return this.fail(`"${name}" is ${JSON.stringify(value)}, a list of lists of numbers was expected.`);
+  }
+
+  /** Numbers by name. */
+  table(name: string): Record<string, number> {
+    const value = this.json[name];
+    if (isJsonObject(value) && isNumbers(Object.values(value))) return value as Record<string, number>;
+    return this.fail(`"${name}" is ${JSON.stringify(value)}, numbers by name were expected.`);
   }
 
   /** True or false. */

@@ -21,7 +21,7 @@ import modelingPy from "./python/modeling_xft_moe.py" with { type: "text" };
 export const promptFile = "xft_prompt.json";
 
 /** Files of a tokenizer, as folders hold them. */
-const tokenizerNames = [
+export const tokenizerNames = [
   "tokenizer.json",
   "tokenizer_config.json",
   "special_tokens_map.json",

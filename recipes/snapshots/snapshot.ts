@@ -2,7 +2,6 @@
  * @file Snapshots: a training between two steps, on disk, with which it goes on as if it had never stopped. One is
  * written beside the others and renamed, checksums and all, so that a crash at any moment leaves the one before it whole.
  */
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
 import { isReal } from "../../dsl/primitive.ts";
@@ -10,6 +9,7 @@ import { entriesOf } from "../../dsl/tree.ts";
 import { openCheckpoint, writeSafetensors } from "../../backend/checkpoint.ts";
 import type { Device } from "../../backend/runtime.ts";
 import { kindOf, removeLeftovers, writeFile, writeFolder } from "../convert/files.ts";
+import { sha256Of } from "../data/read/bytes.ts";
 
 /** Trees of tensors by name: `model`, `optimizer`. Each is a file of the snapshot. */
 export type Trees = Readonly<Record<string, unknown>>;
@@ -26,12 +26,13 @@ export interface Snapshot<P> {
 
 /** What a snapshot's `position.json` holds. */
 interface Contents<P> {
-  readonly version: 1;
+  readonly version: typeof VERSION;
   readonly position: P;
   /** By file: what it must hash to. */
   readonly sha256: Readonly<Record<string, string>>;
 }
 
+const VERSION = 2;
 const POSITION = "position.json";
 const named = /^step-(\d+)$/;
 const folderOf = (folder: string, step: number): string => join(folder, `step-${String(step).padStart(8, "0")}`);
@@ -41,16 +42,6 @@ function stepsIn(folder: string): number[] {
   if (kindOf(folder) !== "folder") return [];
   const steps = [...Deno.readDirSync(folder)].flatMap(({ name }) => named.exec(name)?.[1] ?? []);
   return steps.map(Number).sort((a, b) => b - a);
-}
-
-/** SHA-256 of a file, a piece at a time. */
-function sha256Of(path: string): string {
-  const hash = createHash("sha256"), piece = new Uint8Array(1 << 20);
-  using file = Deno.openSync(path);
-  for (let count = file.readSync(piece); count !== null; count = file.readSync(piece)) {
-    hash.update(piece.subarray(0, count));
-  }
-  return hash.digest("hex");
 }
 
 /** The values, if all are numbers: a training whose weights are lost goes on from the snapshot before. */
@@ -68,6 +59,7 @@ function finite(values: Float32Array, name: string, step: number): Float32Array 
  *
  * @param folder of all snapshots of one training
  * @param keep how many stay, this one included
+ * @returns the snapshot
  * @throws {UserError} if a tensor holds what is no number, or the disk is full: the snapshots before are as they were
  */
 export async function saveSnapshot<P>(
@@ -76,7 +68,7 @@ export async function saveSnapshot<P>(
   trees: Trees,
   device: Device,
   keep: number,
-): Promise<void> {
+): Promise<Snapshot<P>> {
   const write = async (into: string): Promise<void> => {
     const sha256: Record<string, string> = {};
     for (const [name, tree] of Object.entries(trees)) {
@@ -90,20 +82,21 @@ export async function saveSnapshot<P>(
         data: async () => finite(await device.read(leaf) as Float32Array, `${name}.${path}`, step),
       }));
       await writeSafetensors(join(into, file), tensors);
-      sha256[file] = sha256Of(join(into, file));
+      sha256[file] = sha256Of([join(into, file)]);
     }
-    writeFile(join(into, POSITION), JSON.stringify({ version: 1, position, sha256 } satisfies Contents<P>));
+    writeFile(join(into, POSITION), JSON.stringify({ version: VERSION, position, sha256 } satisfies Contents<P>));
   };
   await writeFolder(folderOf(folder, step), write, { overwrite: true, marks: [POSITION] });
   for (const old of stepsIn(folder).slice(keep)) Deno.removeSync(folderOf(folder, old), { recursive: true });
+  return { folder: folderOf(folder, step), step, position };
 }
 
 /** What is wrong with a snapshot; nothing: its position. */
 function inspect<P>(folder: string): { readonly position: P } | { readonly fault: string } {
   try {
     const { version, position, sha256 } = JSON.parse(Deno.readTextFileSync(join(folder, POSITION))) as Contents<P>;
-    if (version !== 1) return { fault: `it is of version ${version}, 1 was expected` };
-    const damaged = Object.entries(sha256).find(([file, sum]) => sha256Of(join(folder, file)) !== sum);
+    if (version !== VERSION) return { fault: `it is of version ${version}, ${VERSION} was expected` };
+    const damaged = Object.entries(sha256).find(([file, sum]) => sha256Of([join(folder, file)]) !== sum);
     return damaged ? { fault: `${damaged[0]} is not what was written` } : { position };
   } catch (error) {
     return { fault: (error as Error).message };

@@ -15,6 +15,7 @@ import { succeeds } from "../../tests/commands.ts";
 import { checkout, withTempDir } from "../../tests/support.ts";
 import { saveModel } from "../model/parameters.ts";
 import { seeded } from "../random.ts";
+import { readPosition } from "../training/kept.ts";
 import { train, type TrainLine, type TrainOptions } from "../training/train.ts";
 import { newestSnapshot, restoreSnapshot, saveSnapshot } from "./snapshot.ts";
 import { openTrainingFolder } from "./training_folder.ts";
@@ -42,7 +43,13 @@ async function trained(
     folder.add({ stage: config.kind, ...line });
     if (++seen === stopAfter) controller.abort();
   };
-  const all = { ...options, ...more, snapshots: folder.snapshots(device), signal: controller.signal, onLine };
+  const all = {
+    ...options,
+    ...more,
+    snapshots: folder.snapshots(device, readPosition),
+    signal: controller.signal,
+    onLine,
+  };
   const run = train(model(device), device, all);
   if (stopAfter !== undefined) {
     await assertRejects(() => run, DOMException);
@@ -151,7 +158,7 @@ Deno.test("snapshots: a training that diverges says in which step, tensor and sa
       const all = {
         ...options,
         batches,
-        snapshots: opened.snapshots(device),
+        snapshots: opened.snapshots(device, readPosition),
         reload: () => model(device).model,
         ...more,
       };
@@ -214,14 +221,22 @@ Deno.test("snapshots: the newest stay; a damaged one is passed over and said; we
 Deno.test("snapshots: an unfinished training is not begun anew by accident, nor gone on with under other settings", () =>
   withTempDir((folder) => {
     const out = join(folder, "out");
-    const open = (resume: boolean, overwrite = false, rate = 1): unknown =>
-      openTrainingFolder(out, { rate }, { ...quiet, resume, overwrite });
-    assertThrows(() => open(true), UserError, "there is no unfinished training");
+    const open = (resume: boolean, overwrite = false, rate = 1, sha256 = "ab".repeat(32)): unknown =>
+      openTrainingFolder(out, { sha256: { data: sha256 }, schedule: { rate } }, {
+        ...{ ...quiet, resume, overwrite },
+        given: { data: [resume ? "new/data.jsonl" : "old/data.jsonl"] },
+      });
+    const refused = (sentence: string, ...how: Parameters<typeof open>): unknown =>
+      assertThrows(() => open(...how), UserError, sentence);
+    refused("there is no unfinished training", true);
     open(false);
-    assertThrows(() => open(false), UserError, "--resume");
-    assertThrows(() => open(true, false, 2), UserError, 'another "rate"');
+    refused("--resume", false);
+    refused('out.unfinished was begun with another "schedule.rate" (it was 1 and is 2): give the same', true, false, 2);
     open(true);
+    const other = "cd".repeat(32),
+      content = 'another content of "data" (old/data.jsonl had the SHA-256 abababababab…, ';
+    refused(`${content}new/data.jsonl has cdcdcdcdcdcd…): give the same`, true, false, 1, other);
     open(false, true, 2);
-    assertThrows(() => open(true), UserError, 'another "rate"');
+    refused('another "schedule.rate"', true);
     assertEquals(names(unfinishedPath(out)), ["metrics.jsonl", "recipe.json"]);
   }));

@@ -4,10 +4,12 @@
  */
 import { join } from "node:path";
 import type { Device } from "../../backend/runtime.ts";
+import { Fields, isJsonObject } from "../convert/fields.ts";
 import { kindOf, writeFile } from "../convert/files.ts";
 import type { AnyModel } from "../model/layout.ts";
 import type { OptimizerState } from "../optim/mod.ts";
-import type { Position, Snapshots, TrainLine } from "../training/train.ts";
+import type { Snapshots } from "../training/kept.ts";
+import type { TrainLine } from "../training/train.ts";
 import { newestSnapshot, restoreSnapshot, saveSnapshot } from "./snapshot.ts";
 import { openUnfinished, type UnfinishedOptions, unfinishedPath, type UnfinishedWork } from "./unfinished.ts";
 
@@ -21,14 +23,19 @@ export interface TrainingFolderOptions extends UnfinishedOptions {
   readonly note: (sentence: string) => void;
   /** What it is, for messages (default: a training). */
   readonly work?: UnfinishedWork;
+  /** As of `openUnfinished`. */
+  readonly given?: Readonly<Record<string, unknown>>;
 }
 
 /** An opened one. */
 export interface TrainingFolder {
   /** Appends to metrics.jsonl. */
   add(line: TrainLine & { readonly stage: string }): void;
-  /** What `train` and `learn` take. */
-  snapshots<P extends Stepped = Position, M = AnyModel, S = OptimizerState>(device: Device): Snapshots<P, M, S>;
+  /** What `train` and `learn` take; `read` makes a position of JSON. */
+  snapshots<P extends Stepped, M = AnyModel, S = OptimizerState>(
+    device: Device,
+    read: (json: Fields) => P,
+  ): Snapshots<P, M, S>;
   /** The text of metrics.jsonl. */
   metrics(): string;
   /** The text of recipe.json: the settings. */
@@ -43,23 +50,30 @@ export interface TrainingFolder {
 type Stepped = { readonly step: number };
 
 /** What a snapshot says beside its tensors. */
-type Kept<P = Stepped> = P & { readonly lines: number; readonly device: string };
+interface Kept {
+  /** How far it is. */
+  readonly position: unknown;
+  /** Lines of metrics.jsonl that were written by then. */
+  readonly lines: number;
+  /** Name of the device. */
+  readonly device: string;
+}
 
 /**
  * Begins a training's folder, or opens it again.
  *
- * @param settings all that the result depends on, as JSON; a training goes on with the same ones only
+ * @param settings as of `openUnfinished`
  * @throws {UserError} as `openUnfinished`
  */
 export function openTrainingFolder(
   out: string,
   settings: Readonly<Record<string, unknown>>,
-  { resume, overwrite, keep, every, note, work = "training" }: TrainingFolderOptions,
+  { resume, overwrite, keep, every, note, work = "training", given }: TrainingFolderOptions,
 ): TrainingFolder {
   const folder = unfinishedPath(out), metrics = join(folder, "metrics.jsonl");
   const snapshots = join(folder, "snapshots");
-  const text = openUnfinished(out, work, settings, { resume, overwrite });
-  const newest = newestSnapshot<Kept>(snapshots, note);
+  const text = openUnfinished(out, work, settings, { resume, overwrite }, given);
+  let newest = newestSnapshot<Kept>(snapshots, note);
   // Lines after the snapshot are of steps that are made again.
   const kept = newest && kindOf(metrics) === "file" ? Deno.readTextFileSync(metrics).split("\n") : [];
   let lines = Math.min(newest?.position.lines ?? 0, kept.length);
@@ -70,32 +84,27 @@ export function openTrainingFolder(
       lines++;
       Deno.writeTextFileSync(metrics, `${JSON.stringify(line)}\n`, { append: true });
     },
-    snapshots: <P extends Stepped, M, S>(device: Device): Snapshots<P, M, S> => ({
+    snapshots: <P extends Stepped, M, S>(device: Device, read: (json: Fields) => P): Snapshots<P, M, S> => ({
       every,
-      save: ({ position, model, state }) =>
-        saveSnapshot<Kept<P>>(
-          snapshots,
-          { step: position.step, position: { ...position, lines, device: device.name } },
-          { model, optimizer: state },
-          device,
-          keep,
-        ),
+      async save({ position, model, state }) {
+        const now = { step: position.step, position: { position, lines, device: device.name } };
+        newest = await saveSnapshot(snapshots, now, { model, optimizer: state }, device, keep);
+      },
       restore(model, state) {
         if (!newest) return undefined;
-        const { lines: _, device: name, ...position } = newest.position;
+        const { device: name, position } = newest.position;
         if (name !== device.name) {
           note(`The ${work} was begun on ${name}: on ${device.name} it goes on, but not bit for bit.`);
         }
         restoreSnapshot(newest, { model, optimizer: state }, device);
-        // Who kept a position takes it back: the settings are the same.
-        return position as unknown as P;
+        return read(new Fields(isJsonObject(position) ? position : {}, newest.folder));
       },
     }),
     recipe: text,
     metrics: () => Deno.readTextFileSync(metrics),
     finish: () => Deno.removeSync(folder, { recursive: true }),
     abandon() {
-      if (!newestSnapshot(snapshots, note)) Deno.removeSync(folder, { recursive: true });
+      if (!newest) Deno.removeSync(folder, { recursive: true });
     },
   };
 }

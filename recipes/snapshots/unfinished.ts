@@ -4,7 +4,9 @@
  */
 import { join } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
+import { isJsonObject } from "../convert/fields.ts";
 import { kindOf, writeFile } from "../convert/files.ts";
+import { readJson } from "../convert/huggingface.ts";
 
 /** What is done with unfinished work that is there. */
 export interface UnfinishedOptions {
@@ -44,7 +46,9 @@ export function checkUnfinished(out: string, work: UnfinishedWork, { resume, ove
 /**
  * Begins work in its folder, or opens it again; returns the text of its `recipe.json`.
  *
- * @param settings all that the result depends on, as JSON; work goes on with the same ones only
+ * @param settings all that the result depends on, as JSON, files by the SHA-256 of their contents (`sha256`); work goes on
+ * with the same ones only
+ * @param given where those files lie, by the same names: they may move
  * @throws {UserError} as {@link checkUnfinished}, and if it was begun with other settings
  */
 export function openUnfinished(
@@ -52,15 +56,16 @@ export function openUnfinished(
   work: UnfinishedWork,
   settings: Readonly<Record<string, unknown>>,
   options: UnfinishedOptions,
+  given?: Readonly<Record<string, unknown>>,
 ): string {
   const folder = unfinishedPath(out), recipe = join(folder, "recipe.json");
-  const text = `${JSON.stringify(settings, null, 2)}\n`;
+  const text = `${JSON.stringify({ ...settings, given }, null, 2)}\n`;
   checkUnfinished(out, work, options);
   if (options.resume) {
-    const differs = difference(JSON.parse(Deno.readTextFileSync(recipe)), JSON.parse(text));
+    const differs = difference(readJson(recipe), JSON.parse(text));
     if (differs === undefined) return text;
     throw new UserError(
-      `--resume: ${folder} was begun with another "${differs}" (see its recipe.json); give the same.`,
+      `--resume: ${folder} was begun with another ${differs}: give the same, or begin again with --overwrite.`,
     );
   }
   if (isUnfinished(out)) Deno.removeSync(folder, { recursive: true });
@@ -69,11 +74,25 @@ export function openUnfinished(
   return text;
 }
 
-/** The first field in which two settings differ. */
-function difference(
-  old: Readonly<Record<string, unknown>>,
-  now: Readonly<Record<string, unknown>>,
-): string | undefined {
-  const names = new Set([...Object.keys(old), ...Object.keys(now)]);
-  return [...names].find((name) => JSON.stringify(old[name]) !== JSON.stringify(now[name]));
+/** The first setting that is not what it was, in words. */
+function difference(before: unknown, now: unknown): string | undefined {
+  const was = new Map(leavesOf(before)), is = new Map(leavesOf(now));
+  const name = [...was.keys(), ...is.keys()].find((each) => was.get(each) !== is.get(each));
+  if (name === undefined) return undefined;
+  const then = was.get(name) ?? "none", since = is.get(name) ?? "none", [kind, what] = name.split(".");
+  if (kind !== "sha256") return `"${name}" (it was ${then} and is ${since})`;
+  const place = (recipe: unknown): string => {
+    const given = isJsonObject(recipe) && isJsonObject(recipe.given) ? recipe.given[what] : undefined;
+    return given === undefined ? "nothing" : [given].flat().join(", ");
+  };
+  return `content of "${what}" (${place(before)} had the SHA-256 ${short(then)}, ${place(now)} has ${short(since)})`;
+}
+
+const short = (sha256: string): string => sha256.length > 16 ? `${sha256.slice(1, 13)}…` : sha256;
+
+/** What a recipe holds, by its path and as JSON; but for what may move. */
+function leavesOf(value: unknown, path = ""): [string, string][] {
+  if (!isJsonObject(value)) return [[path, JSON.stringify(value)]];
+  const parts = Object.entries(value).filter(([name]) => path !== "" || name !== "given");
+  return parts.flatMap(([name, part]) => leavesOf(part, path === "" ? name : `${path}.${name}`));
 }

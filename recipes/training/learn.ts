@@ -9,7 +9,7 @@ import type { Device } from "../../backend/runtime.ts";
 import type { Coefficients as CoefficientsFile } from "../convert/coefficients.ts";
 import { proveCausality } from "./causality.ts";
 import { type MergedModel, merger } from "../merge/device.ts";
-import { distanceFromUniform, uniformWeights, weightsOf } from "../merge/weights.ts";
+import { distanceFromUniform, type MergeWeights, uniformWeights, weightsOf } from "../merge/weights.ts";
 import { type Batch, type HostBatch, toBatch } from "../model/batch.ts";
 import { evaluator } from "../model/loss.ts";
 import type { Packing } from "../model/packing.ts";
@@ -19,7 +19,8 @@ import type { Moe } from "../model/moe.ts";
 import type { Mixture } from "../model/parameters.ts";
 import type { Objective } from "../objectives/objective.ts";
 import { adamw, type AdamWState, budget, rateAt, type Schedule } from "../optim/mod.ts";
-import type { Batches, Snapshots, TrainLine } from "./train.ts";
+import { keptAtInterrupt, type LearnPoint, type LearnPosition, type Snapshots } from "./kept.ts";
+import type { Batches, TrainLine } from "./train.ts";
 
 /** How coefficients are learned. */
 export interface LearnOptions {
@@ -43,7 +44,7 @@ export interface LearnOptions {
   readonly lambdas?: readonly number[];
   /** Keeps descent between two steps, and goes on with what was kept. What only measures starts again. */
   readonly snapshots?: Snapshots<LearnPosition, LearnParameters, AdamWState>;
-  /** Ends the learning: between two steps it is kept first, with `snapshots`; within a look at the validation set not. */
+  /** Ends the learning between two steps, or in a measurement; with `snapshots` descent is kept first. */
   readonly signal?: AbortSignal;
   /** Called after every step and every measurement. */
   readonly onLine?: (line: TrainLine) => void;
@@ -80,27 +81,21 @@ export interface Learned {
 /** What moves: α, and where it is learned the logit of λ, one for each layer or one for all. */
 export type LearnParameters = { alpha: Tensor<"expert">[]; logit?: Scalar[] };
 
-/** A point on the host. */
-export type LearnPoint = { readonly alpha: number[][]; readonly lambda: number[] };
-
-/** How far a descent is: all that is needed to go on, beside the tensors. */
-export interface LearnPosition {
-  /** Steps made. */
-  readonly step: number;
-  /** Tokens on which the mask was proven causal, before the first step. */
-  readonly causalTokens: number;
-  /** Loss of the uniform merge. */
-  readonly uniform: number;
-  /** The best point seen so far. */
-  readonly best: { readonly step: number; readonly loss: number; readonly point: LearnPoint };
-}
-
 /** Coefficients on their way, on the device. */
 interface Descent {
   parameters: LearnParameters;
   state: AdamWState;
-  /** How far it was when it was kept; undefined: it has not begun. */
-  readonly kept: LearnPosition | undefined;
+}
+
+/** How far a learning is. */
+interface Search {
+  position: LearnPosition;
+  /** Undefined: nothing moves. */
+  readonly descent?: Descent;
+  /** Are these of the position? A step writes to the memory of what it is given. */
+  isWhole: boolean;
+  /** Keeps it as it is; undefined: there is nowhere to, or nothing moves. */
+  readonly keep?: () => Promise<void>;
 }
 
 /** The inverse of sigmoid; 0 and 1, which it never reaches, are taken as close to them. */
@@ -135,17 +130,19 @@ export function learnStep(
 
 /** Reads the parameters; a λ that is not learned is `lambda`. */
 async function pointOf({ alpha, logit }: LearnParameters, lambda: number, device: Device): Promise<LearnPoint> {
-  const point: LearnPoint = { alpha: [], lambda: [] }, learned: number[] = [];
+  const point: { alpha: number[][]; lambda: number[] } = { alpha: [], lambda: [] }, learned: number[] = [];
   for (const each of alpha) point.alpha.push([...await values(each, device)]);
   for (const each of logit ?? []) learned.push(1 / (1 + Math.exp(-await number(each, device))));
   for (const layer of alpha.keys()) point.lambda.push(learned[learned.length === 1 ? 0 : layer] ?? lambda);
   return point;
 }
 
-/** Coefficients where descent starts, or where it was kept. */
-async function begin({ config }: Mixture, device: Device, options: LearnOptions): Promise<Descent> {
+/** A search where it starts, or where it was kept. */
+async function begin({ config }: Mixture, device: Device, options: LearnOptions): Promise<Search> {
   const { objective, lambda, snapshots } = options, optimizer = adamw();
-  const learnsLambda = objective.kind === "loss" ? objective.learnsLambda : undefined;
+  const fresh: LearnPosition = { step: 0, measured: -1, losses: {} };
+  if (objective.kind !== "loss") return { position: fresh, isWhole: true };
+  const { learnsLambda } = objective;
   const logits = (count: number): Scalar[] => Array.from({ length: count }, () => tensor({}, [logitOf(lambda)]));
   const zeros = new Float64Array(config.experts - 1);
   const start: LearnParameters = {
@@ -153,55 +150,72 @@ async function begin({ config }: Mixture, device: Device, options: LearnOptions)
     ...(learnsLambda && { logit: logits(learnsLambda === "each" ? config.layers : 1) }),
   };
   // Results are tensors of the device, into whose memory a snapshot is read.
-  const { parameters, state } = await compile((given: LearnParameters) => ({
+  const descent: Descent = await compile((given: LearnParameters) => ({
     parameters: {
       alpha: given.alpha.map((each) => mul(each, 1)),
       ...(given.logit && { logit: given.logit.map((each) => mul(each, 1)) }),
     },
     state: optimizer.init(given),
   }), device)(start);
-  return { parameters, state, kept: snapshots?.restore(parameters, state) };
+  const search: Search = {
+    position: snapshots?.restore(descent.parameters, descent.state) ?? fresh,
+    descent,
+    isWhole: true,
+    ...(snapshots && {
+      keep: () => snapshots.save({ position: search.position, model: descent.parameters, state: descent.state }),
+    }),
+  };
+  return search;
 }
 
 /** Descent on α (and λ) with Adam, one compiled call a step. */
 async function descend(
   { config, model }: Mixture,
   device: Device,
-  { objective, lambda, schedule, batches, signal, onLine, snapshots }: LearnOptions & {
-    objective: Objective & { kind: "loss" };
-  },
+  options: LearnOptions & { objective: Objective & { kind: "loss" } },
+  search: Search,
   descent: Descent,
-  look: (step: number, point: LearnPoint) => Promise<void>,
-  positionAt: (step: number) => LearnPosition,
+  lossOf: (point: LearnPoint) => Promise<number>,
 ): Promise<void> {
+  const { objective, lambda, schedule, batches, signal, onLine, snapshots } = options;
+  const { steps } = schedule, every = options.validateEvery ?? Math.max(1, Math.ceil(steps / 4));
   const fixed = Array.from({ length: config.layers }, () => tensor({}, [lambda]));
   const step = compile(learnStep(config, objective), device, { donate: [0, 1] });
   let last: LearnPoint | undefined;
-  const keep = async (done: number): Promise<void> =>
-    await snapshots?.save({ position: positionAt(done), model: descent.parameters, state: descent.state });
-  for (let done = descent.kept?.step ?? 0; done < schedule.steps; done++) {
-    if (signal?.aborted) await keep(done);
+  const look = async (): Promise<void> => {
+    const { step: done, measured, best } = search.position;
+    if (measured === done || (done % every !== 0 && done !== steps)) return;
+    const point = await pointOf(descent.parameters, lambda, device), loss = await lossOf(point);
+    onLine?.({ step: done, steps, validation: loss });
+    const better = best === undefined || loss < best.loss ? { step: done, loss, point } : best;
+    search.position = { ...search.position, measured: done, best: better };
+  };
+  const advance = async (): Promise<void> => {
+    const { step: done } = search.position;
     signal?.throwIfAborted();
     const began = performance.now(), rate = rateAt(schedule, done), host = batches.at(done);
+    search.isWhole = false;
     const out = await step(descent.parameters, descent.state, model, toBatch(host), fixed, tensor({}, [rate]));
     descent.parameters = out.parameters;
     descent.state = out.state;
     const loss = await number(out.value, device), seconds = (performance.now() - began) / 1000;
     free(out.value, device);
-    if (!Number.isFinite(loss)) throw diverged({ loss, rate, step: done + 1, steps: schedule.steps }, last, host);
-    onLine?.({
-      step: done + 1,
-      steps: schedule.steps,
-      loss,
-      rate,
-      seconds,
-      tokensPerSecond: host.rows * host.length / seconds,
-    });
+    if (!Number.isFinite(loss)) throw diverged({ loss, rate, step: done + 1, steps }, last, host);
+    search.position = { ...search.position, step: done + 1 };
+    search.isWhole = true;
+    const tokensPerSecond = host.rows * host.length / seconds;
+    onLine?.({ step: done + 1, steps, loss, rate, seconds, tokensPerSecond });
     last = await pointOf(descent.parameters, lambda, device);
-    await look(done + 1, last);
-    if (snapshots && (done + 1) % snapshots.every === 0 && done + 1 < schedule.steps) await keep(done + 1);
+  };
+  await look();
+  while (search.position.step < steps) {
+    await advance();
+    // After the last step, too: measurements follow, and coefficients are small.
+    if (snapshots && (search.position.step % snapshots.every === 0 || search.position.step === steps)) {
+      await search.keep?.();
+    }
+    await look();
   }
-  free([descent.parameters, descent.state], device);
 }
 
 /** Where the objective stopped being a number. */
@@ -259,15 +273,29 @@ async function lossesBeside(
   { alpha, lambda }: LearnPoint,
   { vertices: atVertices, lambdas: others = [] }: LearnOptions,
   config: MoeConfig,
-  lossOf: (weights: ReturnType<typeof uniformWeights>) => Promise<number>,
+  known: (what: string, weights: MergeWeights) => Promise<number>,
 ): Promise<Pick<Learned, "sharedOnly" | "vertices" | "lambdas">> {
-  const sharedOnly = await lossOf(uniformWeights(config, 1)), vertices: number[] = [];
+  const sharedOnly = await known("shared experts alone", uniformWeights(config, 1)), vertices: number[] = [];
   for (let expert = 0; atVertices && expert < config.experts - 1; expert++) {
-    vertices.push(await lossOf({ weights: alpha.map((layer) => layer.map((_, i) => Number(i === expert))), lambda }));
+    const weights = alpha.map((layer) => layer.map((_, i) => Number(i === expert)));
+    vertices.push(await known(`expert ${expert} alone`, { weights, lambda }));
   }
   const lambdas: { lambda: number; loss: number }[] = [];
-  for (const each of others) lambdas.push({ lambda: each, loss: await lossOf(uniformWeights(config, each)) });
+  for (const each of others) {
+    lambdas.push({ lambda: each, loss: await known(`uniform, λ ${each}`, uniformWeights(config, each)) });
+  }
   return { sharedOnly, vertices, lambdas };
+}
+
+/** Says what descent can do at most; the sum of all learning rates. */
+function budgetOf({ objective, schedule, onNote }: LearnOptions): number {
+  if (objective.kind !== "loss") return 0;
+  const total = budget(schedule);
+  onNote?.(
+    `${schedule.steps} steps with a sum of learning rates of ${total.toPrecision(3)}: with Adam no coefficient moves ` +
+      `much further than that from its start${total < 0.1 ? ", so the merge will stay close to the uniform one" : ""}.`,
+  );
+  return total;
 }
 
 /**
@@ -277,55 +305,59 @@ async function lossesBeside(
  * @throws {DOMException} of name AbortError, if the signal says so
  */
 export async function learn(mixture: Mixture, device: Device, options: LearnOptions): Promise<Learned> {
-  const { objective, schedule, validation, signal, onLine, onNote } = options, { config } = mixture;
-  const began = performance.now(),
-    { steps } = schedule,
-    every = options.validateEvery ?? Math.max(1, Math.ceil(steps / 4));
-  const merge = merger(mixture, device),
-    file = (point: LearnPoint): CoefficientsFile => ({
-      version: 1,
-      objective: options.name,
-      lambda: new Set(point.lambda).size === 1 ? point.lambda[0] : point.lambda,
-      alpha: point.alpha,
-    });
+  const began = performance.now(), total = budgetOf(options), search = await begin(mixture, device, options);
+  const keep = (): Search["keep"] => search.isWhole ? search.keep : undefined;
+  const found = await keptAtInterrupt(() => find(mixture, device, options, search), options.signal, keep);
+  if (search.descent) free([search.descent.parameters, search.descent.state], device);
+  return { ...found, budget: total, seconds: (performance.now() - began) / 1000 };
+}
+
+/** Goes on from where a search is to its end. */
+async function find(
+  mixture: Mixture,
+  device: Device,
+  options: LearnOptions,
+  search: Search,
+): Promise<Omit<Learned, "budget" | "seconds">> {
+  const { objective, schedule: { steps }, validation, signal, onLine, onNote } = options, { config } = mixture;
+  const merge = merger(mixture, device);
+  const file = (point: LearnPoint): CoefficientsFile => ({
+    version: 1,
+    objective: options.name,
+    lambda: new Set(point.lambda).size === 1 ? point.lambda[0] : point.lambda,
+    alpha: point.alpha,
+  });
   let measureLoss: ReturnType<typeof evaluator> | undefined;
-  const lossOf = async (weights: ReturnType<typeof uniformWeights>): Promise<number> => {
+  const lossOf = async (weights: MergeWeights): Promise<number> => {
     using dense = await merge(weights);
     measureLoss ??= evaluator(dense.config, device);
     return (await measureLoss(dense.model, validation, signal)).nll;
   };
-  const moves = objective.kind === "loss", total = moves ? budget(schedule) : 0;
-  if (moves) {
-    onNote?.(
-      `${steps} steps with a sum of learning rates of ${total.toPrecision(3)}: with Adam no coefficient moves much ` +
-        `further than that from its start${total < 0.1 ? ", so the merge will stay close to the uniform one" : ""}.`,
-    );
-  }
-  const descent = moves ? await begin(mixture, device, options) : undefined, kept = descent?.kept;
-  const causalTokens = kept?.causalTokens ??
-    await checkMask(await merge(uniformWeights(config, options.lambda)), validation, device);
+  const lossAt = (point: LearnPoint): Promise<number> => lossOf(weightsOf(config, file(point)));
+  const known = async (what: string, weights: MergeWeights): Promise<number> => {
+    const loss = search.position.losses[what] ?? await lossOf(weights);
+    search.position = { ...search.position, losses: { ...search.position.losses, [what]: loss } };
+    return loss;
+  };
+  const uniformly = uniformWeights(config, options.lambda);
+  const causalTokens = search.position.causalTokens ?? await checkMask(await merge(uniformly), validation, device);
+  search.position = { ...search.position, causalTokens };
   onNote?.(`No logit of ${causalTokens} tokens moved when a later token was changed: the mask is causal.`);
-  const uniform = kept?.uniform ?? await lossOf(uniformWeights(config, options.lambda));
-  if (!kept) onLine?.({ step: 0, steps, validation: uniform });
-  const start: LearnPoint = {
-    alpha: Array.from({ length: config.layers }, () => new Array<number>(config.experts - 1).fill(0)),
-    lambda: Array.from({ length: config.layers }, () => options.lambda),
-  };
-  let best = kept?.best ?? { step: 0, loss: uniform, point: start };
-  const look = async (step: number, point: LearnPoint): Promise<void> => {
-    if (step % every !== 0 && step !== steps) return;
-    const loss = await lossOf(weightsOf(config, file(point)));
-    onLine?.({ step, steps, validation: loss });
-    if (loss < best.loss) best = { step, loss, point };
-  };
-  if (objective.kind === "loss" && descent) {
-    const positionAt = (step: number): LearnPosition => ({ step, causalTokens, uniform, best });
-    await descend(mixture, device, { ...options, objective }, descent, look, positionAt);
+  const uniform = await known("uniform", uniformly);
+  if (search.position.best === undefined) {
+    onLine?.({ step: 0, steps, validation: uniform });
+    const alpha = Array.from({ length: config.layers }, () => new Array<number>(config.experts - 1).fill(0));
+    const point = { alpha, lambda: alpha.map(() => options.lambda) };
+    search.position = { ...search.position, measured: 0, best: { step: 0, loss: uniform, point } };
   }
+  const { descent } = search;
+  if (objective.kind === "loss" && descent) {
+    await descend(mixture, device, { ...options, objective }, search, descent, lossAt);
+  }
+  let best = search.position.best!;
   if (objective.kind === "measure") {
     // Nothing was searched, so nothing is chosen: what was measured is the result.
-    const point = await measure(mixture, device, { ...options, objective });
-    const loss = await lossOf(weightsOf(config, file(point)));
+    const point = await measure(mixture, device, { ...options, objective }), loss = await lossAt(point);
     onLine?.({ step: steps, steps, validation: loss });
     best = { step: steps, loss, point };
   }
@@ -334,16 +366,7 @@ export async function learn(mixture: Mixture, device: Device, options: LearnOpti
     `Kept the coefficients of step ${best.step}: loss ${best.loss.toFixed(4)} (uniform ${uniform.toFixed(4)}); ` +
       `softmax(α) is up to ${Math.max(...distance).toFixed(3)} from uniform.`,
   );
-  const beside = await lossesBeside(best.point, options, config, lossOf);
-  return {
-    coefficients: file(best.point),
-    budget: total,
-    distance,
-    uniform,
-    learned: best.loss,
-    ...beside,
-    causalTokens,
-    step: best.step,
-    seconds: (performance.now() - began) / 1000,
-  };
+  const beside = await lossesBeside(best.point, options, config, known);
+  const { step, loss: learned, point } = best;
+  return { coefficients: file(point), distance, uniform, learned, ...beside, causalTokens, step };
 }

@@ -11,13 +11,14 @@ import { learn, type LearnOptions } from "./learn.ts";
 import { denseConfig } from "../merge/folder.ts";
 import { eachFfn } from "../merge/formula.ts";
 import { softmaxOf } from "../merge/weights.ts";
-import { batchesOf, makeBatch } from "../model/batch.ts";
+import { batchesOf, type HostBatch, makeBatch } from "../model/batch.ts";
 import { type Ffn, llama, type Memory, ownTokens, swiglu } from "../model/llama.ts";
 import { evaluator } from "../model/loss.ts";
 import { packBatch } from "../model/packing.ts";
 import type { Moe } from "../model/moe.ts";
 import { loadObjective, type Loss, type Objective, objectives } from "../objectives/mod.ts";
 import { openTrainingFolder } from "../snapshots/training_folder.ts";
+import { readLearnPosition } from "./kept.ts";
 import type { TrainLine } from "./train.ts";
 
 const samples = tinySamples(24), validation = batchesOf(tinySamples(6, 9), { batch: 3, seq: 8 });
@@ -70,7 +71,11 @@ for (const device of allDevices().filter((each) => each !== "interpreter")) {
             kept.add({ ...line, stage: "learn" });
             more.onLine?.(line);
           };
-          return learn(mixture, device, options("xft-lambda", { ...more, onLine, snapshots: kept.snapshots(device) }));
+          return learn(
+            mixture,
+            device,
+            options("xft-lambda", { ...more, onLine, snapshots: kept.snapshots(device, readLearnPosition) }),
+          );
         };
         // Killed in step 4: what was kept is of step 2. Then stopped by a signal: what is kept is of the step before it.
         const killed = ({ step }: TrainLine): void => {
@@ -88,6 +93,60 @@ for (const device of allDevices().filter((each) => each !== "interpreter")) {
       })
     ));
 }
+
+Deno.test("learn: interrupted while it measures, it goes on from there: no step and no measurement is made twice", () =>
+  withTempDir((folder) =>
+    withDevice("cpu", async (device) => {
+      const mixture = tinyModel(tinyMixture(), device), lines: TrainLine[] = [], steps: number[][] = [];
+      const told = ({ seconds: _, tokensPerSecond: __, ...rest }: TrainLine): unknown => rest;
+      const all = { vertices: true, lambdas: [0, 0.5], validateEvery: 2 };
+      const onLine = (line: TrainLine): void => void lines.push(line);
+      const whole = await learn(mixture, device, options("xft", { ...all, onLine }));
+      // Interrupts in the middle of a look at the validation set: between its first batch and its second.
+      const attempt = async (armedAt: (line: TrainLine) => boolean, resume: boolean): Promise<unknown> => {
+        const stop = new AbortController(), made: number[] = [];
+        const how = { resume, overwrite: false, keep: 2, every: 100, note: () => {}, work: "learning" as const };
+        const kept = openTrainingFolder(`${folder}/c.json`, {}, how);
+        let isArmed = armedAt({ step: -1, steps: 6 });
+        const first: HostBatch = {
+          ...validation[0],
+          get labels() {
+            if (isArmed) stop.abort();
+            return validation[0].labels;
+          },
+        };
+        const onLine = (line: TrainLine): void => {
+          kept.add({ ...line, stage: "learn" });
+          if (line.loss !== undefined) made.push(line.step);
+          if (armedAt(line)) isArmed = true;
+        };
+        const more = { ...all, validation: [first, ...validation.slice(1)], onLine, signal: stop.signal };
+        const run = learn(
+          mixture,
+          device,
+          options("xft", { ...more, snapshots: kept.snapshots(device, readLearnPosition) }),
+        );
+        const result = await run.catch((error) => error);
+        steps.push(made);
+        const text = Deno.readTextFileSync(`${folder}/c.json.unfinished/metrics.jsonl`).trim();
+        if (!stop.signal.aborted) {
+          assertEquals(
+            text.split("\n").map((line) => told(JSON.parse(line))),
+            lines.map((line) => told({ ...line, stage: "learn" } as TrainLine)),
+          );
+        }
+        return result;
+      };
+      assert(await attempt(({ step }) => step === -1, false) instanceof DOMException);
+      assert(await attempt(({ step, loss }) => step === 4 && loss !== undefined, true) instanceof DOMException);
+      assert(
+        await attempt(({ step, validation }) => step === 6 && validation !== undefined, true) instanceof DOMException,
+      );
+      const resumed = await attempt(() => false, true) as typeof whole;
+      assertEquals(steps, [[], [1, 2, 3, 4], [5, 6], []]);
+      assertEquals({ ...resumed, seconds: 0 }, { ...whole, seconds: 0 });
+    })
+  ));
 
 Deno.test("learn: with λ learned too, each layer has its own", () =>
   withDevice("interpreter", async (device) => {

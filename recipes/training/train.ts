@@ -15,6 +15,7 @@ import { evaluator } from "../model/loss.ts";
 import type { Loaded } from "../model/parameters.ts";
 import { isNarrow, storageOf } from "../model/storage.ts";
 import { averageIn, optimizer, type OptimizerState, rateAt, type Schedule } from "../optim/mod.ts";
+import { keptAtInterrupt, type Position, type Snapshots } from "./kept.ts";
 import { type Step, type StepOptions, stepper, type Training } from "./step.ts";
 
 /** Steps between two looks at a mixture's health for what people should know. */
@@ -52,7 +53,7 @@ export interface TrainOptions extends StepOptions {
   readonly reload?: () => AnyModel;
   /** Where the training is kept, so that it can go on after a crash or an interrupt (default: nowhere). */
   readonly snapshots?: Snapshots;
-  /** Ends the training between two steps; with `snapshots` it is kept first. */
+  /** Ends the training between two steps, or in a measurement; with `snapshots` it is kept first. */
   readonly signal?: AbortSignal;
   /** Called after every step and every measurement. */
   readonly onLine?: (line: TrainLine) => void;
@@ -61,33 +62,6 @@ export interface TrainOptions extends StepOptions {
    * end; what was said the time before is not said again.
    */
   readonly onNote?: (note: string) => void;
-}
-
-/** How far a training is: all that is needed to go on, beside the tensors. */
-export interface Position {
-  /** Steps made. */
-  readonly step: number;
-  /** Scored tokens seen. */
-  readonly tokens: number;
-  /** The step after which the validation set was last measured (−1: never). */
-  readonly measured: number;
-  /** Its loss the first time. */
-  readonly before?: number;
-  /** And the last time. */
-  readonly after?: number;
-}
-
-/**
- * Where what is learned (a model, or coefficients) is kept between two steps. Batches, rates and noise depend on the step
- * alone: they need no keeping.
- */
-export interface Snapshots<P = Position, M = AnyModel, S = OptimizerState> {
-  /** Steps between two of them. */
-  readonly every: number;
-  /** Keeps a training as it is. */
-  save(state: { readonly position: P; readonly model: M; readonly state: S }): Promise<void>;
-  /** Writes what was kept last into the memory of a training that has not begun; undefined: there is nothing. */
-  restore(model: M, state: S): P | undefined;
 }
 
 /** What a step, or a measurement on the validation set, had to say: a line of metrics.jsonl. */
@@ -217,6 +191,8 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
     Array.from({ length: accumulate }, (_, i) => options.batches.at(at * accumulate + i));
   const make = (from: Training, at: number): Promise<Step> =>
     step(from, hostsOf(at), seed + at * accumulate, rateAt(schedule, at));
+  // Are the tensors those of the position? A step writes to the memory of what it is given.
+  let isWhole = true;
   /** Where it began, as a sentence; nothing, where there is nothing to begin again from. */
   const origin = async (failed: number): Promise<string> => {
     const { reload } = options;
@@ -254,6 +230,7 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
     const { step: done, tokens } = position;
     signal?.throwIfAborted();
     const start = performance.now(), rate = rateAt(schedule, done);
+    isWhole = false;
     const { metrics, norm, norms, ...next } = await make(training, done);
     training = next;
     const line = await lineOf({ metrics, norm }, config.layers, device), seconds = (performance.now() - start) / 1000;
@@ -274,11 +251,12 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
       );
     }
     position = { ...position, step: done + 1, tokens: tokens + (line.tokens ?? 0) };
+    isWhole = true;
     const all = hostsOf(done).reduce((sum, { rows, length }) => sum + rows * length, 0);
     const near = (done + 1) % (options.healthEvery ?? 1) === 0 ? await distances.sampled(training.model) : {};
     tell({ step: done + 1, steps, rate, seconds, tokensPerSecond: all / seconds, ...line, ...near });
   };
-  try {
+  const run = async (): Promise<AnyModel | undefined> => {
     await validate();
     while (position.step < steps) {
       await advance();
@@ -287,20 +265,18 @@ export async function train<L extends Loaded>(given: L, device: Device, options:
       if (due) await snapshots.save({ position, ...training });
       await validate();
     }
-  } catch (error) {
-    // Between two steps weights and state are those of `position`.
-    if (snapshots && signal?.aborted && error === signal.reason) await snapshots.save({ position, ...training });
-    throw error;
-  }
-  health.warn();
-  const averaged = await averageOf(training, device), { before, tokens } = position;
-  let { after } = position;
-  if (averaged) {
-    free(training.model, device);
-    training = { ...training, model: averaged };
-    if (validation.length > 0) after = (await measure(averaged, validation, signal)).nll;
-  }
+    health.warn();
+    const averaged = await averageOf(training, device);
+    if (averaged && validation.length > 0) {
+      position = { ...position, after: (await measure(averaged, validation, signal)).nll };
+    }
+    return averaged;
+  };
+  const keep = snapshots && (() => snapshots.save({ position, ...training }));
+  const averaged = await keptAtInterrupt(run, signal, () => isWhole ? keep : undefined);
+  if (averaged) free(training.model, device);
   free(training.state, device);
   const seconds = (performance.now() - began) / 1000;
-  return { loaded: { ...given, model: training.model }, before, after, tokens, seconds };
+  const { before, after, tokens } = position;
+  return { loaded: { ...given, model: averaged ?? training.model }, before, after, tokens, seconds };
 }

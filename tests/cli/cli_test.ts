@@ -1,8 +1,6 @@
 /** @file The command line from outside: exit codes, one-sentence errors, nothing half-written, Ctrl-C. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { dirname, join } from "node:path";
-import { isFile } from "../commands.ts";
-import { writeTinyData, writeTinyModel } from "../fixtures/tiny_folder.ts";
 import { checkout, golden, smollm2Gguf, startXft, withTempDir, xft } from "../support.ts";
 
 /** The one line that a failed command leaves on stderr. */
@@ -135,39 +133,6 @@ Deno.test({
       assertEquals(names(folder), []);
     }),
 });
-
-Deno.test("Ctrl-C in a training finishes the step and keeps it; the same command with --resume ends it", () =>
-  withTempDir(async (folder) => {
-    await writeTinyModel(join(folder, "model"), "dense");
-    writeTinyData(join(folder, "data.jsonl"));
-    const train = ["train", "model", "--out", "tuned", "--stage", "sft", "--data", "data.jsonl", "--device", "cpu"];
-    const words = [...train, "--validation", "2", "--steps", "80", "--batch", "2", "--json"];
-    const child = startXft(words, folder), metrics = join(folder, "tuned.unfinished", "metrics.jsonl");
-    const lines = (): number => isFile(metrics) ? Deno.readTextFileSync(metrics).split("\n").length : 0;
-    const ended = child.status.then(() => true);
-    while (lines() < 4 && !await Promise.race([ended, new Promise((next) => setTimeout(next, 5))]));
-    child.kill("SIGINT");
-    const { code, stderr } = await child.output(), said = new TextDecoder().decode(stderr);
-    assertEquals(code, 130, said);
-    assertStringIncludes(said, "--resume goes on");
-    assertEquals(names(folder), ["data.jsonl", "model", "tuned.unfinished"]);
-
-    assertStringIncludes(await failure(words, 1, folder), "go on with --resume, or forget it with --overwrite");
-    const other = await xft([...words, "--lr", "1", "--resume"], folder);
-    assertEquals(other.code, 1);
-    assertStringIncludes(other.stderr, 'another "schedule"');
-    const ran = await xft([...words, "--resume"], folder);
-    assertEquals(ran.code, 0, ran.stderr);
-    assertMatch(ran.stderr, /Going on after step \d+\./);
-    assertEquals(names(folder), ["data.jsonl", "model", "tuned"]);
-    const steps = Deno.readTextFileSync(join(folder, "tuned", "metrics.jsonl")).trim().split("\n").map((line) =>
-      JSON.parse(line)
-    );
-    assertEquals(
-      steps.filter(({ loss }) => loss !== undefined).map(({ step }) => step),
-      [...Array(80)].map((_, i) => i + 1),
-    );
-  }));
 
 Deno.test("no file of the repository names a private registry or a build machine's path", () => {
   const lock = Deno.readTextFileSync(checkout("deno.lock"));

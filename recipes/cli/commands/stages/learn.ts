@@ -1,20 +1,22 @@
 /** @file `xft learn`: the coefficients of a merge, by any objective. */
-import { basename, resolve } from "node:path";
+import { basename } from "node:path";
 import { open } from "../../../../backend/open.ts";
 import { loadTokenizer } from "../../../../backend/tokenizer.ts";
 import { formatCoefficients } from "../../../convert/coefficients.ts";
 import { checkTarget, writeFile } from "../../../convert/files.ts";
 import { readConfig } from "../../../convert/huggingface.ts";
+import { readLearnPosition } from "../../../training/kept.ts";
 import { learn, type Learned } from "../../../training/learn.ts";
 import { softmaxOf } from "../../../merge/weights.ts";
 import { loadMixture } from "../../../model/parameters.ts";
-import { loadObjective } from "../../../objectives/mod.ts";
+import { filesOf } from "../../../objectives/files.ts";
+import { loadObjective, type Objective, objectives } from "../../../objectives/mod.ts";
 import { openTrainingFolder } from "../../../snapshots/training_folder.ts";
 import { checkUnfinished, isUnfinished, unfinishedPath } from "../../../snapshots/unfinished.ts";
 import { openEvents } from "../../../metrics/tensorboard.ts";
 import type { commands } from "../../commands.ts";
 import type { Context, JsonResult } from "../../context.ts";
-import { metricsPath, prepareStage, stageLines } from "./stage.ts";
+import { metricsPath, prepareStage, recordOf, type Stage, stageLines, type StageRecord, within } from "./stage.ts";
 import type { Arguments } from "../../flags/schema.ts";
 
 /** Runs the command. */
@@ -34,39 +36,41 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
     context.print(`would learn coefficients of ${moe} by ${args.objective} and write ${out}`);
     return { dry_run: true, out, objective: args.objective, lambda, schedule, data: data.report };
   }
-  using device = await open(args.device, context);
+  // Not with the signal: a step in progress is finished, half of one could not be kept.
+  using device = await open(args.device);
   using events = args.tensorboard === undefined ? undefined : openEvents(args.tensorboard);
-  const folder = openTrainingFolder(out, settingsOf(args, prepared), {
-    ...{ resume, overwrite: args.overwrite, every: args.saveEvery, keep: 2, note: context.note, work: "learning" },
+  const { settings, given } = recordFor(args, prepared);
+  const folder = openTrainingFolder(out, settings, {
+    ...{
+      resume,
+      overwrite: args.overwrite,
+      every: args.saveEvery,
+      keep: 2,
+      note: context.note,
+      work: "learning",
+      given,
+    },
   });
   using shown = stageLines("learn", context, device, (line) => {
     folder.add(line);
     events?.add(line);
   });
-  using _ = context.onInterrupt(
-    `ending: the same command with --resume goes on from what is kept in ${
-      unfinishedPath(out)
-    }, at most --save-every ` +
-      "steps back. Ctrl-C again ends it at once.",
-  );
-  const learned = await learn(loadMixture(moe, device), device, {
-    objective,
-    name: args.objective,
-    lambda,
-    schedule,
-    batches: data.batches,
-    validation: data.validation,
-    vertices: !args.noVertices,
-    lambdas: args.lambdas,
-    snapshots: folder.snapshots(device),
-    signal: context.signal,
-    onLine: shown.onLine,
-    onNote: context.note,
-  }).catch((error) => {
-    // An objective that fails at once leaves nothing behind; who interrupts is told that --resume goes on.
-    if (!context.signal.aborted) folder.abandon();
-    throw error;
-  });
+  using _ = context.onInterrupt(interruption(out, objective));
+  const learned = await within(folder, context, async () =>
+    await learn(loadMixture(moe, device), device, {
+      objective,
+      name: args.objective,
+      lambda,
+      schedule,
+      batches: data.batches,
+      validation: data.validation,
+      vertices: !args.noVertices,
+      lambdas: args.lambdas,
+      snapshots: folder.snapshots(device, readLearnPosition),
+      signal: context.signal,
+      onLine: shown.onLine,
+      onNote: context.note,
+    }));
   const { files, sha256, train, validation } = data.report;
   const source = { files: files.map((path) => basename(path)), sha256, train, validation };
   writeFile(metricsPath(out), folder.metrics(), { overwrite: true });
@@ -75,6 +79,14 @@ export async function run(args: Arguments<typeof commands.learn>, context: Conte
   show(out, learned, context);
   return { ...resultOf(args, learned), schedule, data: data.report };
 }
+
+/** What is said at Ctrl-C. */
+const interruption = (out: string, { kind }: Objective): string =>
+  (kind === "loss"
+    ? `finishing the step and keeping the coefficients in ${
+      unfinishedPath(out)
+    }: the same command with --resume goes on. `
+    : "ending: what is only measured is not kept. ") + "Ctrl-C again ends it at once.";
 
 /** What was learned, as `--json` has it. */
 const resultOf = (
@@ -99,12 +111,14 @@ const resultOf = (
 });
 
 /** All that the coefficients depend on. */
-const settingsOf = (
-  { moe, objective }: Arguments<typeof commands.learn>,
-  { schedule, settings: { lambda, batch, seq }, data }: Awaited<ReturnType<typeof prepareStage>>,
-): Readonly<Record<string, unknown>> => ({
-  ...{ moe: resolve(moe), objective, lambda, schedule, batch, seq, data: data.report },
-});
+function recordFor(
+  { moe, objective, seed }: Arguments<typeof commands.learn>,
+  { schedule, settings: { lambda, batch, seq }, data }: Stage,
+): StageRecord {
+  const isBuiltIn = Object.hasOwn(objectives, objective);
+  const settings = { objective: isBuiltIn ? objective : "a file", lambda, schedule, batch, seq, seed };
+  return recordOf(settings, moe, data.report, isBuiltIn ? {} : { objective: filesOf(objective) });
+}
 
 /** Says what was learned: losses, and how far each layer is from uniform. */
 function show(out: string, learned: Learned, context: Context): void {

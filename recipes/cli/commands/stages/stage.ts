@@ -1,4 +1,6 @@
 /** @file What `train` and `learn` do alike: settings from preset and flags, data, the lines they print. */
+import { resolve } from "node:path";
+import { contentOf } from "../../../convert/content.ts";
 import {
   type DataReport,
   type DataSettings,
@@ -7,7 +9,9 @@ import {
   type PreparedData,
   type PrepareOptions,
 } from "../../../data/mod.ts";
+import { sha256Of } from "../../../data/read/mod.ts";
 import type { Schedule } from "../../../optim/mod.ts";
+import type { TrainingFolder } from "../../../snapshots/training_folder.ts";
 import type { TrainLine } from "../../../training/train.ts";
 import type { Device } from "../../../../backend/runtime.ts";
 import type { Context } from "../../context.ts";
@@ -145,5 +149,45 @@ export function stageLines(
       context.note(`${name}: step ${line.step} of ${line.steps}, validation loss ${line.validation.toFixed(4)}`);
     },
     [Symbol.dispose]: () => bar.finish(),
+  };
+}
+
+/**
+ * Runs a stage in its folder. One that fails leaves nothing there where nothing was kept; who interrupted it hears why that
+ * could not be.
+ */
+export async function within<T>(folder: TrainingFolder, context: Context, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    folder.abandon();
+    const { aborted, reason } = context.signal;
+    if (aborted && error !== reason) context.note(`xft: ${error instanceof Error ? error.message : error}`);
+    throw error;
+  }
+}
+
+/** What a stage's result depends on, files by their contents; and where those lie. */
+export interface StageRecord {
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly given: Readonly<Record<string, unknown>>;
+}
+
+/** A stage's record: what `settings` says, the model's folder, the data, and other files that count. */
+export function recordOf(
+  settings: Readonly<Record<string, unknown>>,
+  model: string,
+  { files, sha256, settings: { decontaminate, ...how }, ...data }: DataReport,
+  others: Readonly<Record<string, readonly string[]>> = {},
+): StageRecord {
+  const more = Object.entries({ ...others, ...(decontaminate && { decontaminate }) });
+  const contents = { model: contentOf(model), data: sha256 };
+  return {
+    settings: {
+      sha256: { ...contents, ...Object.fromEntries(more.map(([name, paths]) => [name, sha256Of(paths)])) },
+      ...settings,
+      data: { ...data, settings: how },
+    },
+    given: { model: resolve(model), data: files, ...Object.fromEntries(more) },
   };
 }
