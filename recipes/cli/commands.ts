@@ -1,5 +1,6 @@
 /** @file The command line as one table: every command, its positionals and its flags. `optique.ts` makes parsers of it. */
 import { UserError } from "../../dsl/errors.ts";
+import { checkEvaluation, evaluation } from "./flags/evaluation.ts";
 import {
   checkLoading,
   checkStage,
@@ -32,11 +33,6 @@ const MERGE_METHODS = [
   ...["xft", "uniform", "shared"] as const,
   ...["linear", "karcher", "task_arithmetic", "ties", "dare_linear", "dare_ties"] as const,
   ...["breadcrumbs", "breadcrumbs_ties", "model_stock", "slerp"] as const,
-] as const;
-const BENCHMARKS = [
-  ...["humaneval", "mbpp", "mbpp-google", "perplexity", "choices", "ds-1000"] as const,
-  ...["multipl-e:js", "multipl-e:ts", "multipl-e:cpp", "multipl-e:java", "multipl-e:php"] as const,
-  ...["multipl-e:rs", "multipl-e:swift", "multipl-e:sh"] as const,
 ] as const;
 const OPTIMIZERS = ["adafactor", "adamw", "sgd", "lion", "muon"] as const;
 const PRECISIONS = ["f32", "bf16", "bf16-master"] as const;
@@ -288,73 +284,35 @@ export const commands = {
   }),
   evaluate: command({
     summary: "pass@k of a model or of a file of samples, perplexity, or choices by likelihood",
-    description: "Generated code runs in a sandbox without files, network or processes.",
+    description:
+      "Generated code runs in a sandbox without files, network or processes. Of a file of samples --prompt, " +
+      "--max-tokens, --temperature, --top-p and --sanitizer say how they were made, where no report.json beside it does.",
     examples: [
       "evaluate models/merged --benchmark humaneval --data HumanEval.jsonl.gz",
       "evaluate samples.jsonl --benchmark mbpp --data MbppPlus.jsonl.gz",
+      "evaluate samples.jsonl --benchmark mbpp --data MbppPlus.jsonl.gz --prompt chat",
       "evaluate samples.jsonl --benchmark mbpp-google --data mbpp.jsonl",
       "evaluate models/merged --benchmark multipl-e:js --data humaneval-js.jsonl --greedy",
       "evaluate models/merged --benchmark perplexity --data text.txt",
       "evaluate models/merged --benchmark choices --data questions.jsonl",
     ],
     positionals: { target: path("a model's folder, or samples (JSONL)", { metavar: "MODEL|SAMPLES", required: true }) },
-    flags: {
-      benchmark: choice("what is measured", BENCHMARKS, { required: true }),
-      data: path("the benchmark's file, or a text", { metavar: "FILE", required: true }),
-      limit: integer("only the first N tasks", { min: 1 }),
-      prompt: choice("how a task becomes a prompt (default: as the model was trained, recorded in its folder)", [
-        "magicoder",
-        "base",
-        "chat",
-      ]),
-      samples: integer("answers to each task (default: 1; multipl-e: 50)", { min: 1 }),
-      temperature: number("0: always the likeliest token (default: 0; multipl-e: 0.2)", { min: 0 }),
-      topP: number("only the likeliest tokens of this probability together (default: 1; multipl-e: 0.95)", {
-        min: 0,
-        max: 1,
-      }),
-      greedy: toggle("one answer to each task, always of the likeliest tokens"),
-      maxTokens: integer(
-        "most new tokens of an answer (default: 512 for magicoder, 768 for base and chat, else 1024)",
-        {
-          min: 1,
-        },
-      ),
-      jobs: integer("sandboxes at a time (default: as many as cores)", { min: 1 }),
-      sandbox: choice("where Python runs: WebAssembly, or the machine's own confined by bubblewrap (Linux)", [
-        "pyodide",
-        "bwrap",
-      ], { fallback: "pyodide" }),
-      out: path("folder for samples and verdicts", { metavar: "DIR" }),
-      resume: toggle("go on with an unfinished evaluation: nothing is generated or graded twice"),
-      overwrite: toggle("replace what is at --out"),
-    },
-    check({ benchmark, samples, temperature, topP, greedy, prompt, resume, out }) {
-      if (out !== undefined && (benchmark === "perplexity" || benchmark === "choices")) {
-        throw new UserError(`--out keeps samples and verdicts, and ${benchmark} has none; --json prints its result.`);
-      }
-      if (resume && out === undefined) throw new UserError("--resume goes on with what is at --out: give --out, too.");
-      if (greedy && (samples ?? 1) + (temperature ?? 0) + (topP ?? 1) !== 2) {
-        throw new UserError("--greedy is one answer at temperature 0: leave out --samples, --temperature and --top-p.");
-      }
-      const samplesByDefault = benchmark.startsWith("multipl-e:");
-      if (!samplesByDefault && samples !== undefined && samples > 1 && !temperature) {
-        throw new UserError(`--samples ${samples}: greedy answers are all the same; give a --temperature above 0.`);
-      }
-      if (prompt !== undefined && (samplesByDefault || benchmark === "ds-1000")) {
-        throw new UserError(`--prompt ${prompt}: the prompts of ${benchmark} are its data's own.`);
-      }
-    },
+    flags: evaluation,
+    check: (values) => checkEvaluation(values),
   }),
   compare: command({
     summary: "two results on the same tasks: what each solves alone, and whether that is more than chance",
-    description: "Takes folders that `evaluate --out` wrote; refuses results that were measured differently.",
+    description:
+      "Takes folders that `evaluate --out` wrote; refuses results that were measured differently, or nobody knows how.",
     examples: ["compare results/dense results/merged", "compare results/dense results/merged --brief"],
     positionals: {
       a: path("folder of a result", { metavar: "A", required: true }),
       b: path("folder of the result that is compared with it", { metavar: "B", required: true }),
     },
-    flags: { brief: toggle("name the tasks without the programs") },
+    flags: {
+      brief: toggle("name the tasks without the programs"),
+      allowUnknown: toggle("compare although it is not known how a file's samples were made"),
+    },
   }),
   verify: command({
     summary: "grades a published folder's samples again and, given the mixture, repeats its merge",

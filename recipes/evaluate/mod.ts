@@ -16,6 +16,6 @@ export { gradeSamples, type Report, type Sample } from "./grading/grade.ts";
 export { promptOf, type PromptStyle, styleRules } from "./benchmarks/prompts.ts";
 export { assertSameProtocol, type Protocol } from "./protocol.ts";
 export { openSandbox } from "./sandbox/pyodide.ts";
-export { sanitize, sanitizerVersion } from "./samples/sanitize.ts";
+export { sanitize, sanitizerGrammar, sanitizers } from "./samples/sanitize.ts";
 export { openNativeSandbox } from "./sandbox/native.ts";
 export { readSamples } from "./samples/files.ts";

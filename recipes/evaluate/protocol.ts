@@ -19,7 +19,28 @@ export function releaseOf(sha256: string): string | null {
 }
 
 /** Fields that say where an answer came from or what it cost, and change no verdict. */
-const aside = new Set(["model", "model_sha256", "samples", "samples_sha256", "device", "seed", "jobs"]);
+const aside = new Set([
+  ...["model", "model_sha256", "samples", "samples_sha256", "raw_samples_sha256", "sanitizer_grammar"],
+  ...["device", "seed", "jobs"],
+]);
+
+/** What is not known of how samples were made. */
+export const unknown = "unknown";
+
+/** How samples are made, as a protocol of which nothing is known. */
+export const unknownMaking = {
+  prompt: unknown,
+  stop: unknown,
+  max_tokens: unknown,
+  temperature: unknown,
+  top_p: unknown,
+  sanitizer: unknown,
+} as const satisfies Protocol;
+
+/** Names of the fields that are not known. */
+export function unknownFields(protocol: Protocol): string[] {
+  return Object.keys(protocol).filter((name) => protocol[name] === unknown);
+}
 
 /** Where two protocols are not the same, in words; empty where numbers made under them may be compared. */
 function protocolDifferences(one: Protocol, two: Protocol): string[] {
@@ -33,9 +54,10 @@ function protocolDifferences(one: Protocol, two: Protocol): string[] {
 }
 
 /**
- * Refuses to compare what was measured differently.
+ * Refuses to compare what was measured differently, or what nobody knows to have been measured alike.
  *
- * @throws {UserError} naming every difference
+ * @param options.allowUnknown what is `"unknown"` in either is not compared, instead of refused
+ * @throws {UserError} naming every field that is not known, or every difference
  *
  * @example
  * ```ts
@@ -43,8 +65,24 @@ function protocolDifferences(one: Protocol, two: Protocol): string[] {
  * assertSameProtocol({ prompt: "base", model: "a" }, { prompt: "base", model: "b" });
  * ```
  */
-export function assertSameProtocol(one: Protocol, two: Protocol): void {
-  const differences = protocolDifferences(one, two);
+export function assertSameProtocol(
+  one: Protocol,
+  two: Protocol,
+  { allowUnknown = false }: { readonly allowUnknown?: boolean } = {},
+): void {
+  const unsaid = new Set([...unknownFields(one), ...unknownFields(two)].filter((name) => !aside.has(name)));
+  if (unsaid.size > 0 && !allowUnknown) {
+    const which = [one, two].map((each) => unknownFields(each).length > 0);
+    throw new UserError(
+      `how the samples of ${which[0] ? which[1] ? "both" : "the first" : "the second"} were made is not known (${
+        [...unsaid].join(", ")
+      }): evaluate them again with the flags that say it (see xft evaluate --help), or give --allow-unknown to compare ` +
+        "them all the same.",
+    );
+  }
+  const known = (protocol: Protocol): Protocol =>
+    Object.fromEntries(Object.entries(protocol).filter(([name]) => !unsaid.has(name)));
+  const differences = protocolDifferences(known(one), known(two));
   if (differences.length === 0) return;
   throw new UserError(
     `these results were measured differently: ${

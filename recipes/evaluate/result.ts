@@ -4,7 +4,7 @@ import { UserError } from "../../dsl/errors.ts";
 import { kindOf } from "../convert/files.ts";
 import { readJson } from "../convert/huggingface.ts";
 import type { Sample, Verdict } from "./grading/grade.ts";
-import type { Protocol } from "./protocol.ts";
+import { type Protocol, unknownMaking } from "./protocol.ts";
 import { readSamples } from "./samples/files.ts";
 
 /** What is in the folder. */
@@ -42,7 +42,9 @@ export async function readResult(folder: string): Promise<StoredResult> {
   if (verdicts.length !== samples.length || verdicts.some(({ task_id }, i) => task_id !== samples[i].task_id)) {
     throw new UserError(`${path}: its lines are not those of samples.jsonl.`);
   }
-  return { benchmark: report.benchmark, protocol: report.protocol as Protocol, samples, verdicts };
+  // What a report does not say of its samples nobody knows.
+  const protocol = { ...unknownMaking, ...report.protocol as Protocol };
+  return { benchmark: report.benchmark, protocol, samples, verdicts };
 }
 
 function parseVerdict(path: string): (line: string, index: number) => Verdict {

@@ -39,7 +39,8 @@ Deno.test("compare lists tasks won and lost with both programs, and refuses unli
         (name === "a" && index === 2 ? " if x < 3 else 0" : "");
       write(`${name}.jsonl`, tasks.map(({ task_id }, index) => ({ task_id, solution: solution(index) })));
       const evaluate = ["evaluate", `${name}.jsonl`, "--benchmark", "humaneval", "--data", "tasks.jsonl"];
-      await ran([...evaluate, "--out", name], folder);
+      const made = ["--prompt", "base", "--greedy", "--max-tokens", "768", "--sanitizer", "evalplus"];
+      await ran([...evaluate, ...made, "--out", name], folder);
     }
     const json = await ran(["compare", "a", "b"], folder), { stdout: text } = await xft(["compare", "a", "b"], folder);
     const won = json.won as { task_id: string; a: { program: string; passed: number }; b: { program: string } }[];
@@ -62,10 +63,10 @@ Deno.test("compare lists tasks won and lost with both programs, and refuses unli
     assertMatch(await refused(["verify", "a", "--data", "tasks.jsonl"], folder), /HumanEval\/1\) was base true/);
 
     const path = join(folder, "a/report.json"), report = JSON.parse(Deno.readTextFileSync(path));
-    Deno.writeTextFileSync(path, JSON.stringify({ ...report, protocol: { ...report.protocol, prompt: "base" } }));
+    Deno.writeTextFileSync(path, JSON.stringify({ ...report, protocol: { ...report.protocol, prompt: "chat" } }));
     assertMatch(
       await refused(["compare", "a", "b"], folder),
-      /measured differently: prompt is "base" in one and not said in the other/,
+      /measured differently: prompt is "chat" in one and "base" in the other/,
     );
     assertMatch(await refused(["compare", "a", "."], folder), /this is no result .* xft evaluate SAMPLES/);
   }));

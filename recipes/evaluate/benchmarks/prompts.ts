@@ -42,9 +42,21 @@ const baseStops = {
   mbpp: ['\n"""', "\nassert"],
 } as const;
 
+/** Where answers end that were asked in this way. */
+export function stopsOf(benchmark: Task["benchmark"], style: PromptStyle): readonly string[] {
+  switch (style) {
+    case "magicoder":
+      return ["\n```"];
+    case "base":
+      return [...everyStop, ...baseStops[benchmark]];
+    case "chat":
+      return [...everyStop, "\n```\n"];
+  }
+}
+
 /** Magicoder's prompt of a task, and its fence rule. */
 function asInstruction(task: Task): Prompt {
-  const stop = ["\n```"];
+  const stop = stopsOf(task.benchmark, "magicoder");
   if (task.benchmark === "humaneval") {
     const prompt = task.prompt.trim();
     const asked = `Write a solution to the following problem:\n\`\`\`python\n${prompt}\n\`\`\``;
@@ -61,7 +73,7 @@ function asInstruction(task: Task): Prompt {
 
 /** evalplus' prompt of a model without a chat template. */
 function continued(task: Task): Prompt {
-  const text = `${task.prompt.trim()}\n`, stop = [...everyStop, ...baseStops[task.benchmark]];
+  const text = `${task.prompt.trim()}\n`, stop = stopsOf(task.benchmark, "base");
   return { text, begins: true, stop, solution: (completion) => text + cutAsEvalplus(completion, stop) };
 }
 
@@ -78,7 +90,7 @@ function asChat(task: Task, render: RenderChat): Prompt {
   const begun = "Below is a Python script with a self-contained function that solves the problem and passes " +
     `corresponding tests:\n\`\`\`python\n${splitter}\n\`\`\`\n`;
   const whole = render([{ role: "user", content: asked }, { role: "assistant", content: begun }], false);
-  const stop = [...everyStop, "\n```\n"];
+  const stop = stopsOf(task.benchmark, "chat");
   return {
     text: whole.slice(0, whole.indexOf(splitter)),
     begins: false,

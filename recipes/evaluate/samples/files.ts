@@ -33,11 +33,16 @@ function readLine(line: string, where: string): Sample {
   return typeof row.solution === "string" ? { task_id, solution: row.solution } : { task_id, completion: program };
 }
 
+/** Samples as the text of a sample file. */
+export function sampleLines(samples: readonly Sample[]): string {
+  return samples.map((sample) => `${JSON.stringify(sample)}\n`).join("");
+}
+
 /** Writes a sample file, whole or not at all. */
 export async function writeSamples(path: string, samples: readonly Sample[]): Promise<void> {
   const temporary = `${path}.${crypto.randomUUID()}.part`;
   try {
-    await Deno.writeTextFile(temporary, samples.map((sample) => JSON.stringify(sample) + "\n").join(""));
+    await Deno.writeTextFile(temporary, sampleLines(samples));
     await Deno.rename(temporary, path);
   } catch (cause) {
     await Deno.remove(temporary).catch(() => {});

@@ -10,8 +10,15 @@ import type { Node, Parser } from "npm:web-tree-sitter@0.25.10";
 import manifest from "npm:tree-sitter-python@0.25.0/package.json" with { type: "json" };
 import { openSandbox, type Sandbox } from "../sandbox/pyodide.ts";
 
-/** What sanitised a sample, for protocols. */
-export const sanitizerVersion: string = `evalplus 0.3.1 (tree-sitter-python ${manifest.version})`;
+/** What answers went through before they were graded, by the names of `evaluate --sanitizer`, for protocols. */
+export const sanitizers = {
+  evalplus: "evalplus 0.3.1",
+  fence: "none: up to the first closing fence",
+  none: "none",
+} as const;
+
+/** What our sanitiser reads programs with, for protocols. */
+export const sanitizerGrammar: string = `tree-sitter-python ${manifest.version}`;
 
 /** Texts that one interpreter parses; parsing leaves nothing behind that the next text could see. */
 const textsOfInterpreter = 16;

@@ -1,6 +1,7 @@
 /** @file `xft compare`: two results on the same tasks, and whether they differ by more than chance. */
 import { UserError } from "../../../../dsl/errors.ts";
 import { assertSameProtocol, comparePaired, type Paired } from "../../../evaluate/mod.ts";
+import { unknownFields } from "../../../evaluate/protocol.ts";
 import { byTask, readResult, type TaskResult } from "../../../evaluate/result.ts";
 import type { commands } from "../../commands.ts";
 import type { Context, JsonResult } from "../../context.ts";
@@ -13,7 +14,9 @@ export async function run(args: Arguments<typeof commands.compare>, context: Con
   if (one.benchmark !== two.benchmark) {
     throw new UserError(`these are results of two benchmarks: ${one.benchmark} and ${two.benchmark}.`);
   }
-  assertSameProtocol(one.protocol, two.protocol);
+  assertSameProtocol(one.protocol, two.protocol, args);
+  const unsaid = [...new Set([...unknownFields(one.protocol), ...unknownFields(two.protocol)])];
+  if (unsaid.length > 0) context.print(`Not known of both, and so not compared: ${unsaid.join(", ")}.`);
   const a = byTask(one), b = byTask(two);
   const only = [...a.keys(), ...b.keys()].find((task) => !a.has(task) || !b.has(task));
   if (only) throw new UserError(`${only}: only one of the two results has this task.`);
@@ -32,6 +35,7 @@ export async function run(args: Arguments<typeof commands.compare>, context: Con
     ...{ won: won.map(row), lost: lost.map(row), difference: paired.difference, interval: paired.interval },
     p_value: { mcnemar: paired.mcnemar, bootstrap: paired.bootstrap },
     tasks_needed: paired.tasksNeeded,
+    not_known: unsaid,
     protocol: one.protocol,
   };
 }

@@ -10,22 +10,23 @@ import {
   loadBenchmark,
   openNativeSandbox,
   openSandbox,
-  type Protocol,
-  readSamples,
   type Report,
   type Sample,
-  sanitizerVersion,
+  sanitizerGrammar,
+  sanitizers,
   styleRules,
 } from "../../../evaluate/mod.ts";
 import { evaluatePrograms, isProgramBenchmark } from "./programs.ts";
 import { trainedPrompt } from "../../../evaluate/benchmarks/trained_prompt.ts";
-import { sha256 } from "../../../evaluate/bytes.ts";
+import { sampleLines } from "../../../evaluate/samples/files.ts";
+import { sampleHashes } from "../../../evaluate/samples/making.ts";
 import type { UnfinishedEvaluation } from "../../../evaluate/samples/unfinished.ts";
 import { loadModel } from "../../../model/parameters.ts";
 import type { commands } from "../../commands.ts";
 import type { Context, JsonResult } from "../../context.ts";
 import type { Arguments } from "../../flags/schema.ts";
 import { unfinishedEvaluation } from "./evaluation.ts";
+import { type Answers, checkGenerated, given } from "./given.ts";
 import { solve } from "./solve.ts";
 import { measureChoices } from "./choices.ts";
 import { measurePerplexity } from "./perplexity.ts";
@@ -38,6 +39,7 @@ export async function run(args: Arguments<typeof commands.evaluate>, context: Co
   const { target, out, overwrite, resume } = args;
   const kind = kindOf(target);
   if (kind === "nothing") throw new UserError(`${target}: there is no such model or file of samples.`);
+  if (kind === "folder") checkGenerated(args);
   if (args.benchmark === "perplexity") return await measurePerplexity(args, context);
   if (args.benchmark === "choices") return await measureChoices(args, context);
   if (isProgramBenchmark(args.benchmark)) return await evaluatePrograms(args, args.benchmark, context);
@@ -47,15 +49,18 @@ export async function run(args: Arguments<typeof commands.evaluate>, context: Co
   const unfinished = await unfinishedEvaluation(args, benchmark);
   const answers = kind === "folder"
     ? await generated(args, benchmark, unfinished, context)
-    : await given(args, benchmark);
+    : await given(args, benchmark.tasks, context);
   const { verdicts, ...report } = await graded(args, benchmark, answers.samples, unfinished, context);
-  const result = { ...report, protocol: { ...answers.protocol, ...report.protocol } };
-  const lines = (rows: readonly unknown[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join("");
+  const hashes = await sampleHashes(answers.samples, answers.raw);
+  const result = { ...report, protocol: { ...answers.protocol, ...hashes, ...report.protocol } };
   if (out) {
     await writeFolder(out, (folder) => {
-      Deno.writeTextFileSync(join(folder, "samples.jsonl"), lines(answers.samples));
-      if (answers.raw) Deno.writeTextFileSync(join(folder, "samples.raw.jsonl"), lines(answers.raw));
-      Deno.writeTextFileSync(join(folder, "verdicts.jsonl"), lines(verdicts));
+      Deno.writeTextFileSync(join(folder, "samples.jsonl"), sampleLines(answers.samples));
+      if (answers.raw) Deno.writeTextFileSync(join(folder, "samples.raw.jsonl"), sampleLines(answers.raw));
+      Deno.writeTextFileSync(
+        join(folder, "verdicts.jsonl"),
+        verdicts.map((verdict) => `${JSON.stringify(verdict)}\n`).join(""),
+      );
       Deno.writeTextFileSync(join(folder, "report.json"), `${JSON.stringify(result, null, 2)}\n`);
     }, { overwrite: overwrite || resume, marks });
     unfinished.finish();
@@ -69,21 +74,6 @@ export async function run(args: Arguments<typeof commands.evaluate>, context: Co
   return result;
 }
 
-interface Answers {
-  readonly samples: readonly Sample[];
-  /** Before they were sanitised, where they were. */
-  readonly raw?: readonly Sample[];
-  readonly protocol: Protocol;
-}
-
-/** Samples of a file; those of tasks beyond `--limit` are left out. How they were made is not known. */
-async function given({ target, limit }: Arguments<typeof commands.evaluate>, benchmark: Benchmark): Promise<Answers> {
-  const samples = await readSamples(target);
-  const wanted = new Set(benchmark.tasks.map(({ id }) => id));
-  const kept = limit === undefined ? samples : samples.filter(({ task_id }) => wanted.has(task_id));
-  return { samples: kept, protocol: { samples: target, samples_sha256: await sha256(Deno.readFileSync(target)) } };
-}
-
 /** Samples that the model generates. */
 async function generated(
   args: Arguments<typeof commands.evaluate>,
@@ -93,20 +83,23 @@ async function generated(
 ): Promise<Answers> {
   const { target, seed } = args, { samples: samplesPerTask = 1, temperature = 0, topP = 1 } = args;
   using tokenizer = loadTokenizer(target);
-  const style = args.prompt ?? trainedPrompt(target, tokenizer.chatTemplate !== undefined);
-  if (args.prompt === undefined) context.note(`--prompt ${style}: as the model was trained (or has a template)`);
+  const { prompt = trainedPrompt(target, tokenizer.chatTemplate !== undefined) } = args;
+  if (prompt === "data") throw new RangeError("only benchmarks of programs have prompts of their own");
+  if (args.prompt === undefined) context.note(`--prompt ${prompt}: as the model was trained (or has a template)`);
   using device = await open(args.device, context);
   using bar = context.progress("generate", undefined, "tokens");
-  const maxTokens = args.maxTokens ?? styleRules[style].maxTokens;
+  const maxTokens = args.maxTokens ?? styleRules[prompt].maxTokens;
   const { samples, raw, stop } = await solve(loadModel(target, device), tokenizer, device, benchmark, {
-    ...{ style, maxTokens, temperature, topP, seed, samplesPerTask },
+    ...{ style: prompt, maxTokens, temperature, topP, seed, samplesPerTask },
     ...{ texts, addText, signal: context.signal },
     onProgress: ({ tokens, done, total }) => bar.update(tokens, `${done} of ${total} answers`),
   });
   const protocol = {
     ...{ model: target, device: device.name, seed },
-    ...{ prompt: style, stop, max_tokens: maxTokens, temperature, top_p: topP },
-    sanitizer: raw ? sanitizerVersion : "none: up to the first closing fence",
+    ...{ prompt, stop, max_tokens: maxTokens, temperature, top_p: topP },
+    ...(raw
+      ? { sanitizer: sanitizers.evalplus, sanitizer_grammar: sanitizerGrammar }
+      : { sanitizer: sanitizers.fence }),
   };
   return { samples, raw, protocol };
 }

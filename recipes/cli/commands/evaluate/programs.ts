@@ -4,8 +4,9 @@ import { open } from "../../../../backend/open.ts";
 import { loadTokenizer } from "../../../../backend/tokenizer.ts";
 import { UserError } from "../../../../dsl/errors.ts";
 import { checkTarget, kindOf, writeFolder } from "../../../convert/files.ts";
-import { type Protocol, readSamples, type Sample } from "../../../evaluate/mod.ts";
-import { sha256 } from "../../../evaluate/bytes.ts";
+import { sanitizers } from "../../../evaluate/mod.ts";
+import { sampleLines } from "../../../evaluate/samples/files.ts";
+import { sampleHashes } from "../../../evaluate/samples/making.ts";
 import { loadDs1000 } from "../../../evaluate/programs/ds1000.ts";
 import { isLanguage } from "../../../evaluate/programs/languages.ts";
 import { gradePrograms, type ProgramBenchmark } from "../../../evaluate/programs/mod.ts";
@@ -16,6 +17,7 @@ import { loadModel } from "../../../model/parameters.ts";
 import type { commands } from "../../commands.ts";
 import type { Context, JsonResult } from "../../context.ts";
 import { unfinishedEvaluation } from "./evaluation.ts";
+import { type Answers, dataOwn, given } from "./given.ts";
 import type { Arguments } from "../../flags/schema.ts";
 
 type EvaluateArguments = Arguments<typeof commands.evaluate>;
@@ -42,7 +44,7 @@ export async function evaluatePrograms(
   // Answers are generated only for what can be run.
   const answers = kindOf(target) === "folder"
     ? await generated(args, runnable, unfinished, context)
-    : await given(args, benchmark);
+    : await given(args, benchmark.tasks, context);
   using bar = context.progress("grade", answers.samples.length, "samples");
   const { verdicts, ...report } = await gradePrograms(benchmark, answers.samples, {
     concurrency: jobs ?? navigator.hardwareConcurrency,
@@ -50,14 +52,16 @@ export async function evaluatePrograms(
     onGraded: unfinished.addGraded,
     onProgress: (done) => bar.update(done),
   });
-  const result = { ...report, protocol: { ...answers.protocol, ...report.protocol } };
+  const graded = new Set(runnable.tasks.map(({ id }) => id));
+  const kept = answers.samples.filter(({ task_id }) => graded.has(task_id));
+  const result = { ...report, protocol: { ...answers.protocol, ...await sampleHashes(kept), ...report.protocol } };
   if (out) {
-    const lines = (rows: readonly unknown[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join("");
-    const graded = new Set(runnable.tasks.map(({ id }) => id));
     await writeFolder(out, (folder) => {
-      const kept = answers.samples.filter(({ task_id }) => graded.has(task_id));
-      Deno.writeTextFileSync(join(folder, "samples.jsonl"), lines(kept));
-      Deno.writeTextFileSync(join(folder, "verdicts.jsonl"), lines(verdicts));
+      Deno.writeTextFileSync(join(folder, "samples.jsonl"), sampleLines(kept));
+      Deno.writeTextFileSync(
+        join(folder, "verdicts.jsonl"),
+        verdicts.map((verdict) => `${JSON.stringify(verdict)}\n`).join(""),
+      );
       Deno.writeTextFileSync(join(folder, "report.json"), `${JSON.stringify(result, null, 2)}\n`);
     }, { overwrite: overwrite || args.resume, marks });
     unfinished.finish();
@@ -83,17 +87,6 @@ export async function loadPrograms(
   const language = name.slice("multipl-e:".length);
   if (!isLanguage(language)) throw new UserError(`--benchmark ${name}: there is no such language.`, { usage: true });
   return await loadMultiplE(data, language, limit);
-}
-
-interface Answers {
-  readonly samples: readonly Sample[];
-  readonly protocol: Protocol;
-}
-
-async function given({ target, limit }: EvaluateArguments, { tasks }: ProgramBenchmark): Promise<Answers> {
-  const samples = await readSamples(target), wanted = new Set(tasks.map(({ id }) => id));
-  const kept = limit === undefined ? samples : samples.filter(({ task_id }) => wanted.has(task_id));
-  return { samples: kept, protocol: { samples: target, samples_sha256: await sha256(Deno.readFileSync(target)) } };
 }
 
 async function generated(
@@ -127,9 +120,8 @@ async function generated(
   }
   const protocol = {
     ...{ model: target, device: device.name, seed },
-    prompt: "the data's own",
-    stop: "the data's own",
-    ...{ max_tokens: maxTokens, temperature, top_p: topP, sanitizer: "none" },
+    ...{ prompt: dataOwn, stop: dataOwn },
+    ...{ max_tokens: maxTokens, temperature, top_p: topP, sanitizer: sanitizers.none },
   };
   return { samples: asked.map(({ id }, place) => ({ task_id: id, completion: answers.get(place)! })), protocol };
 }
