@@ -71,6 +71,36 @@ Deno.test("compare lists tasks won and lost with both programs, and refuses unli
     assertMatch(await refused(["compare", "a", "."], folder), /this is no result .* xft evaluate SAMPLES/);
   }));
 
+Deno.test("compare always says how many tasks a difference needs: what is no chance, what may be one, and none", () =>
+  withTempDir(async (folder) => {
+    /** A result of ten tasks; which of them passed. */
+    const write = (name: string, passed: (task: number) => boolean): void => {
+      const ids = Array.from({ length: 10 }, (_, i) => i);
+      const lines = (row: (id: number) => unknown): string => ids.map((id) => `${JSON.stringify(row(id))}\n`).join("");
+      const file = (path: string, content: string): void => Deno.writeTextFileSync(join(folder, name, path), content);
+      Deno.mkdirSync(join(folder, name));
+      const made = { prompt: "base", stop: [], max_tokens: 1, temperature: 0, top_p: 1, sanitizer: "none" };
+      file("report.json", JSON.stringify({ benchmark: "humaneval", protocol: made }));
+      file("samples.jsonl", lines((id) => ({ task_id: `HumanEval/${id}`, solution: "" })));
+      file("verdicts.jsonl", lines((id) => ({ task_id: `HumanEval/${id}`, base: passed(id), plus: null, reason: "" })));
+    };
+    write("none", () => false);
+    write("six", (task) => task < 6);
+    write("two", (task) => task < 2);
+    // With a share w of tasks won and none lost: ((1.96·√w + 0.8416·√(w − w²)) / w)².
+    const cases: [b: string, p: string, needed: number | null, words: RegExp][] = [
+      ["six", "0.0313", 11, /call it real\. Were it measured anew, about 11 tasks like these would show it/],
+      ["two", "0.5000", 37, /in 50% of such comparisons; were the difference real, about 37 tasks like these would/],
+      ["none", "1.0000", null, /There is no difference that more tasks would show\./],
+    ];
+    for (const [b, p, needed, words] of cases) {
+      const json = await ran(["compare", "none", b], folder);
+      const { mcnemar } = json.p_value as { mcnemar: number };
+      assertEquals([mcnemar.toFixed(4), json.tasks_needed], [p, needed], b);
+      assertMatch((await xft(["compare", "none", b, "--brief"], folder)).stdout, words);
+    }
+  }));
+
 Deno.test("verify runs programs in other languages again", () =>
   withTempDir(async (folder) => {
     const write = (name: string, rows: readonly unknown[]): void =>

@@ -68,12 +68,15 @@ function summary(paired: Paired, tasks: number, won: number, lost: number): stri
     `(95%: ${points(low)} to ${points(high)}), p = ${p.toPrecision(2)} by ${test}` +
     (mcnemar === null ? "." : `, ${bootstrap.toPrecision(2)} by a paired bootstrap.`),
   ];
-  if (p < 0.05) lines.push("Such a difference is rare between equal models.");
-  else if (tasksNeeded === null) lines.push("There is no difference to explain.");
+  if (tasksNeeded === null) lines.push("There is no difference that more tasks would show.");
   else {
+    const needed = `about ${tasksNeeded} tasks like these would show it (p < 0.05 in four of five tries)`;
     lines.push(
-      `Equal models differ as much in ${(100 * p).toFixed(0)}% of such comparisons; were the difference real, ` +
-        `about ${tasksNeeded} tasks like these would show it (p < 0.05 in four of five tries).`,
+      p < 0.05
+        ? `Such a difference is rare between equal models: call it real. Were it measured anew, ${needed}.`
+        : `Equal models differ as much in ${
+          (100 * p).toFixed(0)
+        }% of such comparisons; were the difference real, ${needed}.`,
     );
   }
   return lines;
