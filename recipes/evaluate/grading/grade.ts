@@ -73,6 +73,8 @@ export interface GradeOptions {
   readonly known?: ReadonlyMap<number, Graded>;
   /** Called with what was found of a sample that is not `known`, by its place. */
   readonly onGraded?: (place: number, graded: Graded) => void;
+  /** Called as what is expected becomes known, with 0 before the first task; not at all where nothing is to be run. */
+  readonly onReference?: (done: number, total: number) => void;
   /** Called after each sample. */
   readonly onProgress?: (done: number, total: number, verdict: Verdict) => void;
 }
@@ -149,16 +151,24 @@ async function gradeAll(
   benchmark: Benchmark,
   programs: readonly Program[],
   sandbox: Sandbox,
-  { known, onGraded, onProgress, ...options }: GradeOptions,
+  { known, onGraded, onReference, onProgress, ...options }: GradeOptions,
 ): Promise<Graded[]> {
   const references = new Map<string, Promise<Reference>>(), graded = new Map<string, Promise<Graded>>();
   const keyOf = ({ task, code }: Program): string => `${task.id}\n${code}`;
   for (const [place, old] of known ?? []) graded.set(keyOf(programs[place]), Promise.resolve(old));
+  const toRun = programs.filter((program) => program.task.unrunnable === undefined && !graded.has(keyOf(program)));
+  const expected = { done: 0, total: new Set(toRun.map(({ task }) => task.id)).size };
+  if (expected.total > 0) onReference?.(0, expected.total);
+  const refer = async (task: Task): Promise<Reference> => {
+    const reference = await referenceOf(benchmark, task, sandbox);
+    onReference?.(++expected.done, expected.total);
+    return reference;
+  };
   const first = async ({ task, code }: Program): Promise<Graded> => {
     if (task.unrunnable !== undefined) {
       return { verdict: { task_id: task.id, base: false, plus: null, reason: task.unrunnable }, leftOut: [] };
     }
-    if (!references.has(task.id)) references.set(task.id, referenceOf(benchmark, task, sandbox));
+    if (!references.has(task.id)) references.set(task.id, refer(task));
     const reference = await references.get(task.id)!;
     return { verdict: await grade(task, code, reference, sandbox, options), leftOut: reference.leftOut };
   };

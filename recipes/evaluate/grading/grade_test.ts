@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { UserError } from "../../../dsl/errors.ts";
 import { sharedData, withTempDir } from "../../../tests/support.ts";
-import { type Benchmark, loadBenchmark } from "../benchmarks/load.ts";
+import { type Benchmark, loadBenchmark, type Task } from "../benchmarks/load.ts";
 import { gradeSamples } from "./grade.ts";
 import { readSamples, writeSamples } from "../samples/files.ts";
 
@@ -116,6 +116,25 @@ Deno.test("what does not fit a benchmark is one clear sentence", async () => {
     await writeSamples(path, [{ task_id: "HumanEval/0", solution: "x" }]);
     assertEquals(await readSamples(path), [{ task_id: "HumanEval/0", solution: "x" }]);
   });
+});
+
+Deno.test("canonical solutions are counted as they are run, once a task, and not for samples graded before", async () => {
+  const tasks = [1n, 2n].map((number): Task => ({
+    ...{ id: `HumanEval/${number}`, benchmark: "humaneval", entry: "f", atol: 0 },
+    ...{ prompt: "def f(x):\n", canonical: `    return x + ${number}\n`, base: [[number]], plus: [] },
+  }));
+  const benchmark: Benchmark = { name: "humaneval", hasPlus: false, sha256: "counted", tasks };
+  const samples = ["HumanEval/1", "HumanEval/2", "HumanEval/1"].map((task_id, i) => ({
+    task_id,
+    completion: ` return ${i}`,
+  }));
+  const counts: string[] = [],
+    onReference = (done: number, total: number): void => void counts.push(`${done}/${total}`);
+  await gradeSamples(benchmark, samples, { onReference });
+  assertEquals(counts.splice(0), ["0/2", "1/2", "2/2"]);
+  const verdict = { task_id: "HumanEval/2", base: true, plus: null, reason: "" };
+  await gradeSamples(benchmark, samples, { onReference, known: new Map([[1, { verdict, leftOut: [] }]]) });
+  assertEquals(counts, ["0/1", "1/1"]);
 });
 
 const humaneval = sharedData("evals/HumanEvalPlus.jsonl.gz");

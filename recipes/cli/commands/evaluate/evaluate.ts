@@ -18,6 +18,8 @@ import {
 } from "../../../evaluate/mod.ts";
 import { evaluatePrograms, isProgramBenchmark } from "./programs.ts";
 import { trainedPrompt } from "../../../evaluate/benchmarks/trained_prompt.ts";
+import type { GradeOptions } from "../../../evaluate/grading/grade.ts";
+import type { Progress } from "../../output/progress.ts";
 import { sampleLines } from "../../../evaluate/samples/files.ts";
 import { sampleHashes } from "../../../evaluate/samples/making.ts";
 import type { UnfinishedEvaluation } from "../../../evaluate/samples/unfinished.ts";
@@ -111,8 +113,7 @@ async function graded(
   unfinished: UnfinishedEvaluation,
   context: Context,
 ): Promise<Report> {
-  using bar = context.progress("grade", samples.length, "samples");
-  let passed = 0;
+  using bars = gradingBars(samples.length, context);
   const concurrency = args.jobs ?? Math.min(MOST_JOBS, navigator.hardwareConcurrency);
   await using sandbox = args.sandbox === "bwrap"
     ? await openNativeSandbox({ concurrency })
@@ -121,11 +122,34 @@ async function graded(
     sandbox,
     known: unfinished.graded,
     onGraded: unfinished.addGraded,
+    onReference: bars.onReference,
+    onProgress: bars.onProgress,
+  });
+}
+
+/** Two lines of progress, one after the other: what is expected becomes known, then samples are graded. */
+function gradingBars(
+  samples: number,
+  context: Context,
+): Required<Pick<GradeOptions, "onReference" | "onProgress">> & Disposable {
+  const bars = new DisposableStack();
+  let passed = 0, references: Progress | undefined, grading: Progress | undefined;
+  return {
+    onReference(done, total) {
+      references ??= bars.use(context.progress("run canonical solutions", total, "tasks"));
+      references.update(done);
+      if (done < total) return;
+      references.finish();
+      references = undefined;
+    },
     onProgress(done, _total, { base }) {
       passed += Number(base);
-      bar.update(done, `${passed} passed`);
+      if (references) return;
+      grading ??= bars.use(context.progress("grade", samples, "samples"));
+      grading.update(done, `${passed} passed`);
     },
-  });
+    [Symbol.dispose]: () => bars.dispose(),
+  };
 }
 
 function percent(share: number): string {
