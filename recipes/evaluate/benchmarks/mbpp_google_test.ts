@@ -87,6 +87,48 @@ Deno.test("mbpp-google: objects of a class that solutions define are given to th
     assertEquals(verdicts.map(({ base }) => base), answers.map(([, passes]) => passes));
   }));
 
+Deno.test("mbpp-google: objects in sets, dictionaries and their keys are given to the sample's own class, too", () =>
+  withTempDir(async (folder) => {
+    const pair = "class Pair:\n  def __init__(self, a, b):\n    self.a, self.b = a, b\n";
+    const total = "def total(pairs): return sum(pair.a * pair.b for pair in pairs)\n";
+    const row = {
+      task_id: 13,
+      text: "Write a function to add up products.",
+      code: pair + total,
+      test_setup_code: "nested = [frozenset([Pair(5, 6)])]",
+      test_list: [
+        "assert total({Pair(1, 2), Pair(3, 4)}) == 14",
+        "assert total({Pair(2, 2): int}) == 4",
+        "assert total(nested[0]) == 30",
+        "assert total({}) == 0",
+      ],
+    };
+    const values = {
+      ...row,
+      task_id: 14,
+      code: `${pair}def total(pairs): return sum(pair.a * pair.b for pair in pairs[0]['pairs'].values())`,
+      test_setup_code: "",
+      test_list: ["assert total([{'pairs': {'one': Pair(1, 2), 'two': Pair(2, 3)}, 'kinds': {int, str}}]) == 8"],
+    };
+    const benchmark = await loadBenchmark(await write(folder, [row, values]), "mbpp-google");
+    const answers: [task: string, solution: string, passes: boolean][] = [
+      ["Mbpp/13", pair + total, true],
+      [
+        "Mbpp/13",
+        `${pair}def total(pairs): return sum(p.a * p.b for p in pairs if type(pairs) is not frozenset)`,
+        false,
+      ],
+      ["Mbpp/13", `${pair}def total(pairs): return sum(p.a * p.b for p in pairs if type(pairs) is not dict)`, false],
+      ["Mbpp/13", total, false],
+      ["Mbpp/14", values.code, true],
+      ["Mbpp/14", `${values.code} if pairs[0]['kinds'] == {int, str} else 0`, true],
+      ["Mbpp/14", `${values.code} if type(pairs[0]) is not dict else 0`, false],
+    ];
+    const samples = answers.map(([task_id, solution]) => ({ task_id, solution }));
+    const { verdicts } = await gradeSamples(benchmark, samples);
+    assertEquals(verdicts.map(({ base }) => base), answers.map(([, , passes]) => passes), JSON.stringify(verdicts));
+  }));
+
 const mbpp = sharedData("evals/mbpp.jsonl");
 
 Deno.test({

@@ -8,8 +8,8 @@
  * Exact as long as `check` makes the same calls each time (its random numbers are seeded) and looks at nothing but
  * returned values. A test that feeds outputs back into the candidate, or looks at how arguments were changed, cannot be
  * replayed; the sample then fails with that reason. None of HumanEval's 164 is of that kind. Arguments that are objects of
- * a class which the solution defines (Mbpp/601) travel as class name and attributes; the sample's own class is given them.
- * So do Python's types (Mbpp/533).
+ * a class which the solution defines (Mbpp/601) travel as class name and attributes; the sample's own class is given them,
+ * in lists, tuples, sets and dictionaries too. So do Python's types (Mbpp/533).
  */
 import type { Task } from "../benchmarks/load.ts";
 import { encode } from "../python/marshal.ts";
@@ -19,12 +19,25 @@ import { PyBytes, type PythonValue, Tuple } from "../python/values.ts";
 /** The first item of a tuple that stands for an object: (mark, class name, attributes), None where it is a type. */
 const objectMark = "xft object";
 
-/** Python: a value with objects of the solution's classes, and Python's own types, as marked tuples. */
+/**
+ * Python: a value with objects of the solution's classes, and Python's own types, as marked tuples. Sets and dictionaries
+ * that hold such objects are marked, too, with a list of their items: what stands for an object cannot be hashed.
+ */
 const describing = `
 import builtins as xft_builtins
+def xft_marked(value):
+    if type(value) not in (list, tuple):
+        return False
+    return value[:1] == ("${objectMark}",) or any(map(xft_marked, value))
 def xft_described(value):
     if type(value) in (list, tuple):
         return type(value)([xft_described(item) for item in value])
+    if type(value) in (set, frozenset, dict):
+        items = [xft_described(item) for item in (value.items() if type(value) is dict else value)]
+        if not any(map(xft_marked, items)):
+            return value
+        ordered = items if type(value) is dict else sorted(items, key=repr)
+        return ("${objectMark}", "{" + type(value).__name__ + "}", ordered)
     if type(value) is type and vars(xft_builtins).get(value.__name__) is value:
         return ("${objectMark}", value.__name__, None)
     if type(value).__module__ == __name__ and globals().get(type(value).__name__) is type(value):
@@ -38,6 +51,8 @@ import builtins as xft_builtins
 xft_solution = ${entry}
 def xft_built(value):
     if type(value) is tuple and len(value) == 3 and value[0] == "${objectMark}":
+        if value[1][0] == "{":
+            return getattr(xft_builtins, value[1][1:-1])([xft_built(item) for item in value[2]])
         if value[2] is None:
             return getattr(xft_builtins, value[1])
         made = object.__new__(globals()[value[1]])
