@@ -113,13 +113,46 @@ def _xft_prepare():
             text = ""
         return dumps((type(error).__name__[:100], text), 2)
 
+    def lazy(code):
+        """Whether annotations in it wait until somebody asks for them, as they do from Python 3.14 on."""
+        return any(type(part) is types.CodeType and (part.co_name == "__annotate__" or lazy(part))
+                   for part in code.co_consts)
+
+    class Eager(ast.NodeTransformer):
+        """Has annotations evaluated where they stand: a name that is not there is an error, as before Python 3.14."""
+        inside = False
+        def visit_FunctionDef(self, node):
+            before, self.inside = self.inside, True
+            self.generic_visit(node)
+            self.inside = before
+            touch = ast.parse("lambda function: (function.__annotations__, function)[1]", mode="eval").body
+            for part in ast.walk(touch):
+                ast.copy_location(part, node)
+            node.decorator_list.append(touch)
+            return node
+        visit_AsyncFunctionDef = visit_FunctionDef
+        def visit_ClassDef(self, node):
+            before, self.inside = self.inside, False
+            self.generic_visit(node)
+            self.inside = before
+            return node
+        def visit_AnnAssign(self, node):
+            return node if self.inside else [node, ast.copy_location(ast.Expr(node.annotation), node)]
+
+    def compiled(code):
+        program = compile(code, "solution.py", "exec", dont_inherit=True)
+        if not lazy(program):
+            return program
+        tree = Eager().visit(ast.parse(code, "solution.py"))
+        return compile(tree, "solution.py", "exec", dont_inherit=True)
+
     def start():
         job, send = channel()
         code, entry, inputs, stop, longest = loads(job)
         try:
             module = mold("solution")
             sys.modules["solution"] = module
-            exec(compile(code, "solution.py", "exec", dont_inherit=True), module.__dict__)
+            exec(compiled(code), module.__dict__)
             function = module.__dict__[entry]
         except BaseException as error:
             send(b"x" + told(error))
