@@ -17,7 +17,6 @@ export type UnaryOp =
   | "sin"
   | "cos"
   | "tanh"
-  | "erf"
   | "floor"
   | "not"
   /** The nearest value that 16-bit storage holds (ties to even; NaN stays NaN). */

@@ -11,7 +11,6 @@ import {
   type Values,
 } from "../primitive.ts";
 import { along, fresh, loop } from "../primitives/loop.ts";
-import { errorFunction } from "../primitives/erf.ts";
 import { sameOrder, type Shape } from "../shape.ts";
 import type { DType } from "../tensor.ts";
 
@@ -92,7 +91,6 @@ const unaryRules: Readonly<Record<UnaryOp, UnaryRule>> = {
   log: rule(Math.log, 2),
   sqrt: rule(Math.sqrt, 1),
   tanh: rule(Math.tanh, 2),
-  erf: rule(errorFunction, 2),
   recip: {
     value: (x) => 1 / x,
     spread: (x, error) => error < Math.abs(x) ? monotone((each) => 1 / each)(x, error) : error === 0 ? 0 : Infinity,

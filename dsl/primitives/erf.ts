@@ -53,7 +53,7 @@ export const erf = unary({
 });
 
 /** erf in f64: a Maclaurin series near zero, a continued fraction of erfc further out. */
-export function errorFunction(x: number): number {
+function errorFunction(x: number): number {
   const size = Math.abs(x);
   if (Number.isNaN(x)) return NaN;
   if (size > 6) return Math.sign(x);

@@ -7,7 +7,7 @@ import { sizeOf } from "../../../dsl/shape.ts";
 import { isArgument, isReduction, isTemplate } from "../kinds.ts";
 import { isView } from "../views.ts";
 
-const transcendental = new Set<UnaryOp>(["exp", "log", "sin", "cos", "tanh", "erf"]);
+const transcendental = new Set<UnaryOp>(["exp", "log", "sin", "cos", "tanh"]);
 
 /** Nodes that cost (next to) nothing to compute where they are needed: made of constants and counters alone. */
 export function freeNodes(order: readonly Node[]): NodeSet {

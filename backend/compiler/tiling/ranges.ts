@@ -159,7 +159,6 @@ function unary(op: UnaryOp, range: Range, type: RegisterType): Range {
     case "sin":
     case "cos":
     case "tanh":
-    case "erf":
       return anything;
   }
 }

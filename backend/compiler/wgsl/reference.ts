@@ -163,27 +163,8 @@ const unary: Readonly<Record<string, (x: number) => number>> = {
   sin: Math.sin,
   cos: Math.cos,
   tanh: Math.tanh,
-  erf,
   floor: Math.floor,
 };
-
-/** erf by its series (|x| < 3) or its continued fraction, to f64 accuracy. */
-function erf(x: number): number {
-  const t = Math.abs(x);
-  if (t > 6) return Math.sign(x);
-  if (t < 3) {
-    let term = x;
-    let total = x;
-    for (let n = 1; n < 200; n++) {
-      term *= -x * x / n;
-      total += term / (2 * n + 1);
-    }
-    return total * 2 / Math.sqrt(Math.PI);
-  }
-  let fraction = 0;
-  for (let n = 60; n >= 1; n--) fraction = n / 2 / (t + fraction);
-  return Math.sign(x) * (1 - Math.exp(-t * t) / Math.sqrt(Math.PI) / (t + fraction));
-}
 
 /** The number as its type holds it. */
 function narrow(type: RegisterType, x: number): number {

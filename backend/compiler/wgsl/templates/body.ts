@@ -157,8 +157,6 @@ export class BodyPrinter {
         return this.#call("cosOf", a);
       case "tanh":
         return this.#call("tanhOf", a);
-      case "erf":
-        return this.#call("erfOf", a);
       case "roundF16":
         return this.#call("fromF16", this.#call("toF16", a));
       case "roundBf16":

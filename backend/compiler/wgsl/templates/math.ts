@@ -1,6 +1,6 @@
 /**
  * @file Scalar functions in WGSL, accurate to a few units in the last place of f32. WGSL's own exp, log, sin, cos and
- * tanh promise much less (sin: an absolute error of 2⁻¹¹), erf it lacks.
+ * tanh promise much less (sin: an absolute error of 2⁻¹¹).
  *
  * No function gives NaN for a finite argument within its domain. Clamps are written as selects, so that on drivers
  * that keep NaN a NaN passes through. Nothing relies on fma being fused: software drivers split it.
@@ -14,7 +14,6 @@ export type MathFunction =
   | "sinOf"
   | "cosOf"
   | "tanhOf"
-  | "erfOf"
   | "toI32"
   | "toU32"
   | "fromF16"
@@ -165,29 +164,6 @@ fn reduceAngle(x: f32) -> Angle {
   let small = p * z * x + x;
   let large = 1f - 2f / (expOf(2f * select(size, 10f, size > 10f)) + 1f);
   return select(select(large, -large, x < 0f), small, size < 0.625f);
-}`,
-  },
-
-  // Njuffa's two polynomials: x + x·p(x²) near 0, 1 − exp(−q(|x|)) beyond.
-  erfOf: {
-    needs: ["expOf"],
-    code: `fn erfOf(x: f32) -> f32 {
-  let t = select(abs(x), 4f, abs(x) > 4f);
-  let s = t * t;
-  var r = -5.99104969e-4f;
-  r = r * s + 4.99339588e-3f;
-  r = r * s - 2.67667342e-2f;
-  r = r * s + 1.12818025e-1f;
-  r = r * s - 3.76124859e-1f;
-  r = r * s + 1.28379151e-1f;
-  let small = r * x + x;
-  var q = 1.72948930e-5f * t - 3.83208680e-4f;
-  q = q * s + (3.88393435e-3f * t - 2.42545605e-2f);
-  q = q * t + 1.06777847e-1f;
-  q = q * t + 6.34846687e-1f;
-  q = q * t + 1.28717512e-1f;
-  let large = 1f - expOf(-(q * t + t));
-  return select(select(large, -large, x < 0f), small, t <= 0.921875f);
 }`,
   },
 

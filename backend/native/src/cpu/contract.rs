@@ -5,14 +5,12 @@ use rayon::prelude::*;
 use super::Status;
 use super::axes::{Axis, count, join, offsets};
 use super::behind::{Behind, Call};
-use super::product::{Operand, Product, Steps};
+use super::product::{Operand, Product, SHARED, Steps};
 use super::tape::Runner;
 use crate::plan::{ContractKernel, StorageType};
 
-/// A product of a batch with fewer multiplications than this is left to one thread, if there are others.
-const SMALL: usize = 1 << 22;
-/// A whole contraction with fewer runs on the calling thread.
-const TINY: usize = 1 << 16;
+/// A contraction of fewer multiplications runs on the calling thread.
+const ALONE: usize = 1 << 16;
 
 pub struct Contract {
     batch: Vec<Axis<3>>,
@@ -131,10 +129,10 @@ impl Contract {
         }
         let product = self.m.size * self.n.size * self.k.size.max(1) * self.runs[0].len().max(1);
         let work = product.saturating_mul(batches);
-        if work < TINY || rayon::current_num_threads() == 1 {
+        if work < ALONE || rayon::current_num_threads() == 1 {
             (0..batches).for_each(|batch| one(batch, false));
-        } else if batches >= 4 * rayon::current_num_threads() || batches > 1 && product < SMALL {
-            let fewest = (TINY / product.max(1)).max(1);
+        } else if batches >= 4 * rayon::current_num_threads() || batches > 1 && product < SHARED {
+            let fewest = (ALONE / product.max(1)).max(1);
             (0..batches).into_par_iter().with_min_len(fewest).for_each(|batch| one(batch, false));
         } else {
             (0..batches).for_each(|batch| one(batch, true));

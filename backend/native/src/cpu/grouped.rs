@@ -7,17 +7,14 @@ use super::axes::{Axis, count, join, offsets};
 use super::behind::{Behind, Call};
 use super::contract::Slot;
 use super::order::Order;
-use super::product::{Operand, Product, Steps};
+use super::product::{Operand, Product, SHARED, Steps};
 use super::tape::Runner;
 use crate::plan::{GroupedIntoKernel, GroupedKernel, StorageType};
-
-/// A group's product with fewer multiplications than this is left to one thread, beside others.
-const SMALL: usize = 1 << 22;
 
 /// Runs `each(group, may it use all threads?)` for groups with so many multiplications: large ones one after the other,
 /// the others side by side.
 fn for_groups(work: &[usize], each: impl Fn(usize, bool) + Sync) {
-    let (small, large): (Vec<usize>, Vec<usize>) = (0..work.len()).partition(|&group| work[group] < SMALL);
+    let (small, large): (Vec<usize>, Vec<usize>) = (0..work.len()).partition(|&group| work[group] < SHARED);
     large.into_iter().for_each(|group| each(group, true));
     small.into_par_iter().for_each(|group| each(group, false));
 }

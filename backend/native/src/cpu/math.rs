@@ -1,5 +1,5 @@
-//! exp, log, sin, cos, tanh, erf as straight-line code that LLVM turns into vectors. Each is right at ±∞, NaN, on
-//! overflow and underflow, and within 2 ulp (tested against f64).
+//! exp, log, sin, cos, tanh as straight-line code that LLVM turns into vectors. Each is right at ±∞, NaN, on overflow
+//! and underflow, and within 2 ulp (tested against f64).
 //!
 //! `FMA`: does the processor multiply and add in one instruction? Without one, `mul_add` is a slow function.
 #![allow(clippy::excessive_precision, reason = "the digits are the sources'")]
@@ -122,29 +122,6 @@ pub fn tanh<const FMA: bool>(x: f32) -> f32 {
     (if magnitude < 0.625 { small } else { large }).copysign(x)
 }
 
-/// The error function (coefficients by N. Juffa).
-#[inline(always)]
-pub fn erf<const FMA: bool>(x: f32) -> f32 {
-    let t = x.abs();
-    let t = if t > 10.0 { 10.0 } else { t };
-    let s = t * t;
-    let r = fma::<FMA>(-1.728_534_7e-5, t, 3.831_971_26e-4);
-    let u = fma::<FMA>(-3.883_964_38e-3, t, 2.425_462_19e-2);
-    let r = fma::<FMA>(r, s, u);
-    let r = fma::<FMA>(r, t, -1.067_778_77e-1);
-    let r = fma::<FMA>(r, t, -6.348_466_87e-1);
-    let r = fma::<FMA>(r, t, -1.287_175_12e-1);
-    let r = fma::<FMA>(r, t, -t);
-    let large = (1.0 - exp::<FMA>(r)).copysign(x);
-    let p = fma::<FMA>(-5.967_617_03e-4, s, 4.991_194_23e-3);
-    let p = fma::<FMA>(p, s, -2.676_813_49e-2);
-    let p = fma::<FMA>(p, s, 1.128_199_25e-1);
-    let p = fma::<FMA>(p, s, -3.761_253_36e-1);
-    let p = fma::<FMA>(p, s, 1.283_791_66e-1);
-    let small = fma::<FMA>(p, x, x);
-    if t > 0.927_734_375 { large } else { small }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,20 +161,6 @@ mod tests {
         worst.0
     }
 
-    /// A series of positive terms: no cancellation.
-    fn erf64(x: f64) -> f64 {
-        if x.is_nan() || x.abs() > 6.0 {
-            return if x.is_nan() { x } else { x.signum() };
-        }
-        let (mut term, mut sum, mut n) = (x, x, 0.0);
-        while term.abs() > 1e-18 * sum.abs() {
-            n += 1.0;
-            term *= 2.0 * x * x / (2.0 * n + 1.0);
-            sum += term;
-        }
-        if x == 0.0 { x } else { sum * (-x * x).exp() * std::f64::consts::FRAC_2_SQRT_PI }
-    }
-
     #[test]
     fn errors_are_within_two_ulp() {
         assert!(worst("exp", exp::<true>, f64::exp, f32::MAX) < 2.0);
@@ -208,8 +171,6 @@ mod tests {
         assert!(worst("cos", cos, f64::cos, FAR) < 1.0);
         assert!(worst("tanh", tanh::<true>, f64::tanh, f32::MAX) < 2.0);
         assert!(worst("tanh, no fma", tanh::<false>, f64::tanh, f32::MAX) < 2.0);
-        assert!(worst("erf", erf::<true>, erf64, f32::MAX) < 2.0);
-        assert!(worst("erf, no fma", erf::<false>, erf64, f32::MAX) < 2.0);
     }
 
     #[test]
@@ -217,7 +178,6 @@ mod tests {
         for zero in [0.0_f32, -0.0] {
             assert_eq!(sin(zero).to_bits(), zero.to_bits());
             assert_eq!(tanh::<true>(zero).to_bits(), zero.to_bits());
-            assert_eq!(erf::<true>(zero).to_bits(), zero.to_bits());
         }
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::micro::{Direct, Lines, Micro, Tile, micro};
+use super::micro::{Direct, Lines, Micro, Tile};
 use super::operand::{Operand, Pack, Part, Steps};
 use super::{Product, with_scratch};
 use crate::cpu::contract::Slot;
@@ -204,7 +204,7 @@ impl Product<'_> {
     /// # Safety
     /// As [`Self::run`].
     pub(super) unsafe fn run_blocks(&self, parallel: bool) {
-        let micro = micro();
+        let micro = Micro::of_this_processor();
         let blocks = blocks(self, micro.depth);
         let threads = if parallel { rayon::current_num_threads() } else { 1 };
         for (number, blocks) in stretches(&blocks).into_iter().enumerate() {
@@ -253,7 +253,7 @@ impl Product<'_> {
         if self.m == 0 || self.n == 0 {
             return;
         }
-        let micro = micro();
+        let micro = Micro::of_this_processor();
         let blocks = &blocks(self, micro.depth)[..];
         let depth = depth_of(blocks);
         let parallel = self.pays(parallel);

@@ -61,18 +61,23 @@ pub struct Micro {
     pub multiply: unsafe fn(&Tile<'_>),
 }
 
-/// The best for this processor.
-pub fn micro() -> Micro {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return avx512::MICRO;
+impl Micro {
+    /// Those of this processor's best instruction set.
+    pub fn of_this_processor() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+            {
+                return avx512::MICRO;
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return avx2::MICRO;
+            }
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return avx2::MICRO;
-        }
+        plain::MICRO
     }
-    plain::MICRO
 }
 
 macro_rules! instruction_set {

@@ -15,6 +15,8 @@ pub use operand::{Operand, Steps};
 
 /// Multiplications below which a product stays on one thread.
 const PARALLEL: usize = 1 << 18;
+/// Multiplications from which on one product among several is shared by all threads; smaller ones run side by side.
+pub const SHARED: usize = 1 << 22;
 
 /// c[m, n] = Σ_k a[m, k] · b[k, n], wherever the elements lie.
 #[derive(Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use super::element::Element;
 use super::ops::Frame;
-use super::walk::Walk;
+use super::walk::{Cursor, Walk};
 use super::{Op, TapeAccess, TapeGather};
 
 impl Frame<'_> {
@@ -19,6 +19,18 @@ impl Frame<'_> {
                 (column + self.count <= *size).then(|| (base + outer * row as i64 + inner * column as i64) as isize)
             }
             _ => None,
+        }
+    }
+
+    /// Goes over the block's lanes run by run.
+    #[inline(always)]
+    pub fn each_run(&self, walk: &Walk, mut visit: impl FnMut(&Cursor)) {
+        let mut cursor = walk.start(self.bases, self.position, self.count);
+        loop {
+            visit(&cursor);
+            if !walk.advance(&mut cursor) {
+                return;
+            }
         }
     }
 }
@@ -116,9 +128,8 @@ pub unsafe fn load<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess) 
         // SAFETY: lanes of this block; validation proved that the addresses lie in the slot.
         return unsafe { load_lanes::<E>(frame.lanes(op.to), frame.count, from, stride) };
     }
-    let mut cursor = walk.start(frame.bases, frame.position, frame.count);
-    loop {
-        let (low, high) = walk.valid(&cursor, &access.sizes);
+    frame.each_run(walk, |cursor| {
+        let (low, high) = walk.valid(cursor, &access.sizes);
         let start = cursor.values[0] as isize;
         // SAFETY: lanes of this block; validation proved that guarded, gathered addresses lie in the slot.
         unsafe {
@@ -151,10 +162,7 @@ pub unsafe fn load<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess) 
                 }
             }
         }
-        if !walk.advance(&mut cursor) {
-            return;
-        }
-    }
+    });
 }
 
 /// # Safety
@@ -170,9 +178,8 @@ pub unsafe fn store<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess)
         // SAFETY: the caller's contract.
         return unsafe { store_lanes::<E>(frame.lanes(op.a), frame.count, memory.wrapping_offset(start), stride) };
     }
-    let mut cursor = walk.start(frame.bases, frame.position, frame.count);
-    loop {
-        let (low, high) = walk.valid(&cursor, &access.sizes);
+    frame.each_run(walk, |cursor| {
+        let (low, high) = walk.valid(cursor, &access.sizes);
         let start = cursor.values[0] as isize;
         // SAFETY: the caller's contract.
         unsafe {
@@ -193,8 +200,5 @@ pub unsafe fn store<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess)
                 }
             }
         }
-        if !walk.advance(&mut cursor) {
-            return;
-        }
-    }
+    });
 }

@@ -30,7 +30,6 @@ fn unary(op: Unary, kind: RegisterType) -> Code {
         Unary::Sin => Code::Sin,
         Unary::Cos => Code::Cos,
         Unary::Tanh => Code::Tanh,
-        Unary::Erf => Code::Erf,
         Unary::Floor => Code::Floor,
         Unary::RoundF16 => Code::RoundF16,
         Unary::RoundBf16 => Code::RoundBf16,

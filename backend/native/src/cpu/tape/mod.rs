@@ -55,7 +55,6 @@ pub enum Code {
     Sin,
     Cos,
     Tanh,
-    Erf,
     Floor,
     RoundF16,
     RoundBf16,

@@ -296,15 +296,11 @@ unsafe fn run_one<const FMA: bool>(op: &Op, frame: &Frame<'_>) {
                 // SAFETY: lanes of this block.
                 return unsafe { count_lanes(frame.lanes(op.to), frame.count, start as i32, stride) };
             }
-            let mut cursor = walk.start(frame.bases, frame.position, frame.count);
-            loop {
+            frame.each_run(walk, |cursor| {
                 let to = frame.lanes::<i32>(op.to).wrapping_add(cursor.lane);
                 // SAFETY: lanes of this block.
                 unsafe { count_lanes(to, cursor.length, cursor.values[0] as i32, stride) };
-                if !walk.advance(&mut cursor) {
-                    break;
-                }
-            }
+            });
         }
         Code::NegF => unary!(f32 => f32, |x: f32| -x),
         Code::NegI => unary!(u32 => u32, u32::wrapping_neg),
@@ -320,7 +316,6 @@ unsafe fn run_one<const FMA: bool>(op: &Op, frame: &Frame<'_>) {
         Code::Sin => trigonometry!(math::sin, |x| math::sin_cos_far(x).0),
         Code::Cos => trigonometry!(math::cos, |x| math::sin_cos_far(x).1),
         Code::Tanh => unary!(f32 => f32, math::tanh::<FMA>),
-        Code::Erf => unary!(f32 => f32, math::erf::<FMA>),
         Code::Floor => unary!(f32 => f32, f32::floor),
         Code::RoundF16 => unary!(f32 => f32, |x: f32| convert::from_f16(convert::to_f16(x))),
         Code::RoundBf16 => unary!(f32 => f32, |x: f32| convert::from_bf16(convert::to_bf16(x))),
