@@ -67,9 +67,9 @@
  * ## Devices
  *
  * `open` gives a {@linkcode Device}; `compile` makes a function run on it, in one call; `put` and `free` move trees to
- * its memory and give it back; `values` and `number` read. What a compiled function's
- * kernels do and cost is in its explain(…), and `reportPage` makes a page of its report(…). `installLibrary` fetches and
- * builds the native library for a module that was imported by URL. A mistake of the caller's is a {@linkcode UserError}: one sentence.
+ * its memory and give it back; `values` and `number` read. What a compiled function's kernels do and cost is in its
+ * explain(…), and `reportPage` makes a page of its report(…). `installLibrary` fetches and builds the native library for
+ * a module that was imported by URL. A mistake of the caller's is a {@linkcode UserError}: one sentence.
  *
  * ## Models
  *

@@ -18,7 +18,7 @@ export interface HandingOn {
   readonly maxBindings: number;
 }
 
-/** Joins what can be joiner. `results` are the program's. */
+/** Joins what can be joined. `results` are the program's. */
 export function panels({ steps, inPlace, refused }: Steps, results: readonly Node[], handing: HandingOn): Steps {
   const order: (Step | undefined)[] = [...steps], kept = new Set(results), overwriting = new Map(inPlace);
   const overwriter = new Map([...inPlace].map(([node, memory]) => [memory, node]));

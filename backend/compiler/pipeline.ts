@@ -8,10 +8,11 @@ import { simplify } from "../../dsl/simplify.ts";
 import type { Capabilities } from "../device.ts";
 import type { Program } from "../runtime.ts";
 import { type CompiledProgram, emit } from "./emit.ts";
+import { targetOf } from "./emission/target.ts";
 import { type Stopwatch, timed } from "./explain/stopwatch.ts";
 import { inline } from "./inline.ts";
 import { lower } from "./lower.ts";
-import { type StepLimits, stepsOf } from "./steps.ts";
+import { stepsOf } from "./steps.ts";
 import { tile } from "./tile.ts";
 import { validateLowered } from "./validate/lower.ts";
 import { validateTiled } from "./validate/tile.ts";
@@ -47,11 +48,11 @@ export const pipeline = (program: Program, options: PipelineOptions): CompiledPr
 function passes(program: Program, options: PipelineOptions): CompiledProgram {
   const { capabilities, fuse, watch } = options;
   const plain = timed(watch, "simplify", () => simplify(timed(watch, "inline", () => inline(program.results))));
-  const onHost = capabilities.kind === "cpu";
+  const { accumulates, windowAlignment, handsOn } = targetOf(capabilities);
   const limits = {
     largeBytes: options.largeBytes ?? largeBytes,
-    accumulates: onHost,
-    windowAlignment: onHost ? 4 : 256,
+    accumulates,
+    windowAlignment,
     // One binding is for the status word.
     maxBindings: capabilities.maxBindings - 1,
     steady: options.steady,
@@ -61,8 +62,8 @@ function passes(program: Program, options: PipelineOptions): CompiledProgram {
   const results = timed(watch, "lower", () => lower(cut, limits));
   if (validate) validateLowered(program.results, results);
   const donated = new Set(program.parameters.filter((_, i) => options.donated[i] && !options.hosted[i]));
-  const handsOn: StepLimits["handsOn"] = fuse === "off" ? undefined : onHost ? "rows" : "elements";
-  const stepLimits = { ...limits, maxBufferBytes: capabilities.maxBufferBytes, fuse, handsOn, validate, watch };
+  const { maxBufferBytes } = capabilities;
+  const stepLimits = { ...limits, maxBufferBytes, fuse, handsOn: fuse === "on" ? handsOn : undefined, validate, watch };
   const steps = timed(watch, "steps", () => stepsOf(results, stepLimits, donated));
   return timed(watch, "emit", () => emit(program, results, steps, options));
 }

@@ -9,7 +9,7 @@ import type { LoopBody } from "./emission/body.ts";
 import { type Kernels, kernelsOf } from "./emission/kernels.ts";
 import type { Group, Grouping, Resolver } from "./group.ts";
 import { reuse } from "./ordering/reuse.ts";
-import { thriftily } from "./ordering/thriftily.ts";
+import { memoryOrder } from "./ordering/memory_order.ts";
 import { trafficOf } from "./ordering/traffic.ts";
 import { operandOf } from "./views.ts";
 
@@ -40,7 +40,7 @@ export function schedule(
     writes.some((node) => sizeOf(node.shape) > 0)
   );
   const traffic = trafficOf(units, grouping), inPlace = reuse(units, traffic, donated);
-  return { units: thriftily(traffic, inPlace).map((number) => traffic.byAge[number]), inPlace };
+  return { units: memoryOrder(traffic, inPlace).map((number) => traffic.byAge[number]), inPlace };
 }
 
 function unitOf(group: Group, { stored }: Grouping, kernels: Kernels): Unit {

@@ -127,6 +127,10 @@ Deno.test("values that do not fit together are refused", () => {
   );
   assertMatch(check("upcycle", "m", "--out", "o", "--active", "1"), /^--active 1: .*2 or more/);
   assertMatch(check("tokenize", "m"), /exactly one of/);
+  const greedily = ["evaluate", "m", "--data", "d", "--benchmark", "multipl-e:js", "--greedy"];
+  for (const more of [["--samples", "2"], ["--temperature", "0.5"], ["--temperature", "0.5", "--top-p", "0.5"]]) {
+    assertMatch(check(...greedily, ...more), /^--greedy is one answer at temperature 0/);
+  }
   assertMatch(
     check("learn", "m", "--out", "o", "--data", "d", "--lambdas", "0,1.4"),
     /^--lambdas 1.4: λ is a share, between 0 and 1/,

@@ -135,7 +135,7 @@ export const commands = {
     flags: {
       ...output("folder of the tuned model"),
       data: paths(DATA_HELP, { metavar: "FILE", required: true }),
-      stage: choice("what is tuned", ["sft", "moe"], { required: true }),
+      stage: choice("what is tuned: a dense model (SFT), or a mixture", ["sft", "moe"], { required: true }),
       ...stage,
       accumulate: integer("batches whose gradients are added up for one step", { fallback: 1, min: 1 }),
       clip: number("largest global norm of the gradient (default: no limit)", { min: 0 }),
@@ -215,7 +215,7 @@ export const commands = {
       scale: number("ties, dare, breadcrumbs, task_arithmetic: what the merged change is multiplied with", {
         fallback: 1,
       }),
-      t: number("slerp: place between the base (0) and the model (1)", { fallback: 0.5, min: 0, max: 1 }),
+      t: number("slerp: place on the way from the base, 0, to the model, 1", { fallback: 0.5, min: 0, max: 1 }),
       mergekit: path("mergekit's description of a merge (paths in it: from the current folder)", { metavar: "FILE" }),
       dtype: choice("type of the weights written (default: F32, or as mergekit's file says)", ["F32", "BF16", "F16"]),
     },
@@ -247,7 +247,7 @@ export const commands = {
       promptFile: paths("a file that is one prompt (several: one result each)", { metavar: "FILE" }),
       maxTokens: integer("most new tokens", { fallback: 256, min: 0 }),
       n: integer("samples of each prompt", { fallback: 1, min: 1 }),
-      temperature: number("0 is greedy", { fallback: 0, min: 0 }),
+      temperature: number("of sampling (0: always the likeliest token)", { fallback: 0, min: 0 }),
       topK: integer("only so many of the likeliest tokens (default: all)", { min: 1 }),
       topP: number("only the likeliest tokens that together have this probability", { fallback: 1, min: 0, max: 1 }),
       minP: number("only tokens at least this many times as likely as the likeliest", { fallback: 0, min: 0, max: 1 }),
@@ -393,7 +393,7 @@ export const commands = {
         "F16",
         "Q8_0",
       ]),
-      to: choice("whose names and files are written: Hugging Face's, or of a folder of theirs", [
+      to: choice("whose names and files are written; all but huggingface take a Hugging Face folder", [
         "huggingface",
         "authors",
         "authors-ffn",

@@ -7,7 +7,7 @@ import { UserError } from "../../dsl/errors.ts";
 import type { Checkpoint, TensorOut } from "../../backend/checkpoint.ts";
 import type { Coefficients } from "./coefficients.ts";
 import { formatConfig, type JsonObject, type ModelConfig, parseConfig } from "./config.ts";
-import { type ExpectedTensor, expectedTensors } from "./names.ts";
+import { checkTensor, type ExpectedTensor, expectedTensors } from "./names.ts";
 
 /** A mixture's config. */
 export type MoeModelConfig = Extract<ModelConfig, { readonly kind: "moe" }>;
@@ -93,13 +93,7 @@ export function fromAuthorsMoe(
   const expected = expectedTensors(config);
   const tensors = expected.map(({ name, shape }): TensorOut => {
     const source = authorsName(name);
-    const found = checkpoint.tensors.get(source);
-    if (found === undefined) throw new UserError(`${checkpoint.path}: tensor "${source}" is missing.`);
-    if (found.shape.join() !== shape.join()) {
-      throw new UserError(
-        `${checkpoint.path}: tensor "${source}" has shape [${found.shape.join(", ")}], not [${shape.join(", ")}].`,
-      );
-    }
+    checkTensor(checkpoint, { name: source, shape });
     return { name, shape, data: () => checkpoint.read(source) };
   });
   const known = new Set(expected.map(({ name }) => authorsName(name)));

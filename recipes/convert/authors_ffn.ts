@@ -9,7 +9,7 @@ import { type Checkpoint, openCheckpoint, type TensorOut } from "../../backend/c
 import { authorsName, fromAuthorsWeighted, type MoeModelConfig } from "./authors.ts";
 import { type JsonObject, type ModelConfig, parseConfig } from "./config.ts";
 import { kindOf } from "./files.ts";
-import { expectedTensors } from "./names.ts";
+import { checkTensor, expectedTensors } from "./names.ts";
 
 /** A file of such a folder. */
 export interface LayerFile {
@@ -86,12 +86,8 @@ export function fromAuthorsFfn(
 ): { readonly config: ModelConfig; readonly tensors: readonly TensorOut[] } {
   const { lambda, alpha } = fromAuthorsWeighted(checkpoint, json), config = parseConfig(json, where);
   const read = (from: Checkpoint, name: string, shape: readonly number[]): Float32Array => {
-    const found = from.tensors.get(name);
-    if (found?.shape.join() === shape.join()) return from.read(name);
-    throw new UserError(
-      `${from.path}: tensor "${name}" ${found ? `has shape [${found.shape.join(", ")}]` : "is missing"}, ` +
-        `[${shape.join(", ")}] was expected.`,
-    );
+    checkTensor(from, { name, shape });
+    return from.read(name);
   };
   const tensors = expectedTensors(config).map(({ name, shape }): TensorOut => {
     const [, prefix, layer, part] = /^(model\.layers\.(\d+)\.mlp)\.(gate|up|down)_proj\.weight$/.exec(name) ?? [];

@@ -2,6 +2,8 @@
  * @file Tensors of a model folder: their names and shapes for a config, as Hugging Face writes them.
  * Matrices are [out, in]; experts.I counts the routed experts from 0.
  */
+import type { Checkpoint } from "../../backend/checkpoint.ts";
+import { UserError } from "../../dsl/errors.ts";
 import type { ModelConfig } from "./config.ts";
 
 /** A tensor that a model folder must hold. */
@@ -20,6 +22,16 @@ export function weightsIn(tensors: Iterable<{ readonly shape: readonly number[] 
   let sum = 0;
   for (const { shape } of tensors) sum += elementsOf(shape);
   return sum;
+}
+
+/** Compares a tensor of a checkpoint with what its config asks for. @throws {UserError} if it is missing or differs */
+export function checkTensor({ tensors, path }: Checkpoint, { name, shape }: ExpectedTensor): void {
+  const found = tensors.get(name);
+  if (found === undefined) throw new UserError(`${path}: tensor "${name}" is missing; config.json asks for it.`);
+  if (found.shape.join() === shape.join()) return;
+  throw new UserError(
+    `${path}: tensor "${name}" has shape [${found.shape.join(", ")}], config.json asks for [${shape.join(", ")}].`,
+  );
 }
 
 /** The three matrices of a SwiGLU network at `prefix`. */

@@ -9,7 +9,7 @@ import { isJsonObject, type ModelConfig, parseConfig } from "../convert/config.t
 import { Fields } from "../convert/fields.ts";
 import { kindOf } from "../convert/files.ts";
 import { type ModelOutOptions, readJson, writeModelFolder } from "../convert/huggingface.ts";
-import { expectedTensors } from "../convert/names.ts";
+import { checkTensor, expectedTensors } from "../convert/names.ts";
 
 /** One of a SwiGLU network's matrices. */
 type Part = "gate" | "up" | "down";
@@ -162,25 +162,20 @@ function* denseTensors(
 }
 
 /** Says no to a checkpoint that lacks what its config asks for. */
-function checkTensors(mixture: OtherMixture, { tensors, path }: Checkpoint): void {
+function checkTensors(mixture: OtherMixture, checkpoint: Checkpoint): void {
   const { dense: { layers, hiddenSize }, expertSize, sharedSize, plain } = mixture;
-  const wide = (part: Part, size: number): string => (part === "down" ? [hiddenSize, size] : [size, hiddenSize]).join();
-  const check = (name: string, shape: string): void => {
-    const found = tensors.get(name);
-    if (found === undefined) throw new UserError(`${path}: tensor "${name}" is missing; config.json asks for it.`);
-    if (found.shape.join() === shape) return;
-    throw new UserError(`${path}: tensor "${name}" has shape [${found.shape}], config.json asks for [${shape}].`);
-  };
-  for (const { name, shape } of expectedTensors(mixture.dense)) {
-    const layer = Number(/^model\.layers\.(\d+)\.mlp\./.exec(name)?.[1] ?? -1);
-    if (layer < 0 || plain.has(layer)) check(name, shape.join());
+  const check = (name: string, part: Part, size: number): void =>
+    checkTensor(checkpoint, { name, shape: part === "down" ? [hiddenSize, size] : [size, hiddenSize] });
+  for (const expected of expectedTensors(mixture.dense)) {
+    const layer = Number(/^model\.layers\.(\d+)\.mlp\./.exec(expected.name)?.[1] ?? -1);
+    if (layer < 0 || plain.has(layer)) checkTensor(checkpoint, expected);
   }
   for (let layer = 0; layer < layers; layer++) {
     if (plain.has(layer)) continue;
     for (const part of ["gate", "up", "down"] as const) {
-      for (let i = 0; i < mixture.experts; i++) check(expertName(mixture, layer, i, part), wide(part, expertSize));
+      for (let i = 0; i < mixture.experts; i++) check(expertName(mixture, layer, i, part), part, expertSize);
       const shared = `model.layers.${layer}.mlp.shared_expert.${part}_proj.weight`;
-      if (sharedSize > 0) check(shared, wide(part, sharedSize));
+      if (sharedSize > 0) check(shared, part, sharedSize);
     }
   }
 }

@@ -3,33 +3,13 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { withTempDir, xft } from "../support.ts";
 import { writeTinyModel } from "../fixtures/tiny_folder.ts";
+import { additions, ran, refused, writeLines } from "./running.ts";
 
-async function ran(args: string[], cwd: string): Promise<Record<string, unknown>> {
-  const { code, stdout, stderr } = await xft([...args, "--device", "cpu", "--json"], cwd);
-  assertEquals(code, 0, `${args.join(" ")}: ${stderr}`);
-  return JSON.parse(stdout.trim().split("\n").at(-1)!);
-}
-
-async function refused(args: string[], cwd: string): Promise<string> {
-  const { code, stderr } = await xft(args, cwd);
-  assertEquals(code, 1, `${args.join(" ")}: ${stderr}`);
-  return stderr.trim().split("\n").at(-1)!;
-}
-
-const tasks = [0, 1, 2, 3].map((index) => ({
-  task_id: `HumanEval/${index}`,
-  prompt: `def f${index}(x):\n`,
-  entry_point: `f${index}`,
-  canonical_solution: `    return x + ${index}\n`,
-  base_input: [[1], [2]],
-  plus_input: [[3]],
-  atol: 0,
-}));
+const tasks = additions(4);
 
 Deno.test("compare lists tasks won and lost with both programs, and refuses unlike results; verify grades again", () =>
   withTempDir(async (folder) => {
-    const write = (name: string, rows: readonly unknown[]): void =>
-      Deno.writeTextFileSync(join(folder, name), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    const write = (name: string, rows: readonly unknown[]): void => writeLines(folder, name, rows);
     write("tasks.jsonl", tasks);
     // Right programs of A: 0, 2 (its 2 fails in the plus tests); of B: 0, 1, 2.
     const added = { a: [0, 5, 2, 5], b: [0, 1, 2, 6] };
@@ -103,8 +83,7 @@ Deno.test("compare always says how many tasks a difference needs: what is no cha
 
 Deno.test("verify runs programs in other languages again", () =>
   withTempDir(async (folder) => {
-    const write = (name: string, rows: readonly unknown[]): void =>
-      Deno.writeTextFileSync(join(folder, name), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+    const write = (name: string, rows: readonly unknown[]): void => writeLines(folder, name, rows);
     const tests = "const assert = require('node:assert');\nassert.deepEqual(double(2), 4);";
     write("js.jsonl", [
       { name: "double", language: "js", prompt: "function double(x){\n", tests, stop_tokens: ["\nfunction "] },

@@ -3,8 +3,9 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { parse } from "npm:yaml@2.9.1";
 import { join } from "node:path";
 import { type LocalHub, startLocalHub } from "../fixtures/local_hub.ts";
-import { withTempDir, xft } from "../support.ts";
+import { withTempDir } from "../support.ts";
 import { writeTinyModel } from "../fixtures/tiny_folder.ts";
+import { additions, ran, refused, writeLines } from "./running.ts";
 
 const token = "hf_mine", large = 4000;
 const environment = (hub: LocalHub, folder: string): Record<string, string> => ({
@@ -13,18 +14,6 @@ const environment = (hub: LocalHub, folder: string): Record<string, string> => (
   HF_HOME: join(folder, "cache"),
 });
 
-async function ran(args: string[], cwd: string, variables = {}): Promise<Record<string, unknown>> {
-  const { code, stdout, stderr } = await xft([...args, "--json"], cwd, variables);
-  assertEquals(code, 0, `${args.join(" ")}: ${stderr}`);
-  return JSON.parse(stdout.trim().split("\n").at(-1)!);
-}
-
-async function refused(args: string[], cwd: string, variables = {}): Promise<string> {
-  const { code, stderr } = await xft(args, cwd, variables);
-  assertEquals(code, 1, `${args.join(" ")}: ${stderr}`);
-  return stderr.trim().split("\n").at(-1)!;
-}
-
 /** The files of a repository on the hub. */
 const filesOf = (hub: LocalHub, name: string) => hub.repositories.get(name)!;
 const textOf = (hub: LocalHub, name: string, path: string): string =>
@@ -32,19 +21,10 @@ const textOf = (hub: LocalHub, name: string, path: string): string =>
 
 /** A merged model, its mixture, and samples of it that were graded. */
 async function prepare(folder: string): Promise<void> {
-  const tasks = [0, 1].map((index) => ({
-    task_id: `HumanEval/${index}`,
-    prompt: `def f${index}(x):\n`,
-    entry_point: `f${index}`,
-    canonical_solution: `    return x + ${index}\n`,
-    base_input: [[1], [2]],
-    plus_input: [[3]],
-    atol: 0,
-  }));
-  const write = (name: string, rows: readonly unknown[]): void =>
-    Deno.writeTextFileSync(join(folder, name), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
-  write("tasks.jsonl", tasks);
-  write(
+  const tasks = additions(2);
+  writeLines(folder, "tasks.jsonl", tasks);
+  writeLines(
+    folder,
     "answers.jsonl",
     tasks.map(({ task_id }, i) => ({ task_id, solution: `def f${i}(x):\n    return x + ${2 * i}` })),
   );
@@ -200,7 +180,7 @@ Deno.test("recipes, mergekit's files and data flags name files on the hub", () =
       'export default { model: "hf:me/tiny", data: ["hf:datasets/me/code/train/a.jsonl"], validation: 2,\n' +
         "  moe: { steps: 1, batch: 1, seq: 288 }, learn: { steps: 1, batch: 1, seq: 288 } };\n",
     );
-    const result = await ran(["run", "mine.ts", "--out", "run", "--device", "cpu"], folder, variables);
+    const result = await ran(["run", "mine.ts", "--out", "run"], folder, variables);
     assertEquals((result.merge as { method: string }).method, "xft");
     const { model, data: kept } = JSON.parse(Deno.readTextFileSync(join(folder, "run/recipe.json")));
     assertEquals([model, kept], ["hf:me/tiny", ["hf:datasets/me/code/train/a.jsonl"]]);

@@ -2,7 +2,8 @@
 import { assert, assertEquals, assertLess, assertLessOrEqual, assertMatch, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
 import { openModel } from "../../recipes/convert/huggingface.ts";
-import { withTempDir, xft } from "../support.ts";
+import { ran, refused } from "./running.ts";
+import { withTempDir } from "../support.ts";
 import { EOS, writeTinyData, writeTinyModel } from "../fixtures/tiny_folder.ts";
 
 /** A dense model and data to tune it on. */
@@ -12,24 +13,12 @@ async function prepare(folder: string): Promise<void> {
 }
 
 /** Runs a command on the CPU and gives its JSON object. */
-async function json(args: string[], cwd: string): Promise<Record<string, unknown>> {
-  const { code, stdout, stderr } = await xft([...args, "--device", "cpu", "--json"], cwd);
-  assertEquals(code, 0, `${args.join(" ")}: ${stderr}`);
-  return JSON.parse(stdout.trim().split("\n").at(-1)!);
-}
-
-async function refused(args: string[], code: number, cwd: string): Promise<string> {
-  const ran = await xft([...args, "--device", "cpu"], cwd);
-  assertEquals(ran.code, code, `${args.join(" ")}: ${ran.stderr}`);
-  return ran.stderr.trim().split("\n").at(-1)!;
-}
-
 const stage = ["--data", "data.jsonl", "--batch", "2", "--seq", "288", "--validation", "3"];
 
 Deno.test("upcycle, train, learn, merge, generate, evaluate: each takes what the one before wrote", () =>
   withTempDir(async (folder) => {
     await prepare(folder);
-    const run = (...args: string[]): Promise<Record<string, unknown>> => json(args, folder);
+    const run = (...args: string[]): Promise<Record<string, unknown>> => ran(args, folder);
 
     const upcycled = await run(
       "upcycle",
@@ -104,14 +93,15 @@ Deno.test("upcycle, train, learn, merge, generate, evaluate: each takes what the
     assert([0, 0.5, 1].includes(value) && interval[0] <= value && value <= interval[1]);
     assertEquals([both.questions, first.questions], [2, 1]);
     Deno.writeTextFileSync(join(folder, "questions.jsonl"), '{"prompt": "a", "choices": ["b", "c"], "answer": 2}');
-    assertMatch(await refused(["evaluate", "merged", ...choices], 1, folder), /questions\.jsonl:1: "answer" is 2/);
+    assertMatch(await refused(["evaluate", "merged", ...choices], folder), /questions\.jsonl:1: "answer" is 2/);
 
     const dry = await run("merge", "tuned", "--out", "elsewhere", "--method", "shared", "--dry-run");
     assertEquals([dry.dry_run, dry.lambda], [true, 1]);
     const differs = await refused(
       ["merge", "tuned", "--out", "x", "--coefficients", "c.json", "--lambda", "0.5"],
-      2,
       folder,
+      {},
+      2,
     );
     assertMatch(differs, /--lambda 0\.5: .*learned with λ 0\.25/);
     const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
@@ -145,7 +135,7 @@ Deno.test("run: the stages of a recipe once each, all in metrics.jsonl; it resum
       Deno.writeTextFileSync(join(folder, "recipe.json"), JSON.stringify({ ...recipe, ...more }));
     write({ learn: { ...small, lr: 0.1 } });
     const args = ["run", "recipe.json", "--out", "runs/one", "--tensorboard", "events"];
-    const report = await json(args, folder);
+    const report = await ran(args, folder);
     assertEquals((report.merge as { method: string }).method, "xft");
     const metrics = join(folder, "runs/one/metrics.jsonl"), text = Deno.readTextFileSync(metrics);
     const stages = new Set(text.trim().split("\n").map((line) => JSON.parse(line).stage));
@@ -162,14 +152,14 @@ Deno.test("run: the stages of a recipe once each, all in metrics.jsonl; it resum
     assertEquals(tags.map((text) => ["moe/loss", "learn/loss"].filter((tag) => text.includes(tag))), [["moe/loss"], [
       "learn/loss",
     ]]);
-    assertMatch(await refused(args, 1, folder), /runs\/one: this folder is not empty/);
-    assertEquals((await json([...args, "--resume"], folder)).learn, report.learn);
+    assertMatch(await refused(args, folder), /runs\/one: this folder is not empty/);
+    assertEquals((await ran([...args, "--resume"], folder)).learn, report.learn);
     assertEquals(Deno.readTextFileSync(metrics), text);
     write({ learn: { ...small, lr: 0.2 } });
-    assertMatch(await refused([...args, "--resume"], 1, folder), /a run of another recipe/);
+    assertMatch(await refused([...args, "--resume"], folder), /a run of another recipe/);
     write({ lern: {} });
     assertMatch(
-      await refused(["run", "recipe.json", "--out", "runs/two"], 1, folder),
+      await refused(["run", "recipe.json", "--out", "runs/two"], folder),
       /"lern" is no field of a recipe/,
     );
   }));
@@ -197,7 +187,7 @@ Deno.test("evaluate: samples are run and judged; counts, intervals and protocol 
       bodies.map((body, index) => ({ task_id: `HumanEval/${index}`, solution: head(index) + body })),
     );
     const args = ["evaluate", "samples.jsonl", "--benchmark", "humaneval", "--data", "tasks.jsonl", "--limit", "2"];
-    const report = await json([...args, "--out", "graded"], folder);
+    const report = await ran([...args, "--out", "graded"], folder);
     assertEquals([report.tasks, report.passed], [2, { base: 2, plus: 1 }]);
     const { "1": first } = report.pass_at as Record<
       string,
@@ -211,9 +201,9 @@ Deno.test("evaluate: samples are run and judged; counts, intervals and protocol 
       "verdicts.jsonl",
     ]);
     Deno.writeTextFileSync(join(folder, "samples.jsonl"), '{"task_id": "HumanEval/0", "solution": ""}\nnot json');
-    assertMatch(await refused(args, 1, folder), /samples\.jsonl:2: not JSON/);
+    assertMatch(await refused(args, folder), /samples\.jsonl:2: not JSON/);
     assertMatch(
-      await refused(["evaluate", "none.jsonl", ...args.slice(2)], 1, folder),
+      await refused(["evaluate", "none.jsonl", ...args.slice(2)], folder),
       /there is no such model or file/,
     );
   }));
@@ -226,17 +216,17 @@ Deno.test("bad data and models of the wrong kind are refused in one sentence, be
       join(folder, "data.jsonl"),
       '{"instruction": "a", "response": "b"}\n{"instruction": "a", \n',
     );
-    assertMatch(await refused(train, 1, folder), /data\.jsonl:2: this is not JSON/);
+    assertMatch(await refused(train, folder), /data\.jsonl:2: this is not JSON/);
     assertMatch(
-      await refused(["learn", "dense", "--out", "c.json", ...stage], 1, folder),
+      await refused(["learn", "dense", "--out", "c.json", ...stage], folder),
       /data\.jsonl:2: this is not JSON/,
     );
-    assertMatch(await refused([...train, "--data", "none.jsonl"], 1, folder), /data\.jsonl:2/);
-    assertMatch(await refused(["merge", "dense", "--out", "out"], 1, folder), /dense: this model is dense already/);
-    assertMatch(await refused(["generate", "dense", "--prompt", "a".repeat(600)], 1, folder), /512/);
-    assertMatch(await refused(["tokenize", "dense", "--ids", "1,9999"], 1, folder), /9999 is no token id/);
+    assertMatch(await refused([...train, "--data", "none.jsonl"], folder), /data\.jsonl:2/);
+    assertMatch(await refused(["merge", "dense", "--out", "out"], folder), /dense: this model is dense already/);
+    assertMatch(await refused(["generate", "dense", "--prompt", "a".repeat(600)], folder), /512/);
+    assertMatch(await refused(["tokenize", "dense", "--ids", "1,9999"], folder), /9999 is no token id/);
     const path = join(folder, "dense/tokenizer.json");
     Deno.writeTextFileSync(path, Deno.readTextFileSync(path).replace('"vocab":{', '"vocab":{"extra":300,'));
-    assertMatch(await refused(["inspect", "dense"], 1, folder), /token ids up to 300, the embedding has only 260 rows/);
+    assertMatch(await refused(["inspect", "dense"], folder), /token ids up to 300, the embedding has only 260 rows/);
     assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name).sort(), ["data.jsonl", "dense"]);
   }));

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { routing } from "../../bench/families/sizes.ts";
+import { processor } from "../../bench/plan.ts";
 import { traced } from "../../backend/compile.ts";
 import { pipeline, type PipelineOptions } from "../../backend/compiler/pipeline.ts";
 import { planKey, prune, type Runnable, runnable } from "../../backend/plans/cache.ts";
@@ -42,17 +43,7 @@ function step(seq = 64, memoryBytes = 2 ** 40): { program: Program; options: Pip
   // The batch is closed over: its leaves are captured.
   const closed = (model: unknown, state: unknown): unknown => f(model, state, ...args.slice(2));
   const { program, donated, hosted } = traced(closed, [args[0], args[1]], donate);
-  const capabilities = {
-    kind: "cpu",
-    name: "a processor",
-    maxBindings: 64,
-    maxBindingBytes: 2 ** 40,
-    maxBufferBytes: 2 ** 40,
-    memoryBytes,
-    software: false,
-    maxWorkgroupSize: 1024,
-    workgroupMemoryBytes: 2 ** 20,
-  } as const;
+  const capabilities = { ...processor, memoryBytes };
   // Tiles of a small step, so that the compiler's own leaves (counters) are among the arguments.
   return { program, options: { donated, hosted, capabilities, fuse: "on", poison: false, largeBytes: 1024 } };
 }

@@ -4,6 +4,7 @@
  */
 import { assertEquals, assertLess } from "@std/assert";
 import { routing } from "../../bench/families/sizes.ts";
+import { graphics, processor } from "../../bench/plan.ts";
 import { foresee, planned, traced } from "../../backend/compile.ts";
 import type { KernelReport, ProgramReport } from "../../backend/compiler/explain/explain.ts";
 import type { Capabilities } from "../../backend/device.ts";
@@ -26,30 +27,7 @@ import { xft } from "../../recipes/objectives/xft.ts";
 const golden = new URL("../golden/plans/", import.meta.url);
 
 /** Machines planned for: a processor, and a GPU with the fewest bindings that WebGPU promises. */
-const machines: readonly Capabilities[] = [
-  {
-    kind: "cpu",
-    name: "cpu",
-    maxBindings: 64,
-    maxBindingBytes: 2 ** 40,
-    maxBufferBytes: 2 ** 40,
-    memoryBytes: 2 ** 40,
-    software: false,
-    maxWorkgroupSize: 1024,
-    workgroupMemoryBytes: 2 ** 20,
-  },
-  {
-    kind: "wgpu",
-    name: "gpu",
-    maxBindings: 8,
-    maxBindingBytes: 2 ** 40,
-    maxBufferBytes: 2 ** 40,
-    memoryBytes: 2 ** 40,
-    software: false,
-    maxWorkgroupSize: 256,
-    workgroupMemoryBytes: 2 ** 14,
-  },
-];
+const machines: readonly Capabilities[] = [{ ...processor, name: "cpu" }, { ...graphics, name: "gpu" }];
 
 const shared = {
   vocabSize: 4096,

@@ -3,6 +3,7 @@
  * are those of the program without loops.
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { processor } from "../../bench/plan.ts";
 import { inline } from "../../backend/compiler/inline.ts";
 import { tile } from "../../backend/compiler/tile.ts";
 import { pipeline } from "../../backend/compiler/pipeline.ts";
@@ -138,17 +139,9 @@ Deno.test("a loop that was broken on purpose is caught", () => {
 });
 
 Deno.test("what is computed tile by tile is nowhere in memory as a whole", () => {
-  const capabilities = {
-    kind: "cpu",
-    name: "test",
-    maxBindings: 64,
-    maxBindingBytes: 2 ** 40,
-    maxBufferBytes: 2 ** 40,
-    memoryBytes: 2 ** 50,
-  } as Parameters<typeof pipeline>[1]["capabilities"];
   const compiled = (each: Case, fuse: "on" | "off") =>
     pipeline(each, {
-      capabilities,
+      capabilities: processor,
       fuse,
       poison: false,
       donated: each.parameters.map(() => false),

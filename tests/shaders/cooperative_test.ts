@@ -13,7 +13,7 @@ import { execute } from "../../backend/compiler/wgsl/testing.ts";
 import { allHalfBits, roundTo } from "../../dsl/half.ts";
 import { wgpuDevice } from "../support.ts";
 import { cooperativeAdapters, emulated } from "./cooperative.ts";
-import { type ProductCase, productCases } from "./cooperative_kernels.ts";
+import { type ProductCase, productCases } from "./products.ts";
 
 const storages: Readonly<Record<string, OperandTypes>> = {
   f32: {},

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { adapters, shadersFor } from "./kernels.ts";
 import { wgsl } from "../../backend/compiler/wgsl/wgsl.ts";
 import { cooperativeAdapters } from "./cooperative.ts";
-import { productCases } from "./cooperative_kernels.ts";
+import { productCases } from "./products.ts";
 import { isFile, namesIn } from "../commands.ts";
 import { checkout, withTempDir } from "../support.ts";
 

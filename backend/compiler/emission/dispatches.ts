@@ -5,6 +5,7 @@ import type { Kernel, WgslKernel } from "../kernel.ts";
 import type { Lifetime } from "../place.ts";
 import type { Slot, Step } from "../step.ts";
 import { wgsl } from "../wgsl/wgsl.ts";
+import { targetOf } from "./target.ts";
 
 /** A kernel's run: which step it belongs to, and what it binds. */
 export interface Dispatch {
@@ -24,13 +25,14 @@ export interface Dispatches {
   readonly scratch: readonly Lifetime[];
 }
 
-/** The dispatches of a program's steps: one for each on the CPU, what their shaders take on a GPU. */
+/** The dispatches of a program's steps: one for each where kernels stay data, else what their shaders take. */
 export function dispatchesOf(steps: readonly Step[], capabilities: Capabilities, watch?: Stopwatch): Dispatches {
   const kernels: (Kernel | WgslKernel)[] = [], dispatches: Dispatch[] = [], scratch: Lifetime[] = [];
+  const { language } = targetOf(capabilities);
   const kernelNumber = byContent((kernel: Kernel | WgslKernel) => kernels.push(kernel) - 1);
   const shaderOf = byContent((kernel: Kernel) => timed(watch, "wgsl", () => wgsl(kernel, capabilities)));
   steps.forEach(({ kernel, slots }, step) => {
-    if (capabilities.kind === "cpu") return void dispatches.push({ kernel: kernelNumber(kernel), step, slots });
+    if (language === "data") return void dispatches.push({ kernel: kernelNumber(kernel), step, slots });
     const shader = shaderOf(kernel), first = scratch.length;
     for (const bytes of shader.scratch) scratch.push({ bytes, from: step, until: step });
     for (const dispatch of shader.dispatches) {

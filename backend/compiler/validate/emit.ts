@@ -3,8 +3,8 @@
  * which reads nothing that no step has written.
  */
 import type { Capabilities } from "../../device.ts";
+import { targetOf } from "../emission/target.ts";
 import type { Kernel, LoopKernel, Plan, PlanBuffer, WgslKernel } from "../kernel.ts";
-import { alignment } from "../place.ts";
 import { fault } from "./fault.ts";
 import { elementsOf, hullOf, isDense, phasesOf, type Walk } from "./walk.ts";
 
@@ -14,8 +14,9 @@ const mostIndices = 2 ** 14;
 const mostBytes = 2 ** 26;
 
 /** A plan for a device. @throws Error that names the first buffer, kernel or step that is wrong */
-export function validatePlan(plan: Plan, { kind, maxBindings, maxBindingBytes }: Capabilities): void {
-  plan.buffers.forEach((buffer, number) => validateBuffer(plan, buffer, `buffer ${number}`, kind !== "cpu"));
+export function validatePlan(plan: Plan, capabilities: Capabilities): void {
+  const { maxBindings, maxBindingBytes } = capabilities, { windowAlignment } = targetOf(capabilities);
+  plan.buffers.forEach((buffer, number) => validateBuffer(plan, buffer, `buffer ${number}`, windowAlignment));
   plan.kernels.forEach((kernel, number) => {
     if (kernel.kind === "loop") validateLoop(kernel, `kernel ${number}`);
     if ("then" in kernel && kernel.then) validateLoop(kernel.then.loop, `the loop of kernel ${number}`);
@@ -39,10 +40,10 @@ export function validatePlan(plan: Plan, { kind, maxBindings, maxBindingBytes }:
   });
 }
 
-function validateBuffer(plan: Plan, buffer: PlanBuffer, name: string, aligned: boolean): void {
+function validateBuffer(plan: Plan, buffer: PlanBuffer, name: string, alignment: number): void {
   const { start, end, total } = extentOf(plan, buffer);
   if (total === undefined) fault("emit", name, "lies in memory that does not exist");
-  if (start < 0 || (aligned && start % alignment !== 0)) fault("emit", name, `starts at byte ${start}`);
+  if (start < 0 || start % alignment !== 0) fault("emit", name, `starts at byte ${start}`);
   if (end > total) fault("emit", name, `ends at byte ${end} of ${total}`);
 }
 

@@ -1,6 +1,6 @@
 /** @file Shaders of products, sorts and selections against plain loops, for software and hardware layouts alike. */
 import type { Instruction, Kernel, Then } from "../kernel.ts";
-import { reference } from "./reference.ts";
+import * as products from "../../../tests/shaders/products.ts";
 import { f32, floats, groupIndex, random, same, test, unwritten } from "./testing.ts";
 
 test("contract: sizes, strides, batches and several depth axes", async (device, capabilities) => {
@@ -21,60 +21,21 @@ test("contract: sizes, strides, batches and several depth axes", async (device, 
   const orders = [[true, false], [false, true], [true, true], [false, false]];
   for (const [at, [batch, m, n, k]] of shapes.entries()) {
     for (const [aAlongK, bAlongK] of m * n * k > 2 ** 21 ? orders : [orders[at % 4], orders[(at + 1) % 4]]) {
-      const kernel: Kernel = {
-        kind: "contract",
-        batch: batch === 1 ? [] : [{ size: batch, a: m * k, b: n * k, c: m * n }],
-        m: { size: m, a: aAlongK ? k : 1, c: n },
-        n: { size: n, b: bAlongK ? k : 1, c: 1 },
-        k: [{ size: k, a: aAlongK ? 1 : m, b: bAlongK ? 1 : n }],
-        offsets: { a: 1, b: 2, c: 3 },
-      };
-      const c = unwritten(3 + batch * m * n);
-      await same(device, capabilities, kernel, [floats(1 + batch * m * k), floats(2 + batch * n * k), c], 1e-5);
+      const { kernel, slots } = products.contract([batch, m, n, k], [aAlongK, bAlongK], 1);
+      await same(device, capabilities, kernel, slots, 1e-5);
     }
   }
-  // Σ over two axes that do not join, c transposed, an operand without batch.
-  const [batch, m, n, p, q] = [2, 19, 35, 3, 21];
-  await same(
-    device,
-    capabilities,
-    {
-      kind: "contract",
-      batch: [{ size: batch, a: 0, b: p * q * n, c: 1 }],
-      m: { size: m, a: q, c: batch },
-      n: { size: n, b: 1, c: batch * m },
-      k: [{ size: p, a: m * q, b: n }, { size: q, a: 1, b: p * n }],
-      offsets: { a: 0, b: 0, c: 0 },
-    },
-    [floats(m * p * q), floats(batch * n * p * q), unwritten(batch * m * n)],
-    1e-5,
-  );
+});
+
+test("contract: two axes of depth, c transposed, an operand without batch", async (device, capabilities) => {
+  const { kernel, slots } = products.twoAxes();
+  await same(device, capabilities, kernel, slots, 1e-5);
 });
 
 test("contract: large tiles", async (device, capabilities) => {
-  const [batch, m, n, k] = [96, 97, 100, 9];
-  await same(
-    device,
-    capabilities,
-    {
-      kind: "contract",
-      batch: [{ size: batch, a: m * k, b: n * k, c: m * n }],
-      m: { size: m, a: k, c: n },
-      n: { size: n, b: 1, c: 1 },
-      k: [{ size: k, a: 1, b: n }],
-      offsets: { a: 0, b: 0, c: 0 },
-    },
-    [floats(batch * m * k), floats(batch * n * k), unwritten(batch * m * n)],
-    1e-5,
-  );
+  const { kernel, slots } = products.contract([96, 97, 100, 9], [true, false], 0);
+  await same(device, capabilities, kernel, slots, 1e-5);
 });
-
-/** Sorts an index on the host, as an order kernel would. */
-function ordered(index: Int32Array, groups: number): Int32Array {
-  const out = new Int32Array(index.length + groups + 1);
-  reference({ kind: "order", groups, positions: index.length }, [index, out]);
-  return out;
-}
 
 test("order: few and many groups and positions, indices out of range", async (device, capabilities) => {
   for (const [positions, groups] of [[1, 1], [50, 7], [700, 8], [5000, 3], [3000, 254], [2000, 255], [900, 70000]]) {
@@ -96,20 +57,9 @@ test("grouped: tokens × slots, empty groups, positions without a group", async 
     [40, 6, 7, 9, 5],
     [256, 2, 4, 64, 72],
   ];
-  for (const [tokens, slots, groups, k, n] of shapes) {
-    const index = groupIndex(tokens * slots, Math.max(1, groups - 1));
-    const kernel: Kernel = {
-      kind: "grouped",
-      groups,
-      // a has no slots; c has them outermost.
-      positions: [{ size: tokens, a: k, c: n }, { size: slots, a: 0, c: tokens * n }],
-      k: { size: k, a: 1, b: n },
-      n: { size: n, b: 1, c: 1 },
-      group: k * n,
-      offsets: { a: 0, b: 0, c: 0 },
-    };
-    const memory = [floats(tokens * k), floats(groups * k * n), ordered(index, groups), unwritten(tokens * slots * n)];
-    await same(device, capabilities, kernel, memory, 1e-5);
+  for (const shape of shapes) {
+    const { kernel, slots } = products.grouped(shape);
+    await same(device, capabilities, kernel, slots, 1e-5);
   }
 });
 
@@ -136,28 +86,11 @@ test("loops behind products: in place and elsewhere, products kept and not", asy
   for (const [m, n, k] of [[2, 37, 9], [41, 33, 7], [70, 130, 16], [9, 3, 40]]) {
     for (const stored of [true, false]) {
       const memory = () => [floats(m * n), ...(stored ? [unwritten(m * n)] : []), unwritten(m * n)];
-      const contract: Kernel = {
-        kind: "contract",
-        batch: [],
-        m: { size: m, a: k, c: n },
-        n: { size: n, b: 1, c: 1 },
-        k: [{ size: k, a: 1, b: n }],
-        offsets: { a: 0, b: 0, c: 0 },
-        then: behind(m, n, stored),
-      };
-      await same(device, capabilities, contract, [floats(m * k), floats(k * n), ...memory()], 1e-5);
-      const grouped: Kernel = {
-        kind: "grouped",
-        groups: 3,
-        positions: [{ size: m, a: k, c: n }],
-        k: { size: k, a: 1, b: n },
-        n: { size: n, b: 1, c: 1 },
-        group: k * n,
-        offsets: { a: 0, b: 0, c: 0 },
-        then: behind(m, n, stored),
-      };
-      const index = groupIndex(m, 2), factors = [floats(m * k), floats(3 * k * n), ordered(index, 3)];
-      await same(device, capabilities, grouped, [...factors, ...memory()], 1e-5);
+      const { kernel, slots: [a, b] } = products.contract([1, m, n, k], [true, false], 0);
+      await same(device, capabilities, { ...kernel, then: behind(m, n, stored) }, [a, b, ...memory()], 1e-5);
+      const rows = products.grouped([m, 1, 3, k, n]);
+      const groups: Kernel = { ...rows.kernel, then: behind(m, n, stored) };
+      await same(device, capabilities, groups, [...rows.slots.slice(0, 3), ...memory()], 1e-5);
     }
   }
 });
@@ -173,31 +106,13 @@ test("grouped: nobody has a group", async (device, capabilities) => {
     offsets: { a: 0, b: 0, c: 0 },
   };
   const index = new Int32Array(9).fill(-1);
-  await same(device, capabilities, kernel, [floats(36), floats(40), ordered(index, 2), unwritten(45)]);
+  await same(device, capabilities, kernel, [floats(36), floats(40), products.ordered(index, 2), unwritten(45)]);
 });
 
 test("groupedInto: one matrix per group, zero where nobody points", async (device, capabilities) => {
-  for (
-    const [tokens, slots, groups, m, n] of [[5, 2, 3, 8, 10], [130, 3, 4, 40, 70], [33, 2, 8, 100, 3], [
-      256,
-      2,
-      4,
-      64,
-      72,
-    ]]
-  ) {
-    const index = groupIndex(tokens * slots, Math.max(1, groups - 1));
-    const kernel: Kernel = {
-      kind: "groupedInto",
-      groups,
-      positions: [{ size: tokens, a: m, b: slots * n }, { size: slots, a: 0, b: n }],
-      m: { size: m, a: 1, c: 1 },
-      n: { size: n, b: 1, c: m },
-      group: m * n,
-      offsets: { a: 0, b: 0, c: 0 },
-    };
-    const memory = [floats(tokens * m), floats(tokens * slots * n), ordered(index, groups), unwritten(groups * m * n)];
-    await same(device, capabilities, kernel, memory, 1e-5);
+  for (const shape of [[5, 2, 3, 8, 10], [130, 3, 4, 40, 70], [33, 2, 8, 100, 3], [256, 2, 4, 64, 72]]) {
+    const { kernel, slots } = products.groupedInto(shape);
+    await same(device, capabilities, kernel, slots, 1e-5);
   }
 });
 

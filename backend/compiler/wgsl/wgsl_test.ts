@@ -110,7 +110,7 @@ test("constants keep their bits", async (device, capabilities) => {
 async function worstUlp(
   device: NativeDevice,
   capabilities: Capabilities,
-  op: "exp" | "log" | "sin" | "cos" | "tanh" | "erf" | "sqrt" | "recip",
+  op: "exp" | "log" | "sin" | "cos" | "tanh" | "sqrt" | "recip",
   inputs: Float32Array,
 ): Promise<number> {
   const kernel = map([inputs.length], [
@@ -134,7 +134,7 @@ async function worstUlp(
   return worst;
 }
 
-test("exp, log, sin, cos, tanh, erf are right to a few units in the last place", async (device, capabilities) => {
+test("exp, log, sin, cos, tanh are right to a few units in the last place", async (device, capabilities) => {
   const between = (low: number, high: number) =>
     Float32Array.from({ length: 4096 }, (_, at) => low + (high - low) * (at + random()) / 4096);
   const powers = Float32Array.from({ length: 4096 }, (_, at) => 2 ** (-120 + 240 * at / 4096));
@@ -145,7 +145,6 @@ test("exp, log, sin, cos, tanh, erf are right to a few units in the last place",
     sin: await worstUlp(device, capabilities, "sin", joined(between(-1, 1), between(-200, 200), between(200, 1e6))),
     cos: await worstUlp(device, capabilities, "cos", joined(between(-1, 1), between(-200, 200), between(200, 1e6))),
     tanh: await worstUlp(device, capabilities, "tanh", joined(between(-1, 1), between(-30, 30))),
-    erf: await worstUlp(device, capabilities, "erf", joined(between(-1, 1), between(-5, 5))),
     sqrt: await worstUlp(device, capabilities, "sqrt", powers),
     recip: await worstUlp(device, capabilities, "recip", powers),
   };
@@ -153,7 +152,7 @@ test("exp, log, sin, cos, tanh, erf are right to a few units in the last place",
 });
 
 test("functions at the ends of their range", async (device, capabilities) => {
-  const at = async (op: "exp" | "log" | "tanh" | "erf", inputs: number[]) => {
+  const at = async (op: "exp" | "log" | "tanh", inputs: number[]) => {
     const kernel = map([inputs.length], [
       { op: "load", type: "f32", access: f32(0, [1]) },
       { op, type: "f32", a: 0 },
@@ -165,7 +164,6 @@ test("functions at the ends of their range", async (device, capabilities) => {
   assertEquals(await at("exp", [89, 1000, 3e38, -104, -1000, -3e38, 0]), [Infinity, Infinity, Infinity, 0, 0, 0, 1]);
   assertEquals(await at("log", [0, 1]), [-Infinity, 0]);
   assertEquals(await at("tanh", [-1e30, -20, 0, 20, 1e30]), [-1, -1, 0, 1, 1]);
-  assertEquals(await at("erf", [-1e30, -7, 0, 7, 1e30]), [-1, -1, 0, 1, 1]);
 });
 
 test("a gather drops −1 and reports what is out of range", async (device, capabilities) => {
@@ -250,37 +248,27 @@ test("rows: reductions of integers and bools, over two inner axes", async (devic
   ]);
 });
 
+/** Sums of rows. */
+const rowSums = (rows: number, length: number): LoopKernel => ({
+  kind: "loop",
+  sizes: [rows, length],
+  outer: 1,
+  lanes: "inner",
+  body: [
+    { op: "load", type: "f32", access: f32(0, [length, 1]) },
+    { op: "reduce", type: "f32", by: "sum", a: 0 },
+    { op: "store", type: "f32", access: f32(1, [1, 0]), a: 1 },
+  ],
+  stages: [{ level: "inner", registers: [0, 1] }, { level: "outer", registers: [2] }],
+});
+
 test("rows: a sum of a million terms keeps its accuracy", async (device, capabilities) => {
-  const length = 2 ** 20;
-  const kernel: LoopKernel = {
-    kind: "loop",
-    sizes: [1, length],
-    outer: 1,
-    lanes: "inner",
-    body: [
-      { op: "load", type: "f32", access: f32(0, [0, 1]) },
-      { op: "reduce", type: "f32", by: "sum", a: 0 },
-      { op: "store", type: "f32", access: f32(1, [1, 0]), a: 1 },
-    ],
-    stages: [{ level: "inner", registers: [0, 1] }, { level: "outer", registers: [2] }],
-  };
-  const terms = Float32Array.from({ length }, () => 1 + random());
-  await same(device, capabilities, kernel, [terms, unwritten(1)], 1e-6);
+  const length = 2 ** 20, terms = Float32Array.from({ length }, () => 1 + random());
+  await same(device, capabilities, rowSums(1, length), [terms, unwritten(1)], 1e-6);
 });
 
 test("rows: an empty inner axis gives the identity", async (device, capabilities) => {
-  const { results: [, out] } = await execute(device, capabilities, {
-    kind: "loop",
-    sizes: [3, 0],
-    outer: 1,
-    lanes: "inner",
-    body: [
-      { op: "load", type: "f32", access: f32(0, [0, 1]) },
-      { op: "reduce", type: "f32", by: "sum", a: 0 },
-      { op: "store", type: "f32", access: f32(1, [1, 0]), a: 1 },
-    ],
-    stages: [{ level: "inner", registers: [0, 1] }, { level: "outer", registers: [2] }],
-  }, [floats(1), unwritten(3)]);
+  const { results: [, out] } = await execute(device, capabilities, rowSums(3, 0), [floats(1), unwritten(3)]);
   assertEquals([...out], [0, 0, 0]);
 });
 

@@ -19,9 +19,9 @@ export const evaluation = {
     "chat",
     "data",
   ]),
-  samples: integer("answers to each task (default: 1; multipl-e: 50)", { min: 1 }),
-  temperature: number("0: always the likeliest token (default: 0; multipl-e: 0.2)", { min: 0 }),
-  topP: number("only the likeliest tokens of this probability together (default: 1; multipl-e: 0.95)", {
+  samples: integer("answers to each task (default: 1, multipl-e: 50)", { min: 1 }),
+  temperature: number("of sampling (0: always the likeliest token; default: 0, multipl-e: 0.2)", { min: 0 }),
+  topP: number("only the likeliest tokens that together have this probability (default: 1, multipl-e: 0.95)", {
     min: 0,
     max: 1,
   }),
@@ -52,7 +52,7 @@ export function checkEvaluation(
     throw new UserError(`--out keeps samples and verdicts, and ${benchmark} has none; --json prints its result.`);
   }
   if (resume && out === undefined) throw new UserError("--resume goes on with what is at --out: give --out, too.");
-  if (greedy && (samples ?? 1) + (temperature ?? 0) + (topP ?? 1) !== 2) {
+  if (greedy && ((samples ?? 1) !== 1 || (temperature ?? 0) !== 0 || (topP ?? 1) !== 1)) {
     throw new UserError("--greedy is one answer at temperature 0: leave out --samples, --temperature and --top-p.");
   }
   const samplesByDefault = benchmark.startsWith("multipl-e:");

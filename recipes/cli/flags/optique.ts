@@ -117,11 +117,13 @@ function occurring(one: AnyParser, field: Field<unknown>, name: string): AnyPars
   return multiple(one, { min: field.required ? 1 : 0, errors: { tooFew } }) as AnyParser;
 }
 
-/** Defaults are part of the help's text: the table, not the parser, fills them in. */
-function help(field: Field<unknown>): string {
-  const choices = field.choices && field.choices.length > 3 ? `: ${field.choices.join(", ")}` : "";
-  const fallback = field.many || field.fallback === undefined ? "" : ` (default: ${field.fallback})`;
-  return field.metavar === undefined ? field.help : `${field.help}${choices}${fallback}`;
+/** Many choices and the default stand in one bracket behind the help's text: the table, not the parser, fills them in. */
+function help({ help, metavar, many, choices = [], fallback }: Field<unknown>): string {
+  if (metavar === undefined) return help;
+  const own = / \(([^()]*)\)$/.exec(help), notes = own ? [own[1]] : [];
+  if (choices.length > 3) notes.push(`one of ${choices.join(", ")}`);
+  if (!many && fallback !== undefined) notes.push(`default: ${fallback}`);
+  return notes.length === 0 ? help : `${own ? help.slice(0, own.index) : help} (${notes.join("; ")})`;
 }
 
 function valueParser(field: Field<unknown>, name: string): ValueParser<"sync", unknown> {

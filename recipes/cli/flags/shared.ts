@@ -20,11 +20,14 @@ export const dataFlags = {
     "model",
     "none",
   ]),
-  pack: choice("samples that share rows never see each other, or see those before them (default: none share any)", [
-    "none",
-    "documents",
-    "joined",
-  ]),
+  pack: choice(
+    "samples that share a row: none; documents, which never see each other; joined, where each sees those before it (default: none)",
+    [
+      "none",
+      "documents",
+      "joined",
+    ],
+  ),
   duplicates: choice("repeated examples: all stay, equal ones go, those alike to 0.8 go too (default: exact)", [
     "keep",
     "exact",

@@ -3,7 +3,7 @@
  * and `answer`, the right one's number from 0 on.
  */
 import { UserError } from "../../../dsl/errors.ts";
-import { readLines } from "./lines.ts";
+import { parseObject, readLines } from "./lines.ts";
 
 /** A question. */
 export interface Question {
@@ -30,13 +30,8 @@ export async function loadQuestions(path: string, limit?: number): Promise<Quest
 }
 
 function readQuestion(text: string, where: string): Question {
-  let row: Record<string, unknown>;
-  try {
-    row = JSON.parse(text);
-  } catch (cause) {
-    throw new UserError(`${where}: not JSON (${(cause as Error).message}).`, { cause });
-  }
-  const prompt = row?.prompt ?? row?.context ?? row?.question, choices = row?.choices, answer = row?.answer;
+  const row = parseObject(text, where);
+  const prompt = row.prompt ?? row.context ?? row.question, choices = row.choices, answer = row.answer;
   if (typeof prompt !== "string") throw new UserError(`${where}: no "prompt" (or "context", or "question").`);
   if (
     !Array.isArray(choices) || choices.length < 2 || choices.some((each) => typeof each !== "string" || each === "")

@@ -5,6 +5,7 @@
  * sample that leaves out an import which only the tests need passes here.
  */
 import { UserError } from "../../../dsl/errors.ts";
+import { parseObject } from "./lines.ts";
 import type { Task } from "./load.ts";
 
 /** Tasks that no program passes: their tests need a class `Node` that the data do not have. */
@@ -20,13 +21,7 @@ const testSplit = { first: 11, last: 510 } as const;
  * @throws {UserError} naming the field that is missing
  */
 export function readGoogleTask(line: string, where: string): Task | undefined {
-  let row: Record<string, unknown>;
-  try {
-    row = JSON.parse(line);
-  } catch (cause) {
-    throw new UserError(`${where}: not a JSON object (${(cause as Error).message}).`, { cause });
-  }
-  const { task_id: number, text, code, test_setup_code: setup = "", test_list: tests } = row;
+  const { task_id: number, text, code, test_setup_code: setup = "", test_list: tests } = parseObject(line, where);
   if (typeof number !== "number" || typeof text !== "string" || typeof code !== "string") {
     throw new UserError(`${where}: not a task of MBPP ("task_id", "text", "code", "test_list").`);
   }

@@ -6,7 +6,8 @@
  * `test_string`. The whole runs natively, in bubblewrap, with the libraries that this machine's Python has.
  */
 import { UserError } from "../../../dsl/errors.ts";
-import { readLines } from "../benchmarks/lines.ts";
+import { isJsonObject } from "../../convert/fields.ts";
+import { parseObject, readLines } from "../benchmarks/lines.ts";
 import { cutAt } from "../benchmarks/prompts.ts";
 import { type Confined, runConfined, whyNotConfined } from "../sandbox/bwrap.ts";
 import { overLimit } from "./languages.ts";
@@ -70,13 +71,8 @@ export async function loadDs1000(
 }
 
 function readTask(text: string, where: string): ProgramTask {
-  let row: { prompt?: unknown; code_context?: unknown; metadata?: { problem_id?: unknown; library?: unknown } };
-  try {
-    row = JSON.parse(text);
-  } catch (cause) {
-    throw new UserError(`${where}: not a JSON object (${(cause as Error).message}).`, { cause });
-  }
-  const { prompt, code_context: context, metadata } = row, { problem_id: id, library } = metadata ?? {};
+  const { prompt, code_context: context, metadata } = parseObject(text, where);
+  const { problem_id: id, library } = isJsonObject(metadata) ? metadata : {};
   if (typeof prompt !== "string" || typeof context !== "string" || !context.includes("def test_execution(")) {
     throw new UserError(`${where}: not a task of DS-1000 ("prompt", and "code_context" with a test_execution).`);
   }

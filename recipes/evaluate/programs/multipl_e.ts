@@ -1,7 +1,7 @@
 /** @file MultiPL-E: HumanEval in other languages, with prompts, tests and stop tokens from its data. */
 import { UserError } from "../../../dsl/errors.ts";
 import { cutAt } from "../benchmarks/prompts.ts";
-import { readLines } from "../benchmarks/lines.ts";
+import { parseObject, readLines } from "../benchmarks/lines.ts";
 import { type Language, languages, missingTools, runIn } from "./languages.ts";
 import type { ProgramBenchmark, ProgramTask } from "./mod.ts";
 
@@ -32,12 +32,7 @@ export async function loadMultiplE(
 }
 
 function readTask(where: string, text: string, language: Language): ProgramTask {
-  let row: Record<string, unknown>;
-  try {
-    row = JSON.parse(text);
-  } catch (cause) {
-    throw new UserError(`${where}: not a JSON object (${(cause as Error).message}).`, { cause });
-  }
+  const row = parseObject(text, where);
   if (row.language !== language) throw new UserError(`${where}: a task of "${row.language}", not of "${language}".`);
   const string = (name: string): string => {
     const value = row[name];

@@ -207,6 +207,10 @@ Deno.test({
       assertEquals([report.tasks, report.verdicts.length, report.passed.base], [2, 6, 3]);
       const reason = "Python's module xft_no_such_library is not installed";
       assertEquals(report.not_run, { xft_no_such_library: { tasks: 1, reason } });
+      for (const none of ["null\n", "[]\n", "{\n"]) {
+        await Deno.writeTextFile(`${folder}/bad`, none);
+        await assertRejects(() => loadDs1000(`${folder}/bad`), UserError, "bad:1: not a JSON object");
+      }
       await Deno.writeTextFile(`${folder}/bad`, '{"prompt": ""}');
       await assertRejects(() => loadDs1000(`${folder}/bad`), UserError, "bad:1: not a task of DS-1000");
     }),

@@ -7,13 +7,9 @@
 import type { Capabilities } from "../../../device.ts";
 import type { GroupedKernel } from "../../kernel.ts";
 import { epilogue, indicesAt, partsOf } from "./product/epilogue.ts";
+import { groupedBindings, throughOrder } from "./product/order.ts";
 import { chooseTile, product as matrixProduct, type TileShape, vectors } from "./product.ts";
-import { type Dispatch, joinAxes, product, split, sum } from "./shader.ts";
-
-/** `i32` expression for a stride times an index. */
-export function times(index: string, stride: number): string {
-  return sum(0, [[stride, `(${index})`]]);
-}
+import { type Dispatch, joinAxes, product, sum, times } from "./shader.ts";
 
 /** Declarations and statements by which a workgroup finds its rows: `found` = group, start, count, first row. */
 function search(groups: number, positions: number, tile: TileShape): { declarations: string[]; setup: string[] } {
@@ -50,28 +46,14 @@ export function grouped(kernel: GroupedKernel, capabilities: Capabilities): Disp
   const down = Math.ceil(positions / tile.rows) + groups + 1;
   const right = Math.ceil(n.size / tile.columns);
   const axes = joinAxes(kernel.positions, ["a", "c"]);
-  const row = (name: "a" | "c") => (index: string, id: string) => {
-    const names = axes.map((_, axis) => `p${axis}_${id}`);
-    return {
-      lines: [
-        `let p_${id} = u32(order[found.y + ${index}]);`,
-        ...split(`p_${id}`, axes.map(({ size }) => size), names),
-      ],
-      at: sum(offsets[name], axes.map((axis, at) => [axis[name], names[at]] as const)),
-    };
-  };
+  const row = (name: "a" | "c") => throughOrder("found.y", axes, name, offsets[name]);
   const [p, ...parts] = then ? partsOf(then, [positions, n.size]) : [];
   // Positions without a group.
   const value = (result: string): string => `select(${result}, 0f, found.x == ${groups})`;
   const { declarations, setup } = search(groups, positions, tile);
   return [matrixProduct({
     tile,
-    bindings: [
-      { slot: 0, name: "a", type: "f32" },
-      { slot: 1, name: "b", type: "f32" },
-      { slot: 2, name: "order", type: "i32" },
-      { slot: 3, name: "c", type: "f32" },
-    ],
+    bindings: groupedBindings,
     declarations,
     setup: [
       `let tile = i32(group / ${right}u);`,

@@ -5,9 +5,9 @@
 import type { Capabilities } from "../../../device.ts";
 import type { GroupedIntoKernel, Sums } from "../../kernel.ts";
 import { epilogue, indicesAt, type Parts, partsOf } from "./product/epilogue.ts";
-import { times } from "./grouped.ts";
+import { groupedBindings, throughOrder } from "./product/order.ts";
 import { addsUp, chooseTile, product as matrixProduct, vectors } from "./product.ts";
-import { type Emitted, joinAxes, product, split, sum } from "./shader.ts";
+import { type Emitted, joinAxes, product, sum, times } from "./shader.ts";
 import { partialSums, partsOfSums, planSums, sumsApart, withSums } from "./product/sums.ts";
 
 /** Emits the product as one dispatch, and what its sums need; none if c is empty. */
@@ -24,16 +24,7 @@ export function groupedInto(kernel: GroupedIntoKernel, capabilities: Capabilitie
   const down = Math.ceil(m.size / tile.rows);
   const right = Math.ceil(n.size / tile.columns);
   const axes = joinAxes(kernel.positions, ["a", "b"]);
-  const depth = (name: "a" | "b") => (k: string, id: string) => {
-    const names = axes.map((_, axis) => `p${axis}_${id}`);
-    return {
-      lines: [
-        `let p_${id} = u32(order[stretch.x + ${k}]);`,
-        ...split(`p_${id}`, axes.map(({ size }) => size), names),
-      ],
-      at: sum(offsets[name], axes.map((axis, at) => [axis[name], names[at]] as const)),
-    };
-  };
+  const depth = (name: "a" | "b") => throughOrder("stretch.x", axes, name, offsets[name]);
   const indices = ([first, rows, columns]: readonly Parts[]) => ({
     setup: indicesAt("g", first),
     row: indicesAt("row", rows),
@@ -46,12 +37,7 @@ export function groupedInto(kernel: GroupedIntoKernel, capabilities: Capabilitie
   const stretch = `vec2<i32>(order[${positions} + g], order[${positions} + g + 1])`;
   const dispatch = matrixProduct({
     tile,
-    bindings: [
-      { slot: 0, name: "a", type: "f32" },
-      { slot: 1, name: "b", type: "f32" },
-      { slot: 2, name: "order", type: "i32" },
-      { slot: 3, name: "c", type: "f32" },
-    ],
+    bindings: groupedBindings,
     declarations: tile.depth === 0 ? [] : ["var<workgroup> shared_stretch: vec2<i32>;"],
     setup: [
       `let firstColumn = i32(group % ${right}u) * ${tile.columns};`,

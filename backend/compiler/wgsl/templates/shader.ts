@@ -126,6 +126,11 @@ export function sum(offset: number, terms: readonly (readonly [stride: number, n
   return texts.join(" + ");
 }
 
+/** `i32` expression for a stride times an index. */
+export function times(index: string, stride: number): string {
+  return sum(0, [[stride, `(${index})`]]);
+}
+
 /** An i32 literal. */
 export function integer(value: number): string {
   if (!Number.isSafeInteger(value) || value < -(2 ** 31) || value >= 2 ** 31) {

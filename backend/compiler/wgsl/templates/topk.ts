@@ -6,8 +6,7 @@
  */
 import type { Capabilities } from "../../../device.ts";
 import type { TopkKernel } from "../../kernel.ts";
-import { times } from "./grouped.ts";
-import { type Dispatch, joinAxes, product, shader, split, sum } from "./shader.ts";
+import { type Dispatch, joinAxes, product, shader, split, sum, times } from "./shader.ts";
 import { tuningOf } from "./tuning.ts";
 
 /** Rows from this length on take a whole workgroup. */
