@@ -95,7 +95,13 @@ Deno.test("a mistake is one sentence that names the word and, where one is near,
     "--stage mo: expected one of sft, moe.",
   );
   assertEquals(mistake("doctor", "--device", "gpu"), "--device gpu: expected auto, cpu, wgpu, wgpu:NAME or webgpu.");
-  assertEquals(mistake("convert", "", "--out", "o"), "IN : expected a name, got an empty word.");
+  for (const rates of ["router", "router=x", "router=-1", "router=1=2", "=1", "router=1,"]) {
+    assertEquals(
+      mistake("train", "m", "--out", "o", "--data", "d", "--stage", "moe", "--rates", rates),
+      `--rates ${rates}: expected names with numbers from 0 on: NAME=N,NAME=N,….`,
+    );
+  }
+  assertEquals(mistake("convert", "", "--out", "o"), "IN: expected a name, got an empty word.");
 });
 
 Deno.test("every command has help with an example that its own parser takes, and every flag is in it", () => {

@@ -42,6 +42,10 @@ Deno.test("what exists is kept unless --overwrite, and until success", () =>
     };
     await assertRejects(() => writeFolder(out, failing, { overwrite: true }), Error, "disk on fire");
     assertEquals([read(), names(folder)], ["old", ["model"]]);
+    // Nothing is there that could take the name.
+    const losing = (temporary: string): void => Deno.removeSync(temporary);
+    await assertRejects(() => writeFolder(out, losing, { overwrite: true }), Deno.errors.NotFound);
+    assertEquals([read(), names(folder)], ["old", ["model"]]);
     await writeFolder(out, config("new"), { overwrite: true });
     assertEquals([read(), names(folder)], ["new", ["model"]]);
   }));

@@ -19,10 +19,14 @@ interface Hub extends AsyncDisposable {
   readonly asked: string[];
 }
 
-/** A hub with one model; large files are elsewhere on it. `cut`: the first one ends after so many bytes. */
-async function hub(files: Record<string, Uint8Array<ArrayBuffer>>, { cut, announced }: {
+/**
+ * A hub with one model; large files are elsewhere on it. `cut`: the first one ends after so many bytes. `whole`: it sends
+ * all of a file whatever part is asked for.
+ */
+async function hub(files: Record<string, Uint8Array<ArrayBuffer>>, { cut, announced, whole }: {
   cut?: number;
   announced?: string;
+  whole?: boolean;
 } = {}): Promise<Hub> {
   const asked: string[] = [], sums = new Map<string, string>();
   let left = cut;
@@ -30,8 +34,9 @@ async function hub(files: Record<string, Uint8Array<ArrayBuffer>>, { cut, announ
     sums.set(name, hex(await crypto.subtle.digest(name.endsWith(".safetensors") ? "SHA-256" : "SHA-1", data)));
   }
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
-    const { pathname } = new URL(request.url), range = request.headers.get("range") ?? "";
-    asked.push(`${request.method} ${pathname} ${range}`.trim());
+    const { pathname } = new URL(request.url), wanted = request.headers.get("range") ?? "";
+    asked.push(`${request.method} ${pathname} ${wanted}`.trim());
+    const range = whole ? "" : wanted;
     if (pathname.startsWith("/api/models/org/secret")) return new Response(null, { status: 401 });
     if (pathname === "/api/models/org/tiny/revision/main") {
       return Response.json({ sha: COMMIT, siblings: Object.keys(files).map((rfilename) => ({ rfilename })) });
@@ -102,6 +107,16 @@ Deno.test("hub: a model's safetensors and texts are laid out as Python does, and
 Deno.test("hub: a download that broke goes on where it stopped", () =>
   withTempDir(async (cache) => {
     await using server = await hub(model, { cut: 2000 });
+    const settings = { endpoint: server.endpoint, cache };
+    await assertRejects(() => download(address, settings), UserError, "after 2000 of 5000 bytes");
+    const folder = await download(address, settings);
+    assert(server.asked.includes("GET /lfs/model.safetensors bytes=2000-"), server.asked.join("\n"));
+    assertEquals(Deno.readFileSync(join(folder, "model.safetensors")), weights);
+  }));
+
+Deno.test("hub: from a server that sends all of a file again, all of it is taken again", () =>
+  withTempDir(async (cache) => {
+    await using server = await hub(model, { cut: 2000, whole: true });
     const settings = { endpoint: server.endpoint, cache };
     await assertRejects(() => download(address, settings), UserError, "after 2000 of 5000 bytes");
     const folder = await download(address, settings);

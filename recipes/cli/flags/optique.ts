@@ -136,7 +136,7 @@ function valueParser(field: Field<unknown>, name: string): ValueParser<"sync", u
         return { success: true, value: field.parse(word) };
       } catch (error) {
         if (!(error instanceof UserError)) throw error;
-        return { success: false, error: message`${text(`${name} ${word}: ${error.message}`)}` };
+        return { success: false, error: message`${text(`${name}${word && ` ${word}`}: ${error.message}`)}` };
       }
     },
     format: (value) => String(value),

@@ -69,6 +69,8 @@ Deno.test("a paired comparison sees a difference that the tasks share, and none 
   const even = comparePaired([...score(10, 20), ...score(10, 20)], [...score(10, 20), ...score(10, 20).reverse()]);
   assertEquals([even.difference, even.mcnemar, even.tasksNeeded], [0, 1, null]);
   assert(even.bootstrap > 0.9);
+  // Half of all draws of these two tasks say that there is no difference: that speaks for neither side.
+  assertEquals(comparePaired([0, 1], [1, 0]).bootstrap, 1);
   assertEquals(comparePaired([0.5, 1], [1, 1]).mcnemar, null);
   assertThrows(() => comparePaired([1], []), RangeError);
 });

@@ -72,6 +72,9 @@ Deno.test("draws: blocks are those of the tensor language, and differ by seed, p
     expected.forEach((word, position) => {
       const [x, y] = threefry(key, [0, position]);
       assertEquals((x ^ y) >>> 0, word);
+      // 53 bits: the upper ones of both words.
+      const [high, low] = [x, y].map((each) => each.toString(2).padStart(32, "0"));
+      assertEquals(draw(key, position), Number(`0b${high.slice(0, 27)}${low.slice(0, 26)}`) / 2 ** 53);
     });
   }
   const seen = new Set<number>();
