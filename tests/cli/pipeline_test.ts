@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertLess, assertLessOrEqual, assertMatch, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
 import { openModel } from "../../recipes/convert/huggingface.ts";
+import { sha256 } from "../../recipes/evaluate/bytes.ts";
 import { ran, refused } from "./running.ts";
 import { withTempDir } from "../support.ts";
 import { EOS, writeTinyData, writeTinyModel } from "../fixtures/tiny_folder.ts";
@@ -79,6 +80,8 @@ Deno.test("upcycle, train, learn, merge, generate, evaluate: each takes what the
     const loss = await run("evaluate", "merged", "--benchmark", "perplexity", "--data", "text");
     assertEquals(loss.tokens, 6);
     assert((loss.nll as number) > 0);
+    const { dataset_sha256 } = loss.protocol as { dataset_sha256: string };
+    assertEquals(dataset_sha256, await sha256(Deno.readFileSync(join(folder, "text"))));
 
     const questions = [{ prompt: "cat ", choices: ["cat", "dog"], answer: 0 }, {
       question: "b",

@@ -2,46 +2,29 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { writeTinyModel } from "../fixtures/tiny_folder.ts";
-import { withTempDir, xft } from "../support.ts";
-
-const tasks = [0, 1].map((index) => ({
-  task_id: `HumanEval/${index}`,
-  prompt: `def f${index}(x):\n`,
-  entry_point: `f${index}`,
-  canonical_solution: `    return x + ${index}\n`,
-  base_input: [[1], [2]],
-  plus_input: [[3]],
-  atol: 0,
-}));
+import { withTempDir } from "../support.ts";
+import { additions, ran, refused, writeLines } from "./running.ts";
 
 type Protocol = Readonly<Record<string, unknown>>;
 
-/** A folder with the tasks, and what the tests do in it. */
+/** A folder with two tasks and right samples of them, and what the tests do in it. */
 function workIn(folder: string) {
-  const at = (name: string): string => join(folder, name);
-  const write = (name: string, rows: readonly unknown[]): void =>
-    Deno.writeTextFileSync(at(name), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
-  write("tasks.jsonl", tasks);
-  write("good.jsonl", tasks.map(({ task_id, canonical_solution }) => ({ task_id, completion: canonical_solution })));
-  const evaluate = ["--benchmark", "humaneval", "--data", "tasks.jsonl", "--device", "cpu", "--json"];
+  const tasks = additions(2), evaluate = ["--benchmark", "humaneval", "--data", "tasks.jsonl"];
+  writeLines(folder, "tasks.jsonl", tasks);
+  writeLines(
+    folder,
+    "good.jsonl",
+    tasks.map(({ task_id, canonical_solution }) => ({ task_id, completion: canonical_solution })),
+  );
   return {
-    at,
+    at: (name: string): string => join(folder, name),
     /** The protocol of a result. */
-    async graded(target: string, out: string, ...flags: string[]): Promise<Protocol> {
-      const { code, stdout, stderr } = await xft(["evaluate", target, ...evaluate, "--out", out, ...flags], folder);
-      assertEquals(code, 0, stderr);
-      return JSON.parse(stdout.trim().split("\n").at(-1)!).protocol;
-    },
-    async refused(...args: string[]): Promise<string> {
-      const { code, stderr } = await xft(args[0] === "evaluate" ? [...args, ...evaluate] : args, folder);
-      assertEquals(code, 1, stderr);
-      return stderr.trim().split("\n").at(-1)!;
-    },
-    async compared(...args: string[]): Promise<Readonly<Record<string, unknown>>> {
-      const { code, stdout, stderr } = await xft(["compare", ...args, "--json"], folder);
-      assertEquals(code, 0, stderr);
-      return JSON.parse(stdout.trim().split("\n").at(-1)!);
-    },
+    graded: async (target: string, out: string, ...flags: string[]): Promise<Protocol> =>
+      (await ran(["evaluate", target, ...evaluate, "--out", out, ...flags], folder)).protocol as Protocol,
+    notGraded: (target: string, flags: readonly string[], exitCode = 1): Promise<string> =>
+      refused(["evaluate", target, ...evaluate, ...flags], folder, {}, exitCode),
+    compared: (...args: string[]) => ran(["compare", ...args], folder),
+    notCompared: (...args: string[]): Promise<string> => refused(["compare", ...args], folder),
   };
 }
 
@@ -52,7 +35,7 @@ const making = ({ prompt, stop, max_tokens, temperature, top_p, sanitizer }: Pro
 
 Deno.test("samples graded again keep what their report says of how they were made, as long as they are the same", () =>
   withTempDir(async (folder) => {
-    const { at, graded, refused, compared } = workIn(folder);
+    const { at, graded, notGraded, compared, notCompared } = workIn(folder);
     await writeTinyModel(at("model"), "dense");
     const first = await graded("model", "first", "--prompt", "base", "--max-tokens", "4");
     assertEquals({ ...making(first), stop: (first.stop as string[]).includes("\ndef ") }, {
@@ -65,11 +48,11 @@ Deno.test("samples graded again keep what their report says of how they were mad
     assertEquals(making(await graded("again/samples.jsonl", "thrice")), making(first));
     assertEquals(making(await graded("first/samples.raw.jsonl", "raw")), { ...making(first), sanitizer: "none" });
     assertMatch(
-      await refused("compare", "first", "raw"),
+      await notCompared("first", "raw"),
       /measured differently: sanitizer is "evalplus 0\.3\.1" in one and "none" in the other/,
     );
     assertMatch(
-      await refused("evaluate", "first/samples.jsonl", "--temperature", "0.8"),
+      await notGraded("first/samples.jsonl", ["--temperature", "0.8"]),
       /^xft: --temperature: temperature is 0\.8 by this flag and 0 by report\.json beside samples\.jsonl\.$/,
     );
     // Another file under the same name is not what the report speaks of.
@@ -79,7 +62,7 @@ Deno.test("samples graded again keep what their report says of how they were mad
 
 Deno.test("compare refuses samples that nobody knows how were made, unless asked; flags say how", () =>
   withTempDir(async (folder) => {
-    const { graded, refused, compared } = workIn(folder);
+    const { graded, compared, notCompared } = workIn(folder);
     const said = ["--prompt", "base", "--max-tokens", "768", "--top-p", "1", "--sanitizer", "evalplus"];
     const unknown = await graded("good.jsonl", "unknown"),
       known = await graded("good.jsonl", "known", ...said, "--greedy");
@@ -94,37 +77,35 @@ Deno.test("compare refuses samples that nobody knows how were made, unless asked
         `^xft: how the samples of ${which} were made is not known \\(prompt, stop, max_tokens, temperature, top_p, ` +
           "sanitizer\\): .*--allow-unknown to compare them all the same\\.$",
       );
-    assertMatch(await refused("compare", "known", "unknown"), sentence("the second"));
-    assertMatch(await refused("compare", "unknown", "known"), sentence("the first"));
-    assertMatch(await refused("compare", "unknown", "unknown"), sentence("both"));
+    assertMatch(await notCompared("known", "unknown"), sentence("the second"));
+    assertMatch(await notCompared("unknown", "known"), sentence("the first"));
+    assertMatch(await notCompared("unknown", "unknown"), sentence("both"));
     const { not_known, tasks } = await compared("unknown", "known", "--allow-unknown");
     assertEquals([not_known, tasks], [Object.keys(making(unknown)), 2]);
 
     await graded("good.jsonl", "sampled", ...said, "--temperature", "0.8");
     assertMatch(
-      await refused("compare", "known", "sampled"),
+      await notCompared("known", "sampled"),
       /^xft: these .* differently: temperature is 0 in one and 0\.8 /,
     );
     // What is known of both must be equal even so.
     const half = await graded("good.jsonl", "half", "--temperature", "0.8");
     assertEquals([half.temperature, half.prompt], [0.8, "unknown"]);
-    assertMatch(await refused("compare", "known", "half", "--allow-unknown"), /differently: temperature is 0 in one/);
+    assertMatch(await notCompared("known", "half", "--allow-unknown"), /differently: temperature is 0 in one/);
   }));
 
 Deno.test("a report without a word on its samples is one whose samples nobody knows; flags for files are no model's", () =>
   withTempDir(async (folder) => {
-    const { at, graded, refused } = workIn(folder);
+    const { at, graded, notGraded, notCompared } = workIn(folder);
     await graded("good.jsonl", "a", "--greedy");
     const path = at("a/report.json"), report = JSON.parse(Deno.readTextFileSync(path));
     const { prompt: _, ...protocol } = report.protocol;
     Deno.writeTextFileSync(path, JSON.stringify({ ...report, protocol }));
-    assertMatch(await refused("compare", "a", "a"), /not known \(prompt, stop, max_tokens, sanitizer\)/);
+    assertMatch(await notCompared("a", "a"), /not known \(prompt, stop, max_tokens, sanitizer\)/);
     await writeTinyModel(at("model"), "dense");
-    assertMatch(await refused("evaluate", "model", "--sanitizer", "none"), /says what a file of samples went through/);
-    const { code, stderr } = await xft(
-      ["evaluate", "good.jsonl", "--benchmark", "humaneval", "--data", "tasks.jsonl", "--prompt", "data"],
-      folder,
+    assertMatch(await notGraded("model", ["--sanitizer", "none"]), /says what a file of samples went through/);
+    assertMatch(
+      await notGraded("good.jsonl", ["--prompt", "data"], 2),
+      /^xft: --prompt data: the data of humaneval have/,
     );
-    assertEquals(code, 2);
-    assertMatch(stderr, /--prompt data: the data of humaneval have no prompts/);
   }));

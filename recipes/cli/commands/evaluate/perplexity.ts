@@ -1,6 +1,7 @@
 /** @file `xft evaluate --benchmark perplexity`: how well a model predicts a text. */
 import { open } from "../../../../backend/open.ts";
 import { loadTokenizer } from "../../../../backend/tokenizer.ts";
+import { sha256 } from "../../../evaluate/bytes.ts";
 import { perplexity } from "../../../generate/mod.ts";
 import { loadModel } from "../../../model/parameters.ts";
 import type { commands } from "../../commands.ts";
@@ -19,6 +20,9 @@ export async function measurePerplexity(
   const ids = tokenizer.encode(text, { special: false });
   const { nll, tokens } = await perplexity(loadModel(target, device), device, [ids], { signal: context.signal });
   context.print(`${nll.toFixed(4)} nats per token over ${tokens} tokens: perplexity ${Math.exp(nll).toFixed(3)}`);
-  const protocol = { data, special_tokens: false, predicted: "every token but the first", device: device.name };
+  const protocol = {
+    ...{ data, dataset_sha256: await sha256(text), special_tokens: false, predicted: "every token but the first" },
+    ...{ model: target, device: device.name },
+  };
   return { benchmark: "perplexity", nll, tokens, perplexity: Math.exp(nll), protocol };
 }
