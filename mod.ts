@@ -164,7 +164,7 @@ export {
 export type { LlamaConfig, ModelConfig, MoeConfig, RopeScaling } from "./recipes/convert/config.ts";
 export type { ModelOutOptions } from "./recipes/convert/huggingface.ts";
 export type { FolderOptions, OverwriteOptions } from "./recipes/convert/files.ts";
-export type { JsonObject } from "./recipes/convert/config.ts";
+export type { JsonObject } from "./recipes/convert/fields.ts";
 export type { StoredDtype } from "./backend/checkpoint.ts";
 
 // Learning: batches, losses, optimisers, training.

@@ -6,7 +6,8 @@
 import { UserError } from "../../dsl/errors.ts";
 import type { Checkpoint, TensorOut } from "../../backend/checkpoint.ts";
 import type { Coefficients } from "./coefficients.ts";
-import { formatConfig, type JsonObject, type ModelConfig, parseConfig } from "./config.ts";
+import { formatConfig, type ModelConfig, parseConfig } from "./config.ts";
+import type { JsonObject } from "./fields.ts";
 import { checkTensor, type ExpectedTensor, expectedTensors } from "./names.ts";
 
 /** A mixture's config. */

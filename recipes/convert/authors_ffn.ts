@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
 import { type Checkpoint, openCheckpoint, type TensorOut } from "../../backend/checkpoint.ts";
 import { authorsName, fromAuthorsWeighted, type MoeModelConfig } from "./authors.ts";
-import { type JsonObject, type ModelConfig, parseConfig } from "./config.ts";
+import { type ModelConfig, parseConfig } from "./config.ts";
+import type { JsonObject } from "./fields.ts";
 import { kindOf } from "./files.ts";
 import { checkTensor, expectedTensors } from "./names.ts";
 

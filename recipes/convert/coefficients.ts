@@ -1,6 +1,6 @@
 /** @file coefficients.json: what `learn` found and `merge` uses. */
 import { UserError } from "../../dsl/errors.ts";
-import { isJsonObject, type JsonObject } from "./config.ts";
+import { isJsonObject, type JsonObject } from "./fields.ts";
 import { readJson } from "./huggingface.ts";
 
 /** Merging coefficients: W = λ·W_shared + (1 − λ)·Σᵢ softmax(α)ᵢ·Wᵢ in every layer. */

@@ -8,7 +8,6 @@ import type { RopeScaling } from "../../dsl/nn/rope.ts";
 import { Fields, isJsonObject, type JsonObject } from "./fields.ts";
 import { formatRope, parseRope } from "./rope_config.ts";
 
-export { isJsonObject, type JsonObject };
 export type { RopeScaling };
 
 /** Sizes and settings of a Llama: RMSNorm, rotary attention with grouped keys, SwiGLU. */

@@ -1,7 +1,8 @@
 /** @file config.json: what is read is written again, and what we cannot compute is refused by name. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { UserError } from "../../dsl/errors.ts";
-import { formatConfig, type JsonObject, parseConfig } from "./config.ts";
+import { formatConfig, parseConfig } from "./config.ts";
+import type { JsonObject } from "./fields.ts";
 import { expectedTensors } from "./names.ts";
 
 const llama: JsonObject = {

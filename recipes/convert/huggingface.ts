@@ -10,7 +10,8 @@ import {
   writeTensor,
 } from "../../backend/checkpoint.ts";
 import { loadTokenizer } from "../../backend/tokenizer.ts";
-import { formatConfig, isJsonObject, type JsonObject, type ModelConfig, parseConfig } from "./config.ts";
+import { formatConfig, type ModelConfig, parseConfig } from "./config.ts";
+import { isJsonObject, type JsonObject } from "./fields.ts";
 import { type FolderOptions, kindOf, writeFolder } from "./files.ts";
 import { checkTensor, elementsOf, expectedTensors, weightsIn } from "./names.ts";
 import { type AddedToken, sentencePieceModelFiles } from "./tokenizers/sentencepiece.ts";

@@ -22,7 +22,8 @@ import {
 } from "./authors.ts";
 import { ffnNote, fromAuthorsFfn, openAuthorsFfn, toAuthorsFfn } from "./authors_ffn.ts";
 import { formatCoefficients, readCoefficients } from "./coefficients.ts";
-import { formatConfig, isJsonObject, type ModelConfig } from "./config.ts";
+import { formatConfig, type ModelConfig } from "./config.ts";
+import { isJsonObject } from "./fields.ts";
 import { checkTarget, kindOf, writeFile, writeFolder } from "./files.ts";
 import type { GgufType } from "./gguf/encode.ts";
 import { fromGguf } from "./gguf/read.ts";

@@ -5,8 +5,8 @@
 import { join } from "node:path";
 import { UserError } from "../../dsl/errors.ts";
 import { type Checkpoint, openCheckpoint, type TensorOut } from "../../backend/checkpoint.ts";
-import { isJsonObject, type ModelConfig, parseConfig } from "../convert/config.ts";
-import { Fields } from "../convert/fields.ts";
+import { type ModelConfig, parseConfig } from "../convert/config.ts";
+import { Fields, isJsonObject } from "../convert/fields.ts";
 import { kindOf } from "../convert/files.ts";
 import { type ModelOutOptions, readJson, writeModelFolder } from "../convert/huggingface.ts";
 import { checkTensor, expectedTensors } from "../convert/names.ts";

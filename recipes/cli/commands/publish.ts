@@ -2,7 +2,7 @@
 import { basename, join, resolve } from "node:path";
 import { parse } from "npm:yaml@2.9.1";
 import { UserError } from "../../../dsl/errors.ts";
-import { isJsonObject } from "../../convert/config.ts";
+import { isJsonObject } from "../../convert/fields.ts";
 import { kindOf } from "../../convert/files.ts";
 import { type HubSettings, hubSettings, isHubAddress, parseHubAddress } from "../../hub/address.ts";
 import { modelCard } from "../../publish/card.ts";

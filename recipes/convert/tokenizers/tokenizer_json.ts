@@ -3,7 +3,7 @@
  * SentencePiece's BPE with its scores.
  */
 import { UserError } from "../../../dsl/errors.ts";
-import type { JsonObject } from "../config.ts";
+import type { JsonObject } from "../fields.ts";
 import { patternsOf } from "./pre_tokenizers.ts";
 
 /** What a token is, numbered as in GGUF (`tokenizer.ggml.token_type`) and SentencePiece. */

@@ -1,6 +1,6 @@
 /** @file How the samples of a file were made, as the report says that lies beside it. */
 import { dirname, join } from "node:path";
-import { isJsonObject } from "../../convert/config.ts";
+import { isJsonObject } from "../../convert/fields.ts";
 import { kindOf } from "../../convert/files.ts";
 import { readJson } from "../../convert/huggingface.ts";
 import { sha256 } from "../bytes.ts";
