@@ -189,6 +189,7 @@ export function loadTokenizer(path: string): Tokenizer {
   const file = isFolder(path) ? join(path, "tokenizer.json") : path;
   const json = readBinary(file);
   if (!json) {
+    if (file === path) throw new UserError(`${path}: there is no such folder of a model, nor a tokenizer.json.`);
     const way = readBinary(join(dirname(file), "tokenizer.model"))
       ? " (`convert` makes one of its tokenizer.model)"
       : "";

@@ -93,6 +93,7 @@ Deno.test("the folder says which tokens begin, end and fill, and Llama's class w
 Deno.test("a missing or damaged tokenizer is one sentence", () =>
   withTempDir((folder) => {
     assertThrows(() => loadTokenizer(folder), UserError, "tokenizer.json: there is no such file");
+    assertThrows(() => loadTokenizer(join(folder, "none")), UserError, "none: there is no such folder of a model");
     Deno.writeTextFileSync(join(folder, "tokenizer.json"), "{}");
     assertThrows(() => loadTokenizer(folder), UserError, "tokenizer.json: the tokenizer is not valid");
     Deno.writeTextFileSync(join(folder, "tokenizer.json"), wordTokenizer());

@@ -26,6 +26,7 @@ export function holdsResult(folder: string): boolean {
 
 /** Reads a result. @throws {UserError} if the folder holds none, or its files do not fit each other */
 export async function readResult(folder: string): Promise<StoredResult> {
+  if (kindOf(folder) === "nothing") throw new UserError(`${folder}: there is no such folder.`);
   if (!holdsResult(folder)) {
     throw new UserError(
       `${folder}: this is no result (report.json, samples.jsonl and verdicts.jsonl). Grade samples with: ` +
