@@ -39,12 +39,8 @@ export type StepWork = {
 };
 
 /** One product of a linear layer. */
-export type ProductWork = {
+export type ProductWork = Omit<Product, "count" | "share"> & {
   readonly kind: "product";
-  readonly pass: Pass;
-  readonly m: number;
-  readonly n: number;
-  readonly k: number;
   readonly storage: Storage;
 };
 
