@@ -168,8 +168,8 @@ Deno.test({
 
 Deno.test("progress and numbers read well", () => {
   assertEquals(
-    progressLine("MoE", 40, 200, "step", 20, "loss 1.31"),
-    "MoE: 40/200 step, 2.0 step/s, 1:20 left, loss 1.31",
+    progressLine("MoE", 40, 200, "steps", 20, "loss 1.31"),
+    "MoE: 40/200 steps, 2.0 steps/s, 1:20 left, loss 1.31",
   );
   assertEquals([0, 25, 50.5, 99.9, 100, 120].map((done) => progressBar(done, 100)), [
     "░░░░░░░░░░░░",
@@ -183,6 +183,7 @@ Deno.test("progress and numbers read well", () => {
   assertEquals(detailOf(line, 3.1 * 2 ** 30), "loss 1.3100, 512 tokens/s, memory 3.1 GiB");
   assertEquals(detailOf({ step: 0, steps: 200, validation: 1 }, 0), "");
   assertEquals(progressLine("copy", 3 << 20, undefined, "B", 2, ""), "copy: 3.0 MiB, 1.5 MiB/s");
+  assertEquals(progressLine("demo", 40, 200, "", 20, ""), "demo: 40/200, 2.0/s, 1:20 left");
   assertEquals([clock(7), clock(754), clock(3723)], ["0:07", "12:34", "1:02:03"]);
   assertEquals([count(134515008), count(999), size(4300), size(3.1 * 2 ** 30)], [
     "134.5 M",

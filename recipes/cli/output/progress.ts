@@ -18,7 +18,7 @@ export class Progress implements Disposable {
   #drawn: number;
   #shown = false;
 
-  /** Starts counting from 0, to `total` if it is known; `unit` is what is counted ("step", "task", "B" for bytes). */
+  /** Starts counting from 0, to `total` if it is known; `unit` is what is counted ("steps", "tasks", "B" for bytes). */
   constructor(label: string, total?: number, unit = "") {
     this.#label = label;
     this.#total = total;
@@ -76,7 +76,7 @@ export function progressBar(done: number, total: number): string {
   return `${(full + part).padEnd(width, "░")}`;
 }
 
-/** The line itself, e.g. `MoE: 40/200 step, 2.0 step/s, 1:20 left, loss 1.31`. */
+/** The line itself, e.g. `MoE: 40/200 steps, 2.0 steps/s, 1:20 left, loss 1.31`. */
 export function progressLine(
   label: string,
   done: number,
@@ -88,7 +88,7 @@ export function progressLine(
   const rate = seconds > 0 ? done / seconds : 0;
   const parts = [`${label}: ${amount(done, unit)}${total === undefined ? "" : `/${amount(total, unit)}`}`];
   if (unit && unit !== "B") parts[0] += ` ${unit}`;
-  if (rate > 0) parts.push(unit === "B" ? `${amount(rate, unit)}/s` : `${rate.toPrecision(2)} ${unit || "1"}/s`);
+  if (rate > 0) parts.push(unit === "B" ? `${amount(rate, unit)}/s` : `${rate.toPrecision(2)}${unit && ` ${unit}`}/s`);
   if (rate > 0 && total !== undefined && done < total) parts.push(`${clock((total - done) / rate)} left`);
   if (detail) parts.push(detail);
   return parts.join(", ");

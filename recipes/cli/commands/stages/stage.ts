@@ -107,7 +107,7 @@ export async function readData(
   options: PrepareOptions,
   context: Context,
 ): Promise<PreparedData> {
-  using bar = context.progress("data", undefined, "example");
+  using bar = context.progress("data", undefined, "examples");
   const onProgress = (examples: number): void => bar.update(examples);
   return await prepareData(files, tokenizer, { ...options, onProgress, signal: context.signal });
 }
@@ -138,7 +138,7 @@ export function stageLines(
   device: Pick<Device, "memory">,
   add: (line: TrainLine & { readonly stage: string }) => void = () => {},
 ): { readonly onLine: (line: TrainLine) => void } & Disposable {
-  const bar = context.progress(name, undefined, "step");
+  const bar = context.progress(name, undefined, "steps");
   return {
     onLine(line) {
       add({ stage: name, ...line });
