@@ -74,8 +74,8 @@ export function openUnfinished(
   return text;
 }
 
-/** The first setting that is not what it was, in words. */
-function difference(before: unknown, now: unknown): string | undefined {
+/** The first setting in which two recipes differ, as `openUnfinished` takes them, in words; undefined: they are the same. */
+export function difference(before: unknown, now: unknown): string | undefined {
   const was = new Map(leavesOf(before)), is = new Map(leavesOf(now));
   const name = [...was.keys(), ...is.keys()].find((each) => was.get(each) !== is.get(each));
   if (name === undefined) return undefined;

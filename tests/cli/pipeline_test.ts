@@ -158,6 +158,13 @@ Deno.test("run: the stages of a recipe once each, all in metrics.jsonl; it resum
     assertMatch(await refused(args, folder), /runs\/one: this folder is not empty/);
     assertEquals((await ran([...args, "--resume"], folder)).learn, report.learn);
     assertEquals(Deno.readTextFileSync(metrics), text);
+    const data = join(folder, "data.jsonl"), records = Deno.readTextFileSync(data);
+    Deno.writeTextFileSync(data, records.replace("cat", "cod"));
+    assertMatch(
+      await refused([...args, "--resume"], folder),
+      /begun with another content of "data" \(.*data\.jsonl had/,
+    );
+    Deno.writeTextFileSync(data, records);
     write({ learn: { ...small, lr: 0.2 } });
     assertMatch(await refused([...args, "--resume"], folder), /a run of another recipe/);
     write({ lern: {} });

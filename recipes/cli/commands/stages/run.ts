@@ -1,9 +1,13 @@
 /** @file `xft run`: the whole method on a user's model and data, one resumable command made of the others. */
 import { join } from "node:path";
 import { UserError } from "../../../../dsl/errors.ts";
+import { contentOf } from "../../../convert/content.ts";
 import { checkTarget, kindOf } from "../../../convert/files.ts";
 import { readJson } from "../../../convert/huggingface.ts";
-import { isUnfinished } from "../../../snapshots/unfinished.ts";
+import { sha256Of } from "../../../data/read/mod.ts";
+import { filesOf } from "../../../objectives/files.ts";
+import { objectives } from "../../../objectives/mod.ts";
+import { difference, isUnfinished } from "../../../snapshots/unfinished.ts";
 import { type PlannedStage, planRecipe } from "../../../planning.ts";
 import type { Recipe } from "../../../recipe.ts";
 import { type CommandName, commands } from "../../commands.ts";
@@ -49,7 +53,7 @@ export async function run(args: RunArguments, context: Context): Promise<JsonRes
     );
     return { dry_run: true, out, recipe: resolved, ...(plan && { plan }) };
   }
-  openFolder(out, resolved, args);
+  openFolder(out, resolved, contentsOf(local), args);
   const stages = new Stages(out, local, args, context);
   const results = await stages.all();
   Deno.writeTextFileSync(join(out, "report.json"), `${JSON.stringify(results, null, 2)}\n`);
@@ -86,18 +90,40 @@ function planText(plan: readonly PlannedStage[]): string {
   return `${columns([heads, ...rows])}\nTimes are estimates: half of what a card's data sheet promises, in f32.`;
 }
 
-/** Makes the run's folder, or goes on in one of the same recipe. */
-function openFolder(out: string, recipe: Recipe, { resume, overwrite }: RunArguments): void {
-  const file = join(out, "recipe.json");
+/** What a recipe's stages read, by its contents, and where it lies. */
+function contentsOf({ model, data, tokenizer, decontaminate, learn, evaluate }: Recipe): JsonResult {
+  const { objective } = learn ?? {};
+  const files: Readonly<Record<string, readonly string[] | undefined>> = {
+    data,
+    tokenizer: tokenizer === undefined ? undefined : [tokenizer],
+    decontaminate,
+    objective: objective === undefined || Object.hasOwn(objectives, objective) ? undefined : filesOf(objective),
+    benchmark: evaluate && [evaluate.data],
+  };
+  const hashed = Object.entries(files).flatMap(([name, paths]) => paths ? [[name, sha256Of(paths)]] : []);
+  return {
+    sha256: { model: kindOf(model) === "folder" ? contentOf(model) : sha256Of([model]), ...Object.fromEntries(hashed) },
+    given: { model, ...files },
+  };
+}
+
+/** Makes the run's folder, or goes on in one of the same recipe, with the same files. */
+function openFolder(out: string, recipe: Recipe, contents: JsonResult, { resume, overwrite }: RunArguments): void {
+  const file = join(out, "recipe.json"), read = join(out, "contents.json");
   const text = `${JSON.stringify(recipe, null, 2)}\n`;
   if (resume && kindOf(out) !== "nothing") {
     if (kindOf(file) !== "file") throw new UserError(`--resume: ${out} holds no run.`);
-    if (Deno.readTextFileSync(file) === text) return;
-    throw new UserError(`--resume: ${out} is a run of another recipe (see its recipe.json); give another --out.`);
+    if (Deno.readTextFileSync(file) !== text) {
+      throw new UserError(`--resume: ${out} is a run of another recipe (see its recipe.json); give another --out.`);
+    }
+    const differs = kindOf(read) === "file" ? difference(readJson(read), contents) : undefined;
+    if (differs === undefined) return;
+    throw new UserError(`--resume: ${out} was begun with another ${differs}: give the same, or another --out.`);
   }
   checkTarget(out, "folder", { overwrite, marks: ["recipe.json"] });
   if (kindOf(out) === "folder") Deno.removeSync(out, { recursive: true });
   Deno.mkdirSync(out, { recursive: true });
+  Deno.writeTextFileSync(read, `${JSON.stringify(contents, null, 2)}\n`);
   Deno.writeTextFileSync(file, text);
 }
 
