@@ -12,6 +12,7 @@ const checkpointSymbols = {
   xft_checkpoint_close: { parameters: ["u64"], result: "i32" },
   xft_checkpoint_describe: { parameters: ["u64", "buffer", "usize"], result: "i64" },
   xft_checkpoint_read: { parameters: ["u64", "buffer", "usize", "buffer", "usize"], result: "i32" },
+  xft_checkpoint_read_part: { parameters: ["u64", "buffer", "usize", "usize", "buffer", "usize"], result: "i32" },
   xft_checkpoint_upload: { parameters: ["u64", "buffer", "usize", "u64", "u64"], result: "i32" },
   xft_writer_create: { parameters: ["buffer", "usize", "buffer", "usize", "buffer"], result: "i32" },
   xft_writer_add: { parameters: ["u64", "buffer", "usize"], result: "i32" },
@@ -66,6 +67,12 @@ export interface Checkpoint extends Disposable {
    */
   read(name: string, into?: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer>;
   /**
+   * Fills `into` with a tensor's elements from `start` on, as f32: large tensors pass through little memory.
+   *
+   * @throws {UserError} as `read`; also where there are not so many, or a quantised tensor's blocks would be cut
+   */
+  readPart(name: string, start: number, into: Float32Array<ArrayBuffer>): void;
+  /**
    * Writes a tensor as f32 to the start of a device's buffer, without passing through JavaScript.
    *
    * @throws {UserError} if there is no such tensor
@@ -115,6 +122,13 @@ class LibraryCheckpoint implements Checkpoint {
     const code = library().xft_checkpoint_read(this.#handle, bytes, BigInt(bytes.length), out, BigInt(elements));
     check(code, (message) => new UserError(message));
     return out;
+  }
+
+  readPart(name: string, start: number, into: Float32Array<ArrayBuffer>): void {
+    this.#tensor(name);
+    const bytes = encoder.encode(name), [length, at, count] = [bytes.length, start, into.length].map(BigInt);
+    const code = library().xft_checkpoint_read_part(this.#handle, bytes, length, at, into, count);
+    check(code, (message) => new UserError(message));
   }
 
   upload(name: string, device: NativeDevice, buffer: number): void {

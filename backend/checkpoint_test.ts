@@ -38,6 +38,29 @@ Deno.test("blocks of every ggml type give the reference's values, bit for bit", 
   }
 });
 
+Deno.test("a tensor is read in parts, too: whole blocks of it, and none beyond its end", () => {
+  using blocks = openCheckpoint(golden("gguf/blocks.gguf"));
+  using expected = openCheckpoint(golden("gguf/blocks.safetensors"));
+  let cut = 0;
+  for (const [name, { shape }] of expected.tensors) {
+    const whole = expected.read(name), size = shape.reduce((product, each) => product * each, 1);
+    const first = size % 256 === 0 && size > 256 ? 256 : 0;
+    for (const [start, count] of [[0, first], [first, size - first], [size, 0]]) {
+      const part = new Float32Array(count);
+      blocks.readPart(name, start, part);
+      assertEquals(new Uint32Array(part.buffer), new Uint32Array(whole.slice(start, start + count).buffer), name);
+    }
+    assertThrows(() => blocks.readPart(name, 256, new Float32Array(size)), UserError, `not ${size} from 256 on`);
+    cut += first;
+  }
+  assertThrows(
+    () => blocks.readPart("Q6_K", 128, new Float32Array(256)),
+    UserError,
+    "stored in blocks of 256 elements",
+  );
+  assertThrows(() => blocks.readPart("Q4_0", 0, new Float32Array(8)), UserError, "stored in blocks of 32 elements");
+});
+
 Deno.test("GGUF's metadata keeps its values", () => {
   using blocks = openCheckpoint(golden("gguf/blocks.gguf"));
   const { metadata } = blocks;

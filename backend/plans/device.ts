@@ -1,6 +1,6 @@
 /** @file Whatever runs plans, behind the common interface: memory by reference, plans by program. */
 import { node } from "../../dsl/build.ts";
-import { allHalfBits, type HalfType, halfValue, isHalf } from "../../dsl/half.ts";
+import { allHalfBits, halfBits, type HalfType, halfValue, isHalf } from "../../dsl/half.ts";
 import { evaluate } from "../../dsl/interpret/interpret.ts";
 import type { Node } from "../../dsl/node.ts";
 import type { DType } from "../../dsl/tensor.ts";
@@ -83,6 +83,7 @@ export class PlannedDevice implements Device {
   // Programs run since the status word was last read: it tells a step, not whose.
   readonly #ran = new Set<() => CompiledProgram>();
   #closed = false;
+  #narrowed?: Uint16Array;
 
   /** A device of this runner's own, which it closes in the end. */
   constructor(runner: PlanRunner) {
@@ -142,8 +143,15 @@ export class PlannedDevice implements Device {
 
   write(x: Node, values: DeviceArray, start = 0): void {
     const { handle } = this.#memory(x);
-    if (!isHalf(x.dtype)) return this.#runner.write(handle, bytes(values), start * 4);
-    this.#runner.write(handle, bytes(stored(x, values)), start * 2);
+    const { dtype } = x;
+    if (!isHalf(dtype)) return this.#runner.write(handle, bytes(values), start * 4);
+    // Through the same memory: who writes a model piece by piece makes no garbage of its size.
+    this.#narrowed ??= new Uint16Array(1 << 16);
+    for (let at = 0; at < values.length; at += this.#narrowed.length) {
+      const part = this.#narrowed.subarray(0, Math.min(this.#narrowed.length, values.length - at));
+      for (let i = 0; i < part.length; i++) part[i] = halfBits(dtype, values[at + i]);
+      this.#runner.write(handle, bytes(part), (start + at) * 2);
+    }
   }
 
   async read(x: Node): Promise<DeviceArray> {

@@ -39,22 +39,31 @@ export const isMixture = (loaded: Loaded): loaded is Mixture => loaded.config.ki
 /** How weights lie in a device's memory: `stored` as their file has them, where that is f32, f16 or bf16. */
 export type WeightType = "f32" | "f16" | "bf16" | "stored";
 
+/** Elements that pass through the host at a time: 4 MiB of f32, whole blocks of every way to store them. */
+const PIECE = 1 << 20;
+
 /**
- * A folder's weights in a device's memory. One tensor at a time passes through the host.
+ * A folder's weights in a device's memory. A piece of a tensor at a time passes through the host.
  *
  * @param storage of matrices (default f32); vectors are f32 always
  * @throws {UserError} if the folder is none, or config and weights do not agree
  */
 export function loadModel(folder: string, device: Device, storage: WeightType = "f32"): Loaded {
   using opened = openModel(folder);
-  const leaves = layout(opened.config), pieceOf = (leaf: Leaf): number => sizeOf(leaf) / leaf.names.length;
-  // One tensor at a time, all through the same memory: what is only freed may stay with the process.
-  const through = new Float32Array(Math.max(...leaves.map(pieceOf)));
+  // All through the same memory: what is only freed may stay with the process.
+  const through = new Float32Array(PIECE);
   return pair(
     opened.config,
-    treeOf(leaves, (leaf) => {
-      const place = device.allocate(leaf.shape, dtypeOf(leaf, opened.checkpoint, storage)), piece = pieceOf(leaf);
-      leaf.names.forEach((name, i) => device.write(place, opened.checkpoint.read(name, through), i * piece));
+    treeOf(layout(opened.config), (leaf) => {
+      const place = device.allocate(leaf.shape, dtypeOf(leaf, opened.checkpoint, storage));
+      const size = sizeOf(leaf) / leaf.names.length;
+      for (const [i, name] of leaf.names.entries()) {
+        for (let start = 0; start < size; start += PIECE) {
+          const part = through.subarray(0, Math.min(PIECE, size - start));
+          opened.checkpoint.readPart(name, start, part);
+          device.write(place, part, i * size + start);
+        }
+      }
       return tensorOf(place);
     }),
   );

@@ -123,6 +123,7 @@ function changed(checkpoint: Checkpoint, metadata: Record<string, unknown>): Che
     tensors,
     metadata: { ...checkpoint.metadata, ...metadata },
     read: (name) => checkpoint.read(name),
+    readPart: checkpoint.readPart.bind(checkpoint),
     upload: () => {},
     [Symbol.dispose]: () => {},
   };

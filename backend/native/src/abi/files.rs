@@ -92,6 +92,25 @@ pub unsafe extern "C" fn xft_checkpoint_read(
     })
 }
 
+/// Reads a tensor's elements from `start` on as f32, as many as `out` has.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xft_checkpoint_read_part(
+    handle: u64,
+    name: *const u8,
+    length: usize,
+    start: usize,
+    out: *mut f32,
+    elements: usize,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's contract.
+        let name = unsafe { text(name, length) }?;
+        // SAFETY: the caller's contract.
+        let out = unsafe { numbers_mut(out, elements) }?;
+        CHECKPOINTS.get(handle)?.read_part(name, start, out)
+    })
+}
+
 /// Writes a tensor as f32 to the start of a device's buffer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xft_checkpoint_upload(

@@ -220,11 +220,25 @@ impl Checkpoint {
 
     /// The whole tensor as f32. Its pages are given back: who loads a model holds it once, not twice.
     pub fn read(&self, name: &str, out: &mut [f32]) -> Result<()> {
-        let tensor = self.tensor(name)?;
-        let elements = tensor.elements();
+        let elements = self.tensor(name)?.elements();
         ensure!(out.len() == elements, "tensor \"{name}\" has {elements} elements, not {}", out.len());
-        self.convert(tensor, 0, out)?;
-        self.release(tensor, 0, elements);
+        self.read_part(name, 0, out)
+    }
+
+    /// As many elements of a tensor from `start` on as `out` has: whole blocks of its dtype.
+    pub fn read_part(&self, name: &str, start: usize, out: &mut [f32]) -> Result<()> {
+        let tensor = self.tensor(name)?;
+        let (elements, block, count) = (tensor.elements(), tensor.dtype.block(), out.len());
+        ensure!(
+            start.checked_add(count).is_some_and(|end| end <= elements),
+            "tensor \"{name}\" has {elements} elements, not {count} from {start} on"
+        );
+        ensure!(
+            start.is_multiple_of(block) && count.is_multiple_of(block),
+            "tensor \"{name}\" is stored in blocks of {block} elements: {count} from {start} on are no whole ones"
+        );
+        self.convert(tensor, start, out)?;
+        self.release(tensor, start, count);
         Ok(())
     }
 
