@@ -1,7 +1,7 @@
 /** @file A model's card: what it is, what it was made of and how, what it scores, and how to load and check it. */
 import { stringify } from "npm:yaml@2.9.1";
 import { distanceFromUniform } from "../merge/weights.ts";
-import type { Contents, PublishedResult } from "./contents.ts";
+import { type Contents, namedIn, type PublishedResult } from "./contents.ts";
 
 /** What the card says beyond the contents. */
 export interface CardFacts {
@@ -114,11 +114,8 @@ deno task xft generate hf:${repo} --prompt "def fib(n):"
 }
 
 function data({ coefficients, recipe }: Contents, { datasets }: CardFacts): string {
-  const trained = recipe?.json?.data, rows: string[] = datasets.map((name) => `- ${linked(name)}`);
-  const files = [trained, (trained as { files?: unknown } | undefined)?.files].find(Array.isArray) as
-    | unknown[]
-    | undefined;
-  for (const file of files ?? []) rows.push(`- \`${file}\``);
+  const rows: string[] = datasets.map((name) => `- ${linked(name)}`);
+  for (const file of namedIn(recipe?.json).data) rows.push(`- \`${file}\``);
   const learned = coefficients?.data;
   if (learned) {
     const { files, sha256, train } = learned as { files?: unknown; sha256?: unknown; train?: unknown };

@@ -168,6 +168,13 @@ export async function readContents(sources: Sources, signal?: AbortSignal): Prom
   };
 }
 
+/** The model and the data that a recipe names: a run's has them as fields of its own, a training's among what was given. */
+export function namedIn(recipe: JsonObject = {}): { readonly model?: string; readonly data: readonly string[] } {
+  const { model, data } = isJsonObject(recipe.given) ? recipe.given : recipe;
+  const files = Array.isArray(data) ? data.filter((file) => typeof file === "string") : [];
+  return { ...(typeof model === "string" && { model }), data: files };
+}
+
 function readTextOf(path: string): string {
   if (kindOf(path) !== "file") throw new UserError(`--recipe ${path}: there is no such file.`);
   return Deno.readTextFileSync(path);

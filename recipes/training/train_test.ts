@@ -1,6 +1,7 @@
 /** @file Training, in small: losses fall, accumulated steps equal whole ones, and what goes wrong is said. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { free } from "../../backend/compile.ts";
+import { open } from "../../backend/open.ts";
 import { UserError } from "../../dsl/errors.ts";
 import { allDevices, treeValues, withDevice } from "../../tests/devices.ts";
 import { tinyDense, tinyMixture, tinyModel, tinySamples } from "../../tests/fixtures/tiny.ts";
@@ -116,6 +117,30 @@ Deno.test("train: the signal ends it between two steps", () =>
     const more = { signal: controller.signal, onLine: () => controller.abort() };
     await assertRejects(() => train(tinyModel(tinyDense(), device), device, options(4, 0.1, more)), DOMException);
   }));
+
+Deno.test("train: what an interrupt leaves is kept between two steps, and not where the device ends one in its middle", async () => {
+  const interrupted = async (endsSteps: boolean): Promise<number[]> => {
+    const stop = new AbortController(), kept: number[] = [];
+    using device = await open("cpu", endsSteps ? { signal: stop.signal } : {});
+    const more: Partial<TrainOptions> = {
+      signal: stop.signal,
+      snapshots: {
+        every: 100,
+        save: ({ position }) => Promise.resolve(void kept.push(position.step)),
+        restore: () => undefined,
+      },
+      batches: {
+        at(step) {
+          if (step === 2) stop.abort();
+          return batches.at(step);
+        },
+      },
+    };
+    await assertRejects(() => train(tinyModel(tinyDense(), device), device, options(4, 0.1, more)), DOMException);
+    return kept;
+  };
+  assertEquals([await interrupted(false), await interrupted(true)], [[3], []]);
+});
 
 Deno.test("train: an accumulated step is finished where the signal comes in its middle", () =>
   withDevice("interpreter", async (device) => {

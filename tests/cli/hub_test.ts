@@ -4,7 +4,7 @@ import { parse } from "npm:yaml@2.9.1";
 import { join } from "node:path";
 import { type LocalHub, startLocalHub } from "../fixtures/local_hub.ts";
 import { withTempDir } from "../support.ts";
-import { writeTinyModel } from "../fixtures/tiny_folder.ts";
+import { writeTinyData, writeTinyModel } from "../fixtures/tiny_folder.ts";
 import { additions, ran, refused, writeLines } from "./running.ts";
 
 const token = "hf_mine", large = 4000;
@@ -134,6 +134,25 @@ Deno.test("publish takes a run's folder whole, and refuses without licence or le
     assertMatch(await refused(command, folder, { ...variables, HF_TOKEN: "" }), /set HF_TOKEN/);
     assertMatch(await refused(command, folder, { ...variables, HF_TOKEN: "hf_other" }), /may not write there/);
     assertEquals(hub.repositories.size, 0);
+  }));
+
+Deno.test("a tuned model's card names the model and the data that the training was given", () =>
+  withTempDir(async (folder) => {
+    await writeTinyModel(join(folder, "base"), "dense");
+    Deno.writeTextFileSync(join(folder, "base/README.md"), "---\nlicense: mit\n---\n");
+    writeTinyData(join(folder, "code.jsonl"));
+    const data = ["--data", "code.jsonl", "--validation", "2", "--steps", "1", "--batch", "2"];
+    await ran(["train", "base", "--stage", "sft", "--out", "tuned", ...data], folder);
+    await using hub = startLocalHub({ token, large });
+    const publish = ["publish", "tuned", "--repo", "me/tuned", "--dry-run"];
+    const { card } = await ran(publish, folder, environment(hub, folder)) as { card: string };
+    const fields = parse(card.split("---")[1]);
+    assertEquals(
+      [fields.license, card.includes("base"), /## Data\n\n- `code\.jsonl`/.test(card)],
+      ["mit", true, true],
+      card,
+    );
+    assert(!card.includes(folder), "the card names a folder of this machine");
   }));
 
 Deno.test("recipes, mergekit's files and data flags name files on the hub", () =>

@@ -6,7 +6,14 @@ import { isJsonObject } from "../../convert/fields.ts";
 import { kindOf } from "../../convert/files.ts";
 import { type HubSettings, hubSettings, isHubAddress, parseHubAddress } from "../../hub/address.ts";
 import { modelCard } from "../../publish/card.ts";
-import { type Contents, describeFile, findSources, readContents, type Sources } from "../../publish/contents.ts";
+import {
+  type Contents,
+  describeFile,
+  findSources,
+  namedIn,
+  readContents,
+  type Sources,
+} from "../../publish/contents.ts";
 import { licenseOnHub, upload } from "../../publish/upload.ts";
 import type { commands } from "../commands.ts";
 import type { Context, JsonResult } from "../context.ts";
@@ -51,7 +58,7 @@ export async function run(args: PublishArguments, context: Context): Promise<Jso
 
 /** What the model was made from: as given, else as the recipe has it. */
 function baseOf({ base }: PublishArguments, { recipe }: Contents): Base | undefined {
-  const model = recipe?.json?.model, name = base ?? (typeof model === "string" ? model : undefined);
+  const name = base ?? namedIn(recipe?.json).model;
   if (name === undefined) return undefined;
   if (isHubAddress(name)) return { kind: "hub", name: parseHubAddress(name).repo };
   const folder = resolve(workingFolder(), name);
@@ -79,9 +86,8 @@ async function licenseOf(
 
 /** Names on the hub, or words; with those that the recipe names. */
 function datasetsOf(given: readonly string[], { recipe }: Contents): string[] {
-  const data = recipe?.json?.data;
-  const named = Array.isArray(data) ? data.filter((word) => typeof word === "string" && isHubAddress(word)) : [];
-  const names = [...given, ...named as string[]].map((word) => isHubAddress(word) ? parseHubAddress(word).repo : word);
+  const named = namedIn(recipe?.json).data.filter(isHubAddress);
+  const names = [...given, ...named].map((word) => isHubAddress(word) ? parseHubAddress(word).repo : word);
   return [...new Set(names)];
 }
 
