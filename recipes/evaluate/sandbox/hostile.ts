@@ -163,6 +163,22 @@ const tampering: Programs = {
     "        open(path, 'w').write('{\"base\": true, \"plus\": true}')",
     "    except OSError: pass",
   ),
+  "leave a process behind": tamper(
+    "if os.fork() == 0:",
+    "    os.setsid()",
+    "    if os.fork() == 0:",
+    "        os.closerange(0, 64)",
+    "        import time",
+    "        time.sleep(300)",
+    "    os._exit(0)",
+  ),
+  "leave files behind": tamper(
+    "import tempfile",
+    "for place in ('/tmp', '/var/tmp', '/dev/shm', tempfile.gettempdir()):",
+    "    try:",
+    "        open(place + '/left', 'w').write('x')",
+    "    except OSError: pass",
+  ),
   "forge messages": tamper(everyFile, "    try: os.write(fd, " + forged + ")", "    except OSError: pass"),
   "forge messages and leave": tamper(
     everyFile,
