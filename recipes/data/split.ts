@@ -35,7 +35,9 @@ export function splitByKey(keys: ArrayLike<number>, validation: number): Split {
   }
   const train = byKey.slice(rest).sort();
   if (train.length === 0) {
-    throw new UserError(`the data has ${keys.length} examples; ${validation} for validation leave none to train on.`);
+    throw new UserError(
+      `the data has ${keys.length} examples; ${validation} for validation leave none to train on (--validation).`,
+    );
   }
   return { train, validation: Uint32Array.from(held), repeats: Uint32Array.from(repeats) };
 }

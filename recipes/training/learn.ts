@@ -362,10 +362,7 @@ async function find(
     best = { step: steps, loss, point };
   }
   const distance = distanceFromUniform(best.point.alpha);
-  onNote?.(
-    `Kept the coefficients of step ${best.step}: loss ${best.loss.toFixed(4)} (uniform ${uniform.toFixed(4)}); ` +
-      `softmax(α) is up to ${Math.max(...distance).toFixed(3)} from uniform.`,
-  );
+  onNote?.(`Kept the coefficients of step ${best.step}.`);
   const beside = await lossesBeside(best.point, options, config, known);
   const { step, loss: learned, point } = best;
   return { coefficients: file(point), distance, uniform, learned, ...beside, causalTokens, step };
