@@ -31,6 +31,18 @@ pub trait Vector: Copy {
     }
 }
 
+/// Asks for the memory at an address, which need not exist, to be in the second-level cache soon.
+#[inline(always)]
+pub fn fetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every processor of this kind has the instruction, which reads nothing and never fails.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Sum of eight lanes, halving.
 #[inline(always)]
 fn halve(lanes: [f32; 8]) -> f32 {
