@@ -276,7 +276,7 @@ impl Device for Cpu {
     }
 
     fn allocate(&self, bytes: u64) -> Result<u64> {
-        let memory = Memory::zeroed(bytes)?;
+        let memory = Memory::kept(bytes)?;
         let handle = self.handle();
         lock(&self.buffers).insert(handle, Arc::new(Mutex::new(memory)));
         self.used.add(bytes);
