@@ -2,7 +2,8 @@
 
 use super::element::Element;
 use super::ops::Frame;
-use super::walk::{Cursor, Walk};
+use super::pattern::{Pattern, Run};
+use super::walk::Walk;
 use super::{Op, TapeAccess, TapeGather};
 
 impl Frame<'_> {
@@ -12,26 +13,29 @@ impl Frame<'_> {
         // SAFETY: each line has a base.
         let base = unsafe { *self.bases.get_unchecked(walk.first) };
         let [line] = &walk.lines[..] else { return None };
-        match (&walk.sizes[..], &line.strides[..]) {
-            ([_], [stride]) => Some((base + stride * self.position as i64) as isize),
-            ([_, size], [outer, inner]) => {
-                let (row, column) = (self.position / size, self.position % size);
-                (column + self.count <= *size).then(|| (base + outer * row as i64 + inner * column as i64) as isize)
-            }
-            _ => None,
+        let (&last, outer) = walk.sizes.split_last()?;
+        let stride = line.strides[outer.len()];
+        if outer.is_empty() {
+            return Some((base + stride * self.position as i64) as isize);
         }
+        let column = self.position % last;
+        if column + self.count > last {
+            return None;
+        }
+        let (mut start, mut rest) = (base + stride * column as i64, self.position / last);
+        let mut axis = outer.len();
+        while axis > 1 {
+            axis -= 1;
+            start += line.strides[axis] * (rest % outer[axis]) as i64;
+            rest /= outer[axis];
+        }
+        Some((start + line.strides[0] * rest as i64) as isize)
     }
 
-    /// Goes over the block's lanes run by run.
+    /// A walk's runs in this block, and from where they count, if its pattern has it.
     #[inline(always)]
-    pub fn each_run(&self, walk: &Walk, mut visit: impl FnMut(&Cursor)) {
-        let mut cursor = walk.start(self.bases, self.position, self.count);
-        loop {
-            visit(&cursor);
-            if !walk.advance(&mut cursor) {
-                return;
-            }
-        }
+    pub fn repeated<'a>(&self, walk: &Walk, pattern: Option<&'a Pattern>) -> Option<(isize, &'a [Run])> {
+        pattern?.at(walk, self.bases[walk.first], self.position, self.count)
     }
 }
 
@@ -64,6 +68,33 @@ unsafe fn load_lanes<E: Element>(to: *mut u32, count: usize, from: *const E::Raw
                 lane += 1;
             }
         }
+    }
+}
+
+/// Few lanes: a loop for many would take longer to start than to run.
+///
+/// # Safety
+/// As [`load_lanes`].
+#[inline(always)]
+unsafe fn load_run<E: Element>(to: *mut u32, count: usize, from: *const E::Raw, stride: isize) {
+    if stride != 1 || !count.is_multiple_of(8) {
+        // SAFETY: the caller's contract.
+        return unsafe { load_lanes::<E>(to, count, from, stride) };
+    }
+    let mut lane = 0;
+    while lane < count {
+        // SAFETY: the caller's contract; all eight are read before the first is written, so that they are one vector.
+        unsafe {
+            let raw = from.add(lane).cast::<[E::Raw; 8]>().read_unaligned();
+            let mut values = [0; 8];
+            let mut number = 0;
+            while number < 8 {
+                values[number] = E::widen(raw[number]);
+                number += 1;
+            }
+            to.add(lane).cast::<[u32; 8]>().write_unaligned(values);
+        }
+        lane += 8;
     }
 }
 
@@ -104,6 +135,9 @@ unsafe fn gathered(frame: &Frame<'_>, gather: TapeGather, lane: usize) -> Option
     None
 }
 
+// Runs are gone over by loops, not by a function that is given what to do with each: LLVM leaves such a one a function of
+// its own, compiled for any processor.
+
 /// # Safety
 /// As [`Runner`].
 #[inline(always)]
@@ -128,8 +162,22 @@ pub unsafe fn load<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess) 
         // SAFETY: lanes of this block; validation proved that the addresses lie in the slot.
         return unsafe { load_lanes::<E>(frame.lanes(op.to), frame.count, from, stride) };
     }
-    frame.each_run(walk, |cursor| {
-        let (low, high) = walk.valid(cursor, &access.sizes);
+    if let Some((start, runs)) = frame.repeated(walk, access.pattern.as_ref()) {
+        for run in runs {
+            // SAFETY: as above.
+            unsafe {
+                let to = frame.lanes::<u32>(op.to).add(run.lane);
+                match run.from {
+                    Some(from) => load_run::<E>(to, run.length, memory.wrapping_offset(start + from), stride),
+                    None => to.write_bytes(0, run.length),
+                }
+            }
+        }
+        return;
+    }
+    let mut cursor = walk.start(frame.bases, frame.position, frame.count);
+    loop {
+        let (low, high) = walk.valid(&cursor, &access.sizes);
         let start = cursor.values[0] as isize;
         // SAFETY: lanes of this block; validation proved that guarded, gathered addresses lie in the slot.
         unsafe {
@@ -162,7 +210,10 @@ pub unsafe fn load<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess) 
                 }
             }
         }
-    });
+        if !walk.advance(&mut cursor) {
+            return;
+        }
+    }
 }
 
 /// # Safety
@@ -178,8 +229,20 @@ pub unsafe fn store<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess)
         // SAFETY: the caller's contract.
         return unsafe { store_lanes::<E>(frame.lanes(op.a), frame.count, memory.wrapping_offset(start), stride) };
     }
-    frame.each_run(walk, |cursor| {
-        let (low, high) = walk.valid(cursor, &access.sizes);
+    if let Some((start, runs)) = frame.repeated(walk, access.pattern.as_ref()) {
+        for run in runs {
+            let Some(from) = run.from else { continue };
+            // SAFETY: the caller's contract.
+            unsafe {
+                let lanes = frame.lanes::<u32>(op.a).add(run.lane);
+                store_lanes::<E>(lanes, run.length, memory.wrapping_offset(start + from), stride);
+            }
+        }
+        return;
+    }
+    let mut cursor = walk.start(frame.bases, frame.position, frame.count);
+    loop {
+        let (low, high) = walk.valid(&cursor, &access.sizes);
         let start = cursor.values[0] as isize;
         // SAFETY: the caller's contract.
         unsafe {
@@ -200,5 +263,8 @@ pub unsafe fn store<E: Element>(op: &Op, frame: &Frame<'_>, access: &TapeAccess)
                 }
             }
         }
-    });
+        if !walk.advance(&mut cursor) {
+            return;
+        }
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use super::pattern::Pattern;
 use super::walk::{Line, Walk, collapse};
-use super::{Accumulator, Code, LANES, Op, Tape, TapeAccess, TapeGather, TapeStage};
+use super::{Accumulator, Code, LANES, Op, Tape, TapeAccess, TapeGather, TapeIndex, TapeStage};
 use crate::plan::{
     Access, Affine, Binary, Instruction, Lanes, Level, LoopKernel, Reduction, RegisterType, Stage, StorageType, Unary,
 };
@@ -193,7 +194,15 @@ impl Compiler<'_> {
             [&access.affine].into_iter().chain(access.guards.iter().map(|guard| &guard.affine)).collect();
         let walk = self.walk(&affines, gather.is_some());
         let sizes = access.guards.iter().map(|guard| guard.size).collect();
-        self.tape.accesses.push(TapeAccess { slot: access.slot, dtype: access.dtype, walk, sizes, gather, direct });
+        self.tape.accesses.push(TapeAccess {
+            slot: access.slot,
+            dtype: access.dtype,
+            walk,
+            sizes,
+            gather,
+            pattern: None,
+            direct,
+        });
         (self.tape.accesses.len() - 1) as u16
     }
 
@@ -235,7 +244,7 @@ impl Compiler<'_> {
             }
             Instruction::Index { index } => {
                 let walk = self.walk(&[index], false);
-                self.tape.indices.push(walk);
+                self.tape.indices.push(TapeIndex { walk, pattern: None });
                 Op { code: Code::Index, place: (self.tape.indices.len() - 1) as u16, ..none }
             }
             // Constants have no operation; they are filled in before.
@@ -331,7 +340,8 @@ impl Compiler<'_> {
 
     /// Joins the scalar axes as far as all lines run on evenly over them.
     fn join_scalar_axes(&mut self) {
-        let walks = self.tape.accesses.iter_mut().map(|access| &mut access.walk).chain(self.tape.indices.iter_mut());
+        let counters = self.tape.indices.iter_mut().map(|index| &mut index.walk);
+        let walks = self.tape.accesses.iter_mut().map(|access| &mut access.walk).chain(counters);
         let mut lines: Vec<(usize, &mut Line)> =
             walks.flat_map(|walk| (walk.first..).zip(walk.lines.iter_mut())).collect();
         let mut joined: Vec<Line> =
@@ -345,6 +355,29 @@ impl Compiler<'_> {
         }
         numbered.sort_unstable();
         self.tape.scalar_lines = numbered.into_iter().flat_map(|(_, row)| row).collect();
+    }
+
+    /// Finds the walks that come again, by blocks of a width that serves most of them.
+    fn find_patterns(&mut self) {
+        let tape = &mut self.tape;
+        if !tape.inner && tape.width == LANES {
+            let walks = || {
+                let accesses = tape.accesses.iter().filter(|access| access.gather.is_none());
+                accesses.map(|access| &access.walk).chain(tape.indices.iter().map(|index| &index.walk))
+            };
+            let served = |width: usize| walks().filter(|walk| Pattern::outer(walk, width).is_some()).count();
+            let widths = (LANES / 2..=LANES).step_by(16);
+            tape.width = widths.max_by_key(|&width| (served(width), width)).unwrap_or(LANES);
+        }
+        // Short rows are computed several at a time.
+        let rows = LANES - if tape.columns < LANES { LANES % tape.columns.max(1) } else { 0 };
+        let width = if tape.inner { rows } else { tape.width };
+        for access in tape.accesses.iter_mut().filter(|access| access.gather.is_none()) {
+            access.pattern = Pattern::of(&access.walk, &access.sizes, width);
+        }
+        for index in &mut tape.indices {
+            index.pattern = Pattern::of(&index.walk, &[], width);
+        }
     }
 }
 
@@ -457,6 +490,7 @@ pub fn compile(kernel: &LoopKernel) -> Tape {
         compiler.stage(stage, registers, &kept);
     }
     compiler.join_scalar_axes();
+    compiler.find_patterns();
     compiler.tape.blocks = compiler.blocks.count.max(1);
     compiler.tape
 }

@@ -1,4 +1,4 @@
-//! Loop kernels on the CPU: a body is translated to a *tape*, whose instructions each work on a block of up to 256
+//! Loop kernels on the CPU: a body is translated to a *tape*, whose instructions each work on a block of up to 512
 //! lanes, so that a block's registers stay in the first-level cache and every instruction is a vector loop.
 //!
 //! Lanes are consecutive rows, the inner axes being *scalar* axes, stepped through one index at a time; or they are
@@ -11,6 +11,7 @@ pub mod element;
 #[cfg(test)]
 mod evaluate;
 mod ops;
+mod pattern;
 mod rows;
 mod run;
 #[cfg(test)]
@@ -24,10 +25,11 @@ pub use run::{Launch, run, run_parts, run_rows};
 use std::ops::Range;
 
 use crate::plan::{Level, StorageType};
+use pattern::Pattern;
 use walk::Walk;
 
 /// Lanes of a block, at most.
-pub const LANES: usize = 256;
+pub const LANES: usize = 512;
 
 /// A register: one 32-bit value per lane.
 #[derive(Clone, Copy)]
@@ -131,9 +133,19 @@ pub struct TapeAccess {
     pub walk: Walk,
     pub sizes: Vec<i64>,
     pub gather: Option<TapeGather>,
+    /// Its runs, where they come again.
+    pub pattern: Option<Pattern>,
     /// May a load's lanes be read where they lie? Its block is no other instruction's target, and nothing is stored
     /// before they were used.
     pub direct: bool,
+}
+
+/// What a counter counts.
+#[derive(Debug, Clone)]
+pub struct TapeIndex {
+    pub walk: Walk,
+    /// Its runs, where they come again.
+    pub pattern: Option<Pattern>,
 }
 
 /// An accumulator of a stage.
@@ -205,7 +217,7 @@ pub struct Tape {
     pub width: usize,
     pub ops: Vec<Op>,
     pub accesses: Vec<TapeAccess>,
-    pub indices: Vec<Walk>,
+    pub indices: Vec<TapeIndex>,
     pub stages: Vec<TapeStage>,
     /// Blocks filled once: (block, bits).
     pub constants: Vec<(u16, u32)>,

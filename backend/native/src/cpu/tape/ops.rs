@@ -4,7 +4,7 @@
 use super::access::{load, store};
 use super::element::{Brain, Half, Word};
 use super::rows::{Rows, begin, end};
-use super::{Block, Code, Op, Tape, TapeStage};
+use super::{Block, Code, Op, Tape, TapeIndex, TapeStage};
 use crate::cpu::{Status, convert, math};
 use crate::plan::StorageType;
 
@@ -183,18 +183,26 @@ unsafe fn zip<A: Lane, R: Lane>(to: *mut R, a: *const A, b: *const A, count: usi
     }
 }
 
+// A choice of one operand that is then stored where it came from would become a store of chosen lanes, which takes ten
+// times as long: a NaN is added bit by bit instead.
+
 /// The larger one; NaN if either is.
 #[inline(always)]
-#[allow(clippy::eq_op, reason = "a NaN differs from itself")]
 pub fn max(a: f32, b: f32) -> f32 {
-    if a > b || a != a { a } else { b }
+    or_not_a_number(if a > b { a } else { b }, a)
 }
 
 /// The smaller one; NaN if either is.
 #[inline(always)]
-#[allow(clippy::eq_op, reason = "a NaN differs from itself")]
 pub fn min(a: f32, b: f32) -> f32 {
-    if a < b || a != a { a } else { b }
+    or_not_a_number(if a < b { a } else { b }, a)
+}
+
+/// `chosen`, or NaN if `a` is one. (Where `b` is, it was chosen.)
+#[inline(always)]
+#[allow(clippy::eq_op, reason = "a NaN differs from itself")]
+fn or_not_a_number(chosen: f32, a: f32) -> f32 {
+    f32::from_bits(chosen.to_bits() | u32::from(a != a).wrapping_neg())
 }
 
 /// sin and cos: the few arguments that are too large for the vector code get their own.
@@ -290,17 +298,29 @@ unsafe fn run_one<const FMA: bool>(op: &Op, frame: &Frame<'_>) {
             }
         }
         Code::Index => {
-            let walk = &frame.tape.indices[usize::from(op.place)];
+            let TapeIndex { walk, pattern } = &frame.tape.indices[usize::from(op.place)];
             let stride = walk.lines[0].strides[walk.sizes.len() - 1] as i32;
             if let Some(start) = frame.straight(walk) {
                 // SAFETY: lanes of this block.
                 return unsafe { count_lanes(frame.lanes(op.to), frame.count, start as i32, stride) };
             }
-            frame.each_run(walk, |cursor| {
+            if let Some((start, runs)) = frame.repeated(walk, pattern.as_ref()) {
+                for run in runs {
+                    let first = (start + run.from.unwrap_or_default()) as i32;
+                    // SAFETY: lanes of this block.
+                    unsafe { count_lanes(frame.lanes::<i32>(op.to).add(run.lane), run.length, first, stride) };
+                }
+                return;
+            }
+            let mut cursor = walk.start(frame.bases, frame.position, frame.count);
+            loop {
                 let to = frame.lanes::<i32>(op.to).wrapping_add(cursor.lane);
                 // SAFETY: lanes of this block.
                 unsafe { count_lanes(to, cursor.length, cursor.values[0] as i32, stride) };
-            });
+                if !walk.advance(&mut cursor) {
+                    break;
+                }
+            }
         }
         Code::NegF => unary!(f32 => f32, |x: f32| -x),
         Code::NegI => unary!(u32 => u32, u32::wrapping_neg),

@@ -130,6 +130,7 @@ tree!(tree_4, tree_2);
 tree!(tree_8, tree_4);
 tree!(tree_16, tree_8);
 tree!(tree_32, tree_16);
+tree!(tree_64, tree_32);
 
 /// # Safety
 /// As [`fold`].
@@ -145,6 +146,7 @@ unsafe fn halve<T: Copy>(lanes: *mut T, count: usize, f: impl Fn(T, T) -> T) {
             64 => Some(tree_8(from, 1, &f)),
             128 => Some(tree_16(from, 1, &f)),
             256 => Some(tree_32(from, 1, &f)),
+            512 => Some(tree_64(from, 1, &f)),
             _ => None,
         }
     };

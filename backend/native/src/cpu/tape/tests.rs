@@ -278,6 +278,45 @@ fn sums(sizes: &[i64], outer: usize, lanes: Lanes) -> LoopKernel {
     LoopKernel { sizes: sizes.to_vec(), outer, lanes, body, stages }
 }
 
+/// x[batch, seq, head, dim] less itself with a head's halves exchanged and its counter, stored head by head: walks whose
+/// runs are shorter than a block, and come again.
+fn exchanged_halves(sizes: [i64; 4], dtype: StorageType) -> LoopKernel {
+    let [batch, seq, head, dim] = sizes;
+    let half = dim / 2;
+    let along = |offset| Affine { offset, strides: vec![0, 0, 0, 1] };
+    let moved = |by: i64| {
+        let mut access = dense(&sizes, 0, dtype);
+        access.affine.offset = by;
+        access.guards = vec![Guard { affine: along(by), size: dim }];
+        Instruction::Load { kind: F32, access }
+    };
+    let mut by_head = dense(&[batch, head, seq, dim], 1, StorageType::F32);
+    by_head.affine.strides.swap(1, 2);
+    let body = vec![
+        moved(half),
+        moved(-half),
+        Instruction::Index { index: along(0) },
+        Instruction::Cast { kind: F32, a: 2 },
+        Instruction::Binary { op: Binary::Add, kind: F32, a: 0, b: 1 },
+        Instruction::Load { kind: F32, access: dense(&sizes, 0, dtype) },
+        Instruction::Binary { op: Binary::Sub, kind: F32, a: 5, b: 4 },
+        Instruction::Binary { op: Binary::Sub, kind: F32, a: 6, b: 3 },
+        Instruction::Store { kind: F32, access: by_head, a: 7 },
+    ];
+    let stages = vec![Stage { level: Level::Outer, registers: (0..body.len()).collect() }];
+    LoopKernel { sizes: sizes.to_vec(), outer: 4, lanes: Lanes::Outer, body, stages }
+}
+
+#[test]
+fn runs_that_come_again() {
+    // Blocks of 512 lanes, of 288 (half of nine heads), narrow ones, and some that no block divides.
+    for sizes in [[3, 33, 8, 32], [2, 12, 9, 64], [1, 37, 8, 64], [2, 7, 5, 48], [3, 67, 3, 30]] {
+        let count = sizes.iter().product::<i64>() as usize;
+        let x: Vec<u32> = (0..count).map(|i| ((i * 7 % 23) as f32).to_bits()).collect();
+        agree(&exchanged_halves(sizes, StorageType::F32), &[x, vec![0; count]]);
+    }
+}
+
 /// Long rows in pieces, many rows in parallel, both kinds of lanes; exact, because the values are small integers.
 #[test]
 fn long_rows_and_many_rows_sum_exactly() {
