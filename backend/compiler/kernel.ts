@@ -60,6 +60,18 @@ export type Instruction =
   | { readonly op: "reduce"; readonly type: RegisterType; readonly by: ReduceInstruction; readonly a: number }
   | { readonly op: "store"; readonly type: RegisterType; readonly access: Access; readonly a: number };
 
+/** Registers that an instruction reads. */
+export const operandsOf = (instruction: Instruction): number[] => {
+  const { op } = instruction;
+  if (op === "load") return instruction.access.gather ? [instruction.access.gather.register] : [];
+  if (op === "index" || op === "const") return [];
+  if (op === "select") return [instruction.c, instruction.a, instruction.b];
+  if (op === "store") {
+    return [instruction.a, ...(instruction.access.gather ? [instruction.access.gather.register] : [])];
+  }
+  return "b" in instruction ? [instruction.a, instruction.b] : [instruction.a];
+};
+
 /**
  * Registers to compute, in this order. An `inner` stage runs once per inner index (inside a loop over them),
  * an `outer` stage once per outer index. Registers of outer stages and of `reduce` live until the row's end;

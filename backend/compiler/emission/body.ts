@@ -9,7 +9,7 @@ import { isOp, type Node } from "../../../dsl/node.ts";
 import { axesOf, sizeOf, stridesOf } from "../../../dsl/shape.ts";
 import { isReduction } from "../kinds.ts";
 import type { LoopGroup, Resolver } from "../group.ts";
-import type { Affine, Instruction, LoopKernel, Stage } from "../kernel.ts";
+import { type Affine, type Instruction, type LoopKernel, operandsOf, type Stage } from "../kernel.ts";
 import { eachInput, identity, type IndexMap, isAffineView, sameIndex, sameMap, throughView } from "../views.ts";
 import { type Bound, type Writer, writerOver } from "./writer.ts";
 
@@ -46,7 +46,7 @@ export function loopBody(
 ): LoopBody {
   const axes = orderAxes(group, writes), names = [...axes.outer, ...axes.inner];
   const sizes = names.map((axis) => group.space[axis]), outer = axes.outer.length;
-  const writer = writerOver(names), { body, slots, build } = writer;
+  const writer = writerOver(names, !steady), { body, slots, build } = writer;
   const compute = computing(writer, (node, map) => resolve(group, node, map) === "load");
   for (const node of writes) {
     const here = identity(node.shape), computed = compute(node, here, unbounded);
@@ -164,18 +164,6 @@ function analyse(body: readonly Instruction[], outer: number): { inner: boolean;
   }
   return facts;
 }
-
-/** Registers that an instruction reads. */
-export const operandsOf = (instruction: Instruction): number[] => {
-  const { op } = instruction;
-  if (op === "load") return instruction.access.gather ? [instruction.access.gather.register] : [];
-  if (op === "index" || op === "const") return [];
-  if (op === "select") return [instruction.c, instruction.a, instruction.b];
-  if (op === "store") {
-    return [instruction.a, ...(instruction.access.gather ? [instruction.access.gather.register] : [])];
-  }
-  return "b" in instruction ? [instruction.a, instruction.b] : [instruction.a];
-};
 
 /** An outer stage, then an inner one, for every depth of reductions. */
 export function stagesOf(body: readonly Instruction[], outer: number): Stage[] {

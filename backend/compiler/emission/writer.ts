@@ -3,6 +3,7 @@ import { type BinaryOp, type Builder, type RegisterType, registerType, type Unar
 import type { Node } from "../../../dsl/node.ts";
 import type { Affine, Guard, Instruction, StorageType } from "../kernel.ts";
 import { address, identity, type Index, type IndexMap } from "../views.ts";
+import { knownExponential } from "./exponentials.ts";
 
 /** A condition on the loop's indices under which a value is needed. */
 export interface Bound {
@@ -38,8 +39,12 @@ const bitsOf = (value: number, type: RegisterType): number => {
   return bits.getUint32(0);
 };
 
-/** An empty kernel over these axes, slowest first. */
-export function writerOver(axes: readonly string[]): Writer {
+/**
+ * An empty kernel over these axes, slowest first.
+ *
+ * @param scales may an exponential be computed from another one? What is computed then depends on what else is in the kernel
+ */
+export function writerOver(axes: readonly string[], scales: boolean = true): Writer {
   const body: Instruction[] = [], slots: Node[] = [], known = new Map<string, number>();
   const emit = (instruction: Instruction): number => {
     const key = nameOf(instruction), old = known.get(key);
@@ -56,7 +61,10 @@ export function writerOver(axes: readonly string[]): Writer {
     ...affine(address(node, map)),
   });
   const build: Builder = {
-    unary: (op: UnaryOp, a) => emit({ op, type: typeOf(a), a }),
+    unary: (op: UnaryOp, a) => {
+      const known = scales && op === "exp" ? knownExponential(body, build, a) : undefined;
+      return known ?? emit({ op, type: typeOf(a), a });
+    },
     binary: (op: BinaryOp, a, b) => emit({ op, type: op === "less" || op === "equal" ? "bool" : typeOf(a), a, b }),
     select: (c, a, b) => emit({ op: "select", type: typeOf(a), c, a, b }),
     constant: (value, type) => emit({ op: "const", type, bits: bitsOf(value, type) }),

@@ -4,7 +4,7 @@
  */
 import type { Capabilities } from "../../device.ts";
 import { targetOf } from "../emission/target.ts";
-import type { Kernel, LoopKernel, Plan, PlanBuffer, WgslKernel } from "../kernel.ts";
+import { type Kernel, type LoopKernel, operandsOf, type Plan, type PlanBuffer, type WgslKernel } from "../kernel.ts";
 import { fault } from "./fault.ts";
 import { elementsOf, hullOf, isDense, phasesOf, type Walk } from "./walk.ts";
 
@@ -83,14 +83,6 @@ function validateLoop({ body, stages, sizes, outer }: LoopKernel, name: string):
   }
   const never = body.findIndex(({ op }, i) => op === "store" && !stages.some(({ registers }) => registers.includes(i)));
   if (never >= 0) fault("emit", name, `never runs the store in register ${never}`);
-}
-
-function operandsOf(instruction: LoopKernel["body"][number]): number[] {
-  const operands = instruction as { readonly a?: number; readonly b?: number; readonly c?: number };
-  const gathered = instruction.op === "load" || instruction.op === "store"
-    ? instruction.access.gather?.register
-    : undefined;
-  return [operands.a, operands.b, operands.c, gathered].filter((each) => each !== undefined);
 }
 
 /** Which bytes hold something (by pairs), as the steps write them one after the other. */

@@ -4,8 +4,7 @@
  * what the loop makes of them. The product itself is not read again.
  */
 import type { Capabilities } from "../../../../device.ts";
-import { operandsOf } from "../../../emission/body.ts";
-import type { Affine, Instruction, LoopKernel, Sums } from "../../../kernel.ts";
+import { type Affine, type Instruction, type LoopKernel, operandsOf, type Sums } from "../../../kernel.ts";
 import { BodyPrinter } from "../body.ts";
 import { indexName, type Parts, partsOf, type Side } from "./epilogue.ts";
 import { loopSlots } from "../half.ts";
