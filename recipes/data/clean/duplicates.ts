@@ -72,30 +72,41 @@ function similarity(a: Uint32Array, b: Uint32Array): number {
  */
 export function nearDuplicates(threshold: number = NEAR): DuplicateFinder {
   if (!(threshold > 0.5 && threshold <= 1)) throw new UserError(`a threshold of ${threshold}: between 0.5 and 1.`);
-  const signatures: Uint32Array[] = [];
-  const buckets = Array.from({ length: BANDS }, () => new Map<number, number[]>());
+  // Of each text its signature and, band by band, the text before it in the same bucket (−1: none); of each bucket its
+  // last text. Flat, for there may be millions of texts.
+  let signatures = new Uint32Array(1024 * MINIMA), before = new Int32Array(1024 * BANDS), count = 0;
+  const last = Array.from({ length: BANDS }, () => new Map<number, number>());
+  const signatureOf = (text: number): Uint32Array => signatures.subarray(text * MINIMA, (text + 1) * MINIMA);
   return {
     find(text) {
-      const own = signature(text);
-      const keys = buckets.map((_, band) => bandKey(own, band));
-      const candidates = new Set(buckets.flatMap((bucket, band) => bucket.get(keys[band]) ?? []));
+      const own = signature(text), keys = last.map((_, band) => bandKey(own, band)), candidates = new Set<number>();
+      for (let band = 0; band < BANDS; band++) {
+        let other = last[band].get(keys[band]) ?? -1;
+        for (; other >= 0; other = before[other * BANDS + band]) candidates.add(other);
+      }
       for (const other of [...candidates].sort((a, b) => a - b)) {
-        if (similarity(own, signatures[other]) >= threshold) return other;
+        if (similarity(own, signatureOf(other)) >= threshold) return other;
       }
-      for (const [band, bucket] of buckets.entries()) {
-        const known = bucket.get(keys[band]);
-        if (known) known.push(signatures.length);
-        else bucket.set(keys[band], [signatures.length]);
+      if (signatures.length === count * MINIMA) {
+        const [minima, links] = [new Uint32Array(2 * signatures.length), new Int32Array(2 * before.length)];
+        minima.set(signatures);
+        links.set(before);
+        [signatures, before] = [minima, links];
       }
-      signatures.push(own);
+      signatures.set(own, count * MINIMA);
+      for (let band = 0; band < BANDS; band++) {
+        before[count * BANDS + band] = last[band].get(keys[band]) ?? -1;
+        last[band].set(keys[band], count);
+      }
+      count++;
       return undefined;
     },
   };
 }
 
-/** The minima of one band as one number. */
+/** The minima of one band as one number of 32 bits with a sign: V8 holds it without an object of its own. */
 function bandKey(signature: Uint32Array, band: number): number {
   let key = 0;
   for (let i = band * ROWS; i < (band + 1) * ROWS; i++) key = Math.imul(key ^ signature[i], 0x9e3779b1) ^ (key >>> 13);
-  return key >>> 0;
+  return key;
 }
