@@ -78,7 +78,8 @@ export function denoOverTmp(args: readonly string[], environment: Record<string,
  * Deno keeps its `node_modules` in order, are left out where they lie there.
  */
 export function writtenInTmp(): string[] {
-  const own = [userCache(), Deno.env.get("DENO_DIR"), resolve(checkout("."))];
+  const caches = Deno.env.get("XDG_CACHE_HOME") ?? join(Deno.env.get("HOME") ?? "/", ".cache");
+  const own = [userCache(), Deno.env.get("DENO_DIR") ?? join(caches, "deno"), resolve(checkout("."))];
   const walk = (path: string): string[] => {
     const seen = join("/tmp", path);
     if (own.includes(seen)) return [];
