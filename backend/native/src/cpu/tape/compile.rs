@@ -369,9 +369,12 @@ impl Compiler<'_> {
             let widths = (LANES / 2..=LANES).step_by(16);
             tape.width = widths.max_by_key(|&width| (served(width), width)).unwrap_or(LANES);
         }
-        // Short rows are computed several at a time.
-        let rows = LANES - if tape.columns < LANES { LANES % tape.columns.max(1) } else { 0 };
-        let width = if tape.inner { rows } else { tape.width };
+        let width = match tape.columns {
+            _ if !tape.inner => tape.width,
+            // Short rows are computed several at a time.
+            columns @ 1..LANES => LANES / columns * columns,
+            _ => LANES,
+        };
         for access in tape.accesses.iter_mut().filter(|access| access.gather.is_none()) {
             access.pattern = Pattern::of(&access.walk, &access.sizes, width);
         }

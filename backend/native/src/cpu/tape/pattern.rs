@@ -106,7 +106,7 @@ mod tests {
     fn says_what_a_walk_would() {
         let walk = half();
         let pattern = Pattern::of(&walk, &[4], 16).unwrap();
-        let mut bases = vec![0, 0, 1000, -4];
+        let bases = [0, 0, 1000, -4];
         for position in (0..160).step_by(16) {
             let (start, runs) = pattern.at(&walk, bases[2], position, 16).unwrap();
             let mut cursor = walk.start(&bases, position, 16);
@@ -128,7 +128,6 @@ mod tests {
             }
             assert_eq!(found, wanted, "at {position}");
         }
-        bases.clear();
     }
 
     #[test]
