@@ -291,14 +291,48 @@ async function read(
   return join(chunks);
 }
 
-/** Ends bubblewrap and its shell; every process in its namespace ends with it. */
+/**
+ * Ends the shell, bubblewrap and the first process of its namespace; every other process there ends with that one.
+ *
+ * Each is stopped before its children are looked up. While bubblewrap starts, its processes do not yet end with their
+ * parents: one that it forked after the look would stay, and hold the outputs open for ever.
+ */
 function kill(process: Process): void {
-  for (const id of [...childrenOf(process.pid), process.pid]) {
-    try {
-      Deno.kill(id, "SIGKILL");
-    } catch {
-      // It has ended already.
-    }
+  let ids = [process.pid];
+  const found = [...ids];
+  for (let depth = 0; depth < 2; depth++) {
+    ids = ids.flatMap((id) => {
+      stop(id);
+      return childrenOf(id);
+    });
+    found.push(...ids);
+  }
+  for (const id of found) send(id, "SIGKILL");
+}
+
+/** Stops a process and waits until it runs no further, 0.1 s at most: one that waits for a disk stops later. */
+function stop(processId: number): void {
+  send(processId, "SIGSTOP");
+  const until = performance.now() + 100;
+  while (/[^TtZX]/.test(stateOf(processId)) && performance.now() < until);
+}
+
+function send(processId: number, name: Deno.Signal): void {
+  try {
+    Deno.kill(processId, name);
+  } catch {
+    // It has ended already.
+  }
+}
+
+/** The kernel's letter for what a process does (`R`, `S`, `T`, `Z`, …); empty where it has ended. */
+function stateOf(processId: number): string {
+  try {
+    const text = Deno.readTextFileSync(`/proc/${processId}/stat`);
+    // The name before it may hold any character.
+    return text[text.lastIndexOf(")") + 2];
+  } catch {
+    return "";
   }
 }
 

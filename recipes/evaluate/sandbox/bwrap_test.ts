@@ -11,6 +11,7 @@ function confined(name: string, run: (test: Deno.TestContext) => Promise<void>):
   Deno.test({ name, ignore: reason !== undefined, fn: run });
 }
 
+const sleep = (milliseconds: number): Promise<void> => new Promise((done) => setTimeout(done, milliseconds));
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 const shell = (script: string, more: Confinement = {}): Promise<Confined> =>
   runConfined(["/bin/sh", "-c", script], more);
@@ -27,6 +28,12 @@ function processesWith(mark: string): number {
       return false;
     }
   }).length;
+}
+
+/** Fails where processes with the text stay; bubblewrap's end ends its namespace, and clearing that takes a moment. */
+async function noneWith(mark: string): Promise<void> {
+  for (let tries = 0; processesWith(mark) > 0 && tries < 100; tries++) await sleep(50);
+  assertEquals(processesWith(mark), 0);
 }
 
 confined("a confined command gets files and input, and its outputs and status come back", async () => {
@@ -139,10 +146,23 @@ open("/tmp/left-${mark}", "w").write("x")
     files: { "main.py": code },
   });
   assertEquals([why, status], ["ended", 0]);
-  // bubblewrap's own end ends its namespace; the kernel takes a moment to clear it away.
-  for (let tries = 0; processesWith(mark) > 0 && tries < 100; tries++) {
-    await new Promise((done) => setTimeout(done, 50));
-  }
-  assertEquals(processesWith(mark), 0);
+  await noneWith(mark);
   assertEquals((await shell(`ls /tmp/left-${mark}`)).code, 2);
+});
+
+confined("a command can be ended at any moment, while bubblewrap starts, too", async () => {
+  const mark = `mark-${crypto.randomUUID()}`;
+  for (let i = 0; i < 60; i++) {
+    const ended = new AbortController();
+    const ending = runConfined(["/bin/sh", "-c", `cat # ${mark}`], {
+      stdin: new Promise(() => {}),
+      seconds: 1e5,
+      signal: ended.signal,
+    });
+    await sleep(i % 12);
+    ended.abort();
+    const why = await Promise.race([ending.then(({ why }) => why), sleep(20_000).then(() => "it runs on")]);
+    assertEquals(why, "time", `ended after ${i % 12} ms`);
+  }
+  await noneWith(mark);
 });
