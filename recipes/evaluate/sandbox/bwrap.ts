@@ -298,16 +298,13 @@ async function read(
  * parents: one that it forked after the look would stay, and hold the outputs open for ever.
  */
 function kill(process: Process): void {
-  let ids = [process.pid];
-  const found = [...ids];
-  for (let depth = 0; depth < 2; depth++) {
-    ids = ids.flatMap((id) => {
+  const childrenOfStopped = (ids: readonly number[]): number[] =>
+    ids.flatMap((id) => {
       stop(id);
       return childrenOf(id);
     });
-    found.push(...ids);
-  }
-  for (const id of found) send(id, "SIGKILL");
+  const shell = [process.pid], bubblewrap = childrenOfStopped(shell), first = childrenOfStopped(bubblewrap);
+  for (const id of [...shell, ...bubblewrap, ...first]) send(id, "SIGKILL");
 }
 
 /** Stops a process and waits until it runs no further, 0.1 s at most: one that waits for a disk stops later. */
@@ -317,9 +314,9 @@ function stop(processId: number): void {
   while (/[^TtZX]/.test(stateOf(processId)) && performance.now() < until);
 }
 
-function send(processId: number, name: Deno.Signal): void {
+function send(processId: number, signal: Deno.Signal): void {
   try {
-    Deno.kill(processId, name);
+    Deno.kill(processId, signal);
   } catch {
     // It has ended already.
   }
