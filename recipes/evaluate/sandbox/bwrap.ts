@@ -75,7 +75,7 @@ async function probe(): Promise<string | undefined> {
     const { code, stderr } = await runConfined(["/bin/true"], { seconds: 30 });
     if (code === 0) return undefined;
     const text = new TextDecoder().decode(stderr).trim().split("\n")[0];
-    return text.includes("not found")
+    return /bwrap.*not found/.test(text)
       ? "bubblewrap is not installed (Debian and Ubuntu: apt-get install bubblewrap)"
       : `bubblewrap cannot confine commands here: ${text || `exit status ${code}`}`;
   } catch (error) {
@@ -86,7 +86,7 @@ async function probe(): Promise<string | undefined> {
 /**
  * Runs a command in bubblewrap. It never rejects for anything that the command does.
  *
- * @throws UserError without permission to run `sh`, or for a file whose path leaves the working folder
+ * @throws UserError without the permissions to run `/bin/sh` and to know the user, or for a file whose path leaves the working folder
  *
  * @example
  * ```ts ignore
@@ -123,8 +123,14 @@ export async function runConfined(command: readonly string[], confinement: Confi
   const begin = (): void => {
     began = performance.now();
     timer = setTimeout(late, seconds * 1000);
+    watch();
   };
-  const watch = setInterval(() => memoryOf(process.pid) > megabytes * mebibyte && end("memory"), 50);
+  const watch = async (): Promise<void> => {
+    do await new Promise((done) => setTimeout(done, 50)); while (
+      !gone && await memoryOf(process) <= megabytes * mebibyte
+    );
+    end("memory");
+  };
   try {
     const writing = feed(process, files, confinement.stdin, begin);
     const [stdout, stderr, status] = await Promise.all([
@@ -140,7 +146,6 @@ export async function runConfined(command: readonly string[], confinement: Confi
   } finally {
     confinement.signal?.removeEventListener("abort", late);
     clearTimeout(timer);
-    clearInterval(watch);
   }
 }
 
@@ -164,7 +169,7 @@ function spawn(
   files: readonly (readonly [string, string | Uint8Array])[],
   confinement: Confinement,
 ): Process {
-  const isRoot = Deno.uid() === 0;
+  const isRoot = permitted(Deno.uid) === 0;
   // One user for each command: what others run is not counted against its processes, and it can signal none of them.
   const user = isRoot ? 100_000 + crypto.getRandomValues(new Uint32Array(1))[0] % 2 ** 30 : 65534;
   const identity = isRoot
@@ -179,18 +184,28 @@ function spawn(
   // The filter comes through a pipe on descriptor 3: no file has to lie anywhere.
   const filter = Array.from(seccompFilter(), (byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
   const script = `exec 4<&0; printf '${filter}' | bwrap "$@" 3<&0 0<&4 4<&-`;
+  // Whatever ends this process ends the shell, that bubblewrap, and that all within.
+  const mortal = 'exec setpriv --pdeathsig KILL /bin/sh -c "$@"';
+  const shell = new Deno.Command("/bin/sh", {
+    args: ["-c", mortal, "sh", script, "sh", ...walls(confinement, isRoot, user), "--", ...inside],
+    clearEnv: true,
+    env: { PATH: programFolders },
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+    // A group of its own, so that one signal reaches all, and a session of its own, which has no terminal.
+    detached: true,
+  });
+  return permitted(() => shell.spawn());
+}
+
+/** Does what needs a permission; where it is not given, the error names those that confined commands need. */
+function permitted<T>(run: () => T): T {
   try {
-    return new Deno.Command("/bin/sh", {
-      args: ["-c", script, "sh", ...walls(confinement, isRoot, user), "--", ...inside],
-      clearEnv: true,
-      env: { PATH: programFolders },
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
+    return run();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotCapable)) throw error;
-    throw new UserError("confined commands need permission to run /bin/sh: --allow-run=/bin/sh", { cause: error });
+    throw new UserError("confined commands need --allow-run=/bin/sh and --allow-sys=uid", { cause: error });
   }
 }
 
@@ -225,7 +240,7 @@ function walls(confinement: Confinement, isRoot: boolean, user: number): string[
   };
   return [
     ...["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"],
-    ...["--die-with-parent", "--new-session", "--hostname", "confined", "--clearenv"],
+    ...["--die-with-parent", "--hostname", "confined", "--clearenv"],
     // Root needs no user namespace, which many containers forbid; it becomes another user inside.
     ...(isRoot
       ? ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
@@ -292,65 +307,36 @@ async function read(
 }
 
 /**
- * Ends the shell, bubblewrap and the first process of its namespace; every other process there ends with that one.
+ * Ends the shell, bubblewrap and the first process of its namespace, which are one group: the kernel lets nobody fork out
+ * of it meanwhile. Every other process there ends with that first one.
  *
- * Each is stopped before its children are looked up. While bubblewrap starts, its processes do not yet end with their
- * parents: one that it forked after the look would stay, and hold the outputs open for ever.
+ * The shell sends the signal: Deno would ask for the permission to run everything.
  */
-function kill(process: Process): void {
-  const childrenOfStopped = (ids: readonly number[]): number[] =>
-    ids.flatMap((id) => {
-      stop(id);
-      return childrenOf(id);
-    });
-  const shell = [process.pid], bubblewrap = childrenOfStopped(shell), first = childrenOfStopped(bubblewrap);
-  for (const id of [...shell, ...bubblewrap, ...first]) send(id, "SIGKILL");
+function kill({ pid }: Process): void {
+  shell('kill -s KILL -- "-$1"', pid).outputSync();
 }
 
-/** Stops a process and waits until it runs no further, 0.1 s at most: one that waits for a disk stops later. */
-function stop(processId: number): void {
-  send(processId, "SIGSTOP");
-  const until = performance.now() + 100;
-  while (/[^TtZX]/.test(stateOf(processId)) && performance.now() < until);
+/** Adds up the pages of a process and of all below it; what ends meanwhile counts nothing. */
+const addPages = `
+pages=0
+add() {
+  { read -r _ held _ < "/proc/$1/statm"; } 2>/dev/null && pages=$((pages + held))
+  for task in "/proc/$1/task/"*/children; do
+    children=
+    { read -r children < "$task"; } 2>/dev/null
+    for child in $children; do add "$child"; done
+  done
+}
+add "$1"
+echo $((pages * 4096))`;
+
+/** Bytes that a process and all below it hold in memory. The shell asks: Deno would want every permission there is. */
+async function memoryOf({ pid }: Process): Promise<number> {
+  const { stdout } = await shell(addPages, pid).output();
+  return Number(new TextDecoder().decode(stdout));
 }
 
-function send(processId: number, signal: Deno.Signal): void {
-  try {
-    Deno.kill(processId, signal);
-  } catch {
-    // It has ended already.
-  }
-}
-
-/** The kernel's letter for what a process does (`R`, `S`, `T`, `Z`, …); empty where it has ended. */
-function stateOf(processId: number): string {
-  try {
-    const text = Deno.readTextFileSync(`/proc/${processId}/stat`);
-    // The name before it may hold any character.
-    return text[text.lastIndexOf(")") + 2];
-  } catch {
-    return "";
-  }
-}
-
-/** Processes that a process started; none where it has ended. */
-function childrenOf(processId: number): number[] {
-  try {
-    return [...Deno.readDirSync(`/proc/${processId}/task`)].flatMap(({ name }) => {
-      const ids = Deno.readTextFileSync(`/proc/${processId}/task/${name}/children`).trim();
-      return ids === "" ? [] : ids.split(" ").map(Number);
-    });
-  } catch {
-    return [];
-  }
-}
-
-/** Bytes that a process and all below it hold in memory; what ends meanwhile counts nothing. */
-function memoryOf(processId: number): number {
-  try {
-    const pages = Number(Deno.readTextFileSync(`/proc/${processId}/statm`).split(" ")[1]);
-    return childrenOf(processId).reduce((sum, child) => sum + memoryOf(child), pages * 4096);
-  } catch {
-    return 0;
-  }
+/** A script of the shell about a process. */
+function shell(script: string, processId: number): Deno.Command {
+  return new Deno.Command("/bin/sh", { args: ["-c", script, "sh", String(processId)], clearEnv: true, stdin: "null" });
 }
